@@ -118,7 +118,8 @@ impl Participant {
         Ok(())
     }
 
-    /// Sets what the participant says of its own tracks, for all others, in place of all that it has said before: by the
+    /// Sets what the participant says of its own tracks, for all others, in place of all that it has said before: by
+    /// the
     /// `a=mid` of their sections in the next offer that is accepted. The caller limits how much that is.
     pub fn describe(&self, tracks: Vec<TrackDescription>) {
         self.shared.stage().describe(self.id, tracks);
@@ -152,7 +153,8 @@ impl Participant {
     }
 }
 
-/// Returns the direction of each section of an offer, seen from this side, by its mid.
+/// Returns the direction of each section of an offer, seen from this side, by its mid. Those whose transceivers the
+/// client has stopped are not among them.
 fn directions(offer: &str) -> HashMap<String, Direction> {
     let offer = Sdp::parse(offer);
     let direction = |section: &Section| {
@@ -164,7 +166,8 @@ fn directions(offer: &str) -> HashMap<String, Direction> {
             _ => Direction::SendRecv,
         }
     };
-    let sections = offer.media().iter();
+    let stopped = |section: &Section| section.port() == Some(0) && !section.has("bundle-only");
+    let sections = offer.media().iter().filter(|section| !stopped(section));
     sections.filter_map(|section| Some((section.mid()?.to_owned(), direction(section)))).collect()
 }
 

@@ -37,6 +37,12 @@ mod error_text;
 #[path = "../src/fields.rs"]
 mod fields;
 #[allow(dead_code, unused_imports, reason = "a part of it is measured")]
+#[path = "../src/json_members.rs"]
+mod json_members;
+#[allow(dead_code, unused_imports, reason = "a part of it is measured")]
+#[path = "../src/media_event.rs"]
+mod media_event;
+#[allow(dead_code, unused_imports, reason = "a part of it is measured")]
 #[path = "../src/wish.rs"]
 mod wish;
 

@@ -1,14 +1,15 @@
-//! The `webrtc:…` events that a client sends to its own WebRTC peer over the WebSocket, as in the original, and
-//! `media:wish`.
+//! The `webrtc:…` events that a client sends to its own WebRTC peer over the WebSocket, as in the original, and the
+//! `media:…` events about its tracks and wishes.
 
-use callboard_media_rooms::Wishes;
+use callboard_media_rooms::{TrackDescription, Wishes};
 use callboard_peer_connection::{IceCandidate, SessionDescription};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::control_event::{ANSWER, CLOSE, ControlEvent, ICE, OFFER, SEND, WISH};
-use crate::error_text::{shorten, unreadable};
-use crate::wish;
+use crate::control_event::{ANSWER, CLOSE, ControlEvent, ICE, MUTE, OFFER, PUBLISH, SEND, WISH};
+use crate::error_text::shorten;
+use crate::json_members::{fields, string};
+use crate::{media_event, wish};
 
 /// An event for the client's WebRTC peer.
 #[derive(Debug, PartialEq)]
@@ -25,6 +26,10 @@ pub(crate) enum Control {
     Send { channel: String, data: String },
     /// `media:wish`: what the client wishes to receive of its room's media.
     Wish(Wishes),
+    /// `media:publish`: what the client says of the tracks of its next offers.
+    Publish(Vec<TrackDescription>),
+    /// `media:mute`
+    Mute { mid: String, muted: bool },
     /// An event with a known name that cannot be read; `detail` says what is wrong.
     Unread { event: &'static str, error: &'static str, detail: String },
 }
@@ -45,6 +50,12 @@ impl Control {
             ICE => candidate(data).map_or_else(unread(ICE, "bad_candidate"), Self::Ice),
             CLOSE => Self::Close,
             WISH => wish::read(data).map_or_else(unread(WISH, "bad_wish"), Self::Wish),
+            PUBLISH => media_event::published(data)
+                .map_or_else(unread(PUBLISH, "bad_tracks"), Self::Publish),
+            MUTE => media_event::muted(data).map_or_else(unread(MUTE, "bad_mute"), |told| {
+                let (mid, muted) = told;
+                Self::Mute { mid, muted }
+            }),
             _ => send(data).unwrap_or_else(unread(SEND, "bad_data")),
         }
     }
@@ -115,26 +126,6 @@ fn send(data: &str) -> Result<Control, String> {
     Ok(Control::Send { channel, data })
 }
 
-/// Reads the members of an object, each as raw JSON.
-fn fields<'a, T: Deserialize<'a>>(data: &'a str, expected: &str) -> Result<T, String> {
-    if !data.starts_with('{') {
-        return Err(format!("data must be {expected}, not {}", kind(data)));
-    }
-    // The members may be anything, so what is wrong is a duplicate or a name.
-    serde_json::from_str(data).map_err(|error| match error.to_string().starts_with("duplicate") {
-        true => "a member is given twice".to_owned(),
-        false => format!("the name of a member is {}", unreadable(&error)),
-    })
-}
-
-fn string(name: &str, value: Option<&RawValue>) -> Result<Option<String>, String> {
-    let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
-    serde_json::from_str(value.get()).map(Some).map_err(|error| match kind(value.get()) {
-        "a string" => format!("{name} is {}", unreadable(&error)),
-        other => format!("{name} must be a string, not {other}"),
-    })
-}
-
 /// Parses a whole number in any notation: some clients write all numbers with a point, some as text.
 fn index(name: &str, value: Option<&RawValue>) -> Result<Option<u16>, String> {
     let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
@@ -152,18 +143,6 @@ fn index(name: &str, value: Option<&RawValue>) -> Result<Option<u16>, String> {
             let given = shorten(value.get(), LONGEST_WORD);
             Err(format!("{name} must be a whole number from 0 to 65535, not {given}"))
         }
-    }
-}
-
-/// Returns the kind of a JSON value, in one word.
-fn kind(json: &str) -> &'static str {
-    match json.as_bytes().first() {
-        Some(b'"') => "a string",
-        Some(b'{') => "an object",
-        Some(b'[') => "a list",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'n') => "null",
-        _ => "a number",
     }
 }
 

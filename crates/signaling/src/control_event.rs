@@ -33,4 +33,7 @@ pub(crate) const CLOSE: &str = "webrtc:close";
 pub(crate) const SEND: &str = "webrtc:send";
 pub(crate) const WISH: &str = "media:wish";
 
-const NAMES: [&str; 6] = [OFFER, ANSWER, ICE, CLOSE, SEND, WISH];
+pub(crate) const PUBLISH: &str = "media:publish";
+pub(crate) const MUTE: &str = "media:mute";
+
+const NAMES: [&str; 8] = [OFFER, ANSWER, ICE, CLOSE, SEND, WISH, PUBLISH, MUTE];

@@ -49,11 +49,13 @@ mod tests {
         }
     }
 
-    const TEXTS: [&str; 5] = [
+    const TEXTS: [&str; 7] = [
         r#"{"event":"webrtc:offer","data":{"type":"offer","sdp":"v=0\r\n"}}"#,
         r#"{"event":"webrtc:ice","data":{"candidate":"candidate:1","sdpMid":"0","sdpMLineIndex":0}}"#,
         r#"{"event":"webrtc:send","data":{"channel":"chat","data":"hi"}}"#,
         r#"{"event":"media:wish","data":{"default":{"height":180},"order":[]}}"#,
+        r#"{"event":"media:publish","data":{"tracks":[{"mid":"1","source":"camera","metadata":1}]}}"#,
+        r#"{"event":"media:mute","data":{"mid":"1","muted":false}}"#,
         r#"{"event":"chat","data":{"text":"hi"},"to":"all"}"#,
     ];
 }

@@ -109,9 +109,13 @@ mod fields;
 pub mod fuzzing;
 mod health_check;
 mod json_log;
+#[cfg(feature = "webrtc")]
+mod json_members;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod limits;
+#[cfg(feature = "webrtc")]
+mod media_event;
 mod options;
 mod peer;
 mod peer_ref;

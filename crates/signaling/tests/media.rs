@@ -285,3 +285,122 @@ async fn the_policy_of_the_application_decides_who_publishes() {
     two.client.until("an empty slot", is_gone).await;
     assert_eq!(one.client.events("media:slots").count(), 0, "the other one may still not");
 }
+
+/// Says what the client's camera shows, before the offer.
+async fn join_described(server: &Server, track: Value) -> (Viewer, String) {
+    let mut client = RtcClient::join(server).await;
+    let sender = Viewer::add_sections(&client, 1).await;
+    let offer = client.local_description().await;
+    let camera = client.connection.send(GetTransceivers).await.unwrap().remove(0);
+    let mid = camera.mid.unwrap();
+    let mut track = track;
+    track["mid"] = mid.clone().into();
+    client.ws.send(json!({ "event": "media:publish", "data": { "tracks": [track] } })).await;
+    client.ws.send(json!({ "event": "webrtc:offer", "data": offer })).await;
+    client.until("connected", |client| client.in_state("connected")).await;
+    (Viewer { client, sender }, mid)
+}
+
+/// Returns the last that a client was told of any track as this: `added` or `changed`.
+fn told_of(client: &RtcClient, what: &str) -> Value {
+    let told = client.events("media:tracks").filter_map(|told| told.get(what)?.get(0).cloned());
+    told.last().unwrap_or_default()
+}
+
+#[actix::test]
+async fn a_client_says_what_its_tracks_show_and_mutes_them() {
+    let (server, _webrtc) = server().await;
+    let mut two = Viewer::join(&server, 1).await;
+    let (mut one, mid) =
+        join_described(&server, json!({ "source": "screen", "metadata": { "title": "Plan" } }))
+            .await;
+    shows(&mut one, &mut two, "before").await;
+    let added = told_of(&two.client, "added");
+    let said = (&added["source"], &added["metadata"], &added["muted"]);
+    assert_eq!(said, (&json!("screen"), &json!({ "title": "Plan" }), &json!(false)));
+
+    // Those that come later are told as well, and what was muted is not forwarded until that is over.
+    for muted in [true, false] {
+        let mute = json!({ "event": "media:mute", "data": { "mid": mid, "muted": muted } });
+        one.client.ws.send(mute).await;
+        for viewer in [&mut two, &mut one] {
+            let is_told = |client: &RtcClient| told_of(client, "changed")["muted"] == muted;
+            viewer.client.until("a changed track", is_told).await;
+        }
+        assert_eq!(told_of(&two.client, "changed")["track"], added["track"]);
+        if muted {
+            for _ in 0..20 {
+                one.show("in secret").await;
+            }
+            let mut three = Viewer::join(&server, 1).await;
+            let is_told = |client: &RtcClient| told_of(client, "added")["muted"] == true;
+            three.client.until("a muted track", is_told).await;
+        }
+    }
+    shows(&mut one, &mut two, "after").await;
+    assert!(!two.sees("in secret"));
+}
+
+#[actix::test]
+async fn a_track_may_be_muted_from_the_beginning() {
+    let (server, _webrtc) = server().await;
+    let mut two = Viewer::join(&server, 1).await;
+    let (mut one, mid) =
+        join_described(&server, json!({ "source": "camera", "muted": true })).await;
+    let is_told = |client: &RtcClient| told_of(client, "added")["muted"] == true;
+    two.client.until("a muted track", is_told).await;
+    for _ in 0..20 {
+        one.show("in secret").await;
+    }
+    // An offer does not end that.
+    one.client.connection.send(AddTransceiver::receive(TrackKind::Video)).await.unwrap().unwrap();
+    one.client.offer().await;
+    one.client.until("an answer", |client| client.events("webrtc:answer").count() == 2).await;
+
+    let mute = json!({ "event": "media:mute", "data": { "mid": mid, "muted": false } });
+    one.client.ws.send(mute).await;
+    shows(&mut one, &mut two, "after").await;
+    assert!(!two.sees("in secret"));
+    assert_eq!(told_of(&two.client, "changed")["muted"], false);
+}
+
+#[actix::test]
+async fn what_cannot_be_published_or_muted_is_refused() {
+    let (server, _webrtc) = server().await;
+    let mut one = Viewer::join(&server, 1).await;
+    for (event, data, error) in [
+        ("media:publish", json!({ "tracks": [{ "source": "camera" }] }), "bad_tracks"),
+        ("media:publish", json!({ "tracks": "all" }), "bad_tracks"),
+        ("media:mute", json!({ "mid": "nothing", "muted": true }), "no_such_track"),
+        ("media:mute", json!({ "mid": "nothing" }), "bad_mute"),
+    ] {
+        let before = one.client.events("error").count();
+        one.client.ws.send(json!({ "event": event, "data": data })).await;
+        one.client.until("an error", |client| client.events("error").count() > before).await;
+        let told = one.client.events("error").last().unwrap();
+        let said = (&told["details"]["event"], &told["details"]["error"]);
+        assert_eq!(said, (&json!(event), &json!(error)), "{told:#}");
+    }
+
+    // Too often.
+    let camera = one.client.connection.send(GetTransceivers).await.unwrap().remove(0).mid;
+    let mute = |muted| json!({ "event": "media:mute", "data": { "mid": camera, "muted": muted } });
+    for at in 0..200 {
+        one.client.ws.send(mute(at % 2 == 0)).await;
+    }
+    let limited = |client: &RtcClient| {
+        client.events("error").any(|told| told["details"]["error"] == "rate_limited")
+    };
+    one.client.until("a limit", limited).await;
+}
+
+#[actix::test]
+async fn without_a_media_room_nothing_is_published() {
+    let webrtc = webrtc().await;
+    let (server, _webrtc) = serve(webrtc).await;
+    let mut client = RtcClient::join(&server).await;
+    client.ws.send(json!({ "event": "media:publish", "data": { "tracks": [] } })).await;
+    client.until("an error", |client| client.events("error").next().is_some()).await;
+    let told = client.events("error").next().unwrap();
+    assert_eq!(told["details"]["error"], "media_disabled");
+}

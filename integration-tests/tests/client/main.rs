@@ -8,6 +8,7 @@ mod joining;
 mod offered;
 mod page;
 mod proxy;
+mod publishing;
 mod reconnecting;
 mod resuming;
 mod scripted;

@@ -13,6 +13,17 @@ async fn joined(kind: Kind, port: u16) -> Page {
 
 /// Likewise, with this `media` of its peer connection.
 async fn joined_with(kind: Kind, port: u16, media: &str) -> Page {
+    let page = arrived(kind, port).await;
+    page.run(&format!(
+        "window.media = await navigator.mediaDevices.getUserMedia({{ audio: true, video: true }});
+         window.peer = ann.openPeerConnection({{ media: {media}, receive: {{ audio: 2, video: 2 }} }});"
+    ))
+    .await;
+    page
+}
+
+/// Opens a page that shows each of the others, and has no peer connection yet.
+pub(crate) async fn arrived(kind: Kind, port: u16) -> Page {
     let page = Page::open(kind, port).await;
     page.run(
         "window.shown = new Map();
@@ -34,19 +45,14 @@ async fn joined_with(kind: Kind, port: u16, media: &str) -> Page {
          window.ann = await connect('/socket/lobby');
          [window.errors, window.streams] = [heard(ann, 'error'), heard(ann, 'stream')];
          window.tracks = heard(ann, 'tracks');
-         show(ann);
-         window.media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });",
+         show(ann);",
     )
-    .await;
-    page.run(&format!(
-        "window.peer = ann.openPeerConnection({{ media: {media}, receive: {{ audio: 2, video: 2 }} }})"
-    ))
     .await;
     page
 }
 
 /// Waits until the page shows so many others, each with a picture that goes on from now.
-async fn sees(page: &Page, others: usize) {
+pub(crate) async fn sees(page: &Page, others: usize) {
     page.run("window.earlier = await frames()").await;
     until("pictures of all others that go on", PATIENCE, async || {
         let told = page
@@ -67,7 +73,7 @@ async fn sees(page: &Page, others: usize) {
     .await;
 }
 
-fn media() -> Setup {
+pub(crate) fn media() -> Setup {
     Setup { media: true, ..Setup::default() }
 }
 

@@ -56,12 +56,13 @@ impl RoomActor {
     }
 
     fn settle(&mut self, ctx: &mut Context<Self>) {
+        // First, so that nothing of a track is forwarded any more when all are told that it is muted.
+        self.note_voices(ctx);
         loop {
             let output = self.shared.stage().poll_output();
             let Some(output) = output else { break };
             self.carry_out(output, ctx);
         }
-        self.note_voices(ctx);
         self.shared.taps().iter().for_each(|tap| tap.tell_tracks());
         if !self.tells_wishes && self.shared.stage().has_wished() {
             self.tells_wishes = true;

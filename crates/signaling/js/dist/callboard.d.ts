@@ -41,6 +41,51 @@ export class HookError extends CallboardError {
     });
     error: string;
 }
+/** A track that the page publishes. Created by {@link Client#publish}. */
+export class Publication {
+    /**
+     * @param {MediaStreamTrack} track
+     * @param {{ source: TrackSource, metadata: any }} told
+     * @param {{
+     *   muted: (publication: Publication) => void,
+     *   replace: (publication: Publication, track: MediaStreamTrack) => Promise<void>,
+     *   unpublish: (publication: Publication) => void,
+     * }} host
+     */
+    constructor(track: MediaStreamTrack, { source, metadata }: {
+        source: TrackSource;
+        metadata: any;
+    }, host: {
+        muted: (publication: Publication) => void;
+        replace: (publication: Publication, track: MediaStreamTrack) => Promise<void>;
+        unpublish: (publication: Publication) => void;
+    });
+    /** What it shows or plays, as the others are told. @readonly @type {TrackSource} */
+    readonly source: TrackSource;
+    /** What else the others are told of it. @readonly @type {any} */
+    readonly metadata: any;
+    /** The track that is sent. */
+    get track(): MediaStreamTrack;
+    /** Whether it is muted. */
+    get muted(): boolean;
+    /**
+     * Mutes the track, or ends that. While it is muted, it is not `enabled`, the server forwards nothing of it, and the
+     * others are told.
+     *
+     * @param {boolean} [muted]
+     */
+    mute(muted?: boolean): void;
+    /**
+     * Sends another track of the same kind in its place, such as another camera. Nothing is told to the others.
+     *
+     * @param {MediaStreamTrack} track
+     * @returns {Promise<void>} rejected with the browser's reason; then the track before is sent on
+     */
+    replace(track: MediaStreamTrack): Promise<void>;
+    /** Sends it no more. The track is not stopped. */
+    unpublish(): void;
+    #private;
+}
 /** Peer connection to the server, and each that replaces it. Created by {@link Client#openPeerConnection}. */
 export class PeerConnection {
     /**
@@ -144,6 +189,16 @@ export class Client {
      * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
      */
     openPeerConnection({ media, receive, channels, iceServers }?: PeerConnectionOptions): PeerConnection;
+    /**
+     * Publishes a track to the other members, through the server: over the peer connection, which must be open, and over
+     * each that replaces it.
+     *
+     * @param {MediaStreamTrack} track
+     * @param {PublishOptions} [options]
+     * @returns {Publication}
+     * @throws {CallboardError} `no_peer_connection`: none is open. `too_large`: the metadata. `closed`
+     */
+    publish(track: MediaStreamTrack, options?: PublishOptions): Publication;
     /**
      * Adds a data channel to the peer connection, and to each that replaces it.
      *
@@ -289,12 +344,50 @@ export type PeerConnectionOptions = {
     iceServers?: RTCIceServer[] | undefined;
 };
 /**
+ * what a track shows or plays
+ */
+export type TrackSource = "camera" | "microphone" | "screen";
+export type PublishOptions = {
+    /**
+     * what the others are told that it shows or plays. Default: `camera` or `microphone`,
+     * by its kind
+     */
+    source?: TrackSource | undefined;
+    /**
+     * what else they are told of it: JSON of at most 1,024 bytes. Default: null
+     */
+    metadata?: any;
+};
+/**
  * a track that another publishes
  */
 export type PublishedTrack = {
+    /**
+     * its id
+     */
     track: string;
     peer: string;
     kind: "audio" | "video";
+    /**
+     * whether its publisher or the server's application has muted it
+     */
+    muted: boolean;
+    /**
+     * what it shows or plays, if its publisher has said that
+     */
+    source: TrackSource | null;
+    /**
+     * what else its publisher has said of it
+     */
+    metadata: any;
+};
+export type TrackChanges = {
+    added: PublishedTrack[];
+    /**
+     * of which something else is told than before
+     */
+    changed: PublishedTrack[];
+    removed: PublishedTrack[];
 };
 /**
  * a message of the application
@@ -352,7 +445,8 @@ export type ClientEvents = {
     /**
      * an error that the server reports; also `gave_up` and `webrtc_gave_up`:
      * something has failed repeatedly in the same way, and is not tried any more; `details` say what. `media_failed`: the
-     * server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`
+     * server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`.
+     * `media_refused`: the application's policy does not let this client publish a track; `details`: its `mid` and `kind`
      */
     error: [error: CallboardError];
     state: [state: State, detail: StateDetail];
@@ -370,9 +464,10 @@ export type ClientEvents = {
      */
     stream: [peer: string, stream: MediaStream | null];
     /**
-     * all that the others publish, also what has no section yet
+     * all that the others publish, also what has no
+     * section yet; and what has changed
      */
-    tracks: [tracks: PublishedTrack[]];
+    tracks: [tracks: PublishedTrack[], changes: TrackChanges];
     /**
      * the member that dominates the
      * conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the

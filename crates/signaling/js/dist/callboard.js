@@ -66,7 +66,28 @@
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
  */
-/** @typedef {{ track: string, peer: string, kind: "audio" | "video" }} PublishedTrack a track that another publishes */
+/** @typedef {"camera" | "microphone" | "screen"} TrackSource what a track shows or plays */
+/**
+ * @typedef {object} PublishOptions
+ * @property {TrackSource} [source] what the others are told that it shows or plays. Default: `camera` or `microphone`,
+ *   by its kind
+ * @property {any} [metadata] what else they are told of it: JSON of at most 1,024 bytes. Default: null
+ */
+/**
+ * @typedef {object} PublishedTrack a track that another publishes
+ * @property {string} track its id
+ * @property {string} peer
+ * @property {"audio" | "video"} kind
+ * @property {boolean} muted whether its publisher or the server's application has muted it
+ * @property {TrackSource | null} source what it shows or plays, if its publisher has said that
+ * @property {any} metadata what else its publisher has said of it
+ */
+/**
+ * @typedef {object} TrackChanges
+ * @property {PublishedTrack[]} added
+ * @property {PublishedTrack[]} changed of which something else is told than before
+ * @property {PublishedTrack[]} removed
+ */
 /**
  * @typedef {object} Message a message of the application
  * @property {string} event
@@ -92,14 +113,16 @@
  * @property {[message: Message]} message any message of the application, also one named like an event here
  * @property {[error: CallboardError]} error an error that the server reports; also `gave_up` and `webrtc_gave_up`:
  *   something has failed repeatedly in the same way, and is not tried any more; `details` say what. `media_failed`: the
- *   server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`
+ *   server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`.
+ *   `media_refused`: the application's policy does not let this client publish a track; `details`: its `mid` and `kind`
  * @property {[state: State, detail: StateDetail]} state
  * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, also of
  *   each new one; with the reason why the last one is replaced, if the server has given one
  * @property {[event: RTCTrackEvent]} track
  * @property {[peer: string, stream: MediaStream | null]} stream what another member sends through the server, audio and
  *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
- * @property {[tracks: PublishedTrack[]]} tracks all that the others publish, also what has no section yet
+ * @property {[tracks: PublishedTrack[], changes: TrackChanges]} tracks all that the others publish, also what has no
+ *   section yet; and what has changed
  * @property {[peer: string | null, levels: Readonly<Record<string, number>>]} speaker the member that dominates the
  *   conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the
  *   loudest. At most twice a second
@@ -434,8 +457,8 @@ function serverEvents({ members, link, emit, data: received }) {
       link()?.handleState(text(state), reason);
     },
     "webrtc:data": ({ channel, data }) => received(text(channel), text(data)),
-    "media:tracks": ({ added = [], removed = [] }) => {
-      link()?.handleTracks(added.map(published).filter(isAnothers), removed.map(text));
+    "media:tracks": ({ added = [], changed = [], removed = [] }) => {
+      link()?.handleTracks(added.map(published).filter(isAnothers), changed.map(change), removed.map(text));
     },
     "media:slots": ({ slots }) => {
       const bound = Object.entries(slots).map(([mid, track]) => [mid, track && published(track)]);
@@ -443,6 +466,9 @@ function serverEvents({ members, link, emit, data: received }) {
       link()?.handleSlots(new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null])));
     },
     "media:speaker": ({ peer, levels }) => emit("speaker", peer, levels),
+    "media:refused": ({ mid, kind }) => {
+      emit("error", new CallboardError("media_refused", "the server does not let this client publish a track", { mid: text(mid), kind }));
+    },
     "media:failed": () => link()?.handleMediaFailed(),
     // The client's ends of the channels report that.
     "webrtc:channel_open": () => {},
@@ -457,11 +483,23 @@ const EVENT_NAMES = new Set([
 ]);
 
 /**
- * @param {{ track: unknown, peer: unknown, kind: unknown }} told
+ * @param {{ track: unknown, peer: unknown, kind: unknown, muted?: unknown, source?: any, metadata?: any }} told
  * @returns {PublishedTrack}
  */
-function published({ track, peer, kind }) {
-  return Object.freeze({ track: text(track), peer: text(peer), kind: kind === "audio" ? "audio" : "video" });
+function published({ track, peer, kind, muted, source = null, metadata = null }) {
+  return Object.freeze({
+    track: text(track), peer: text(peer), kind: kind === "audio" ? "audio" : "video", muted: muted === true, source, metadata,
+  });
+}
+
+/**
+ * Returns what is told of a track that has changed: all of it, or that it is muted.
+ *
+ * @param {any} told
+ * @returns {Partial<PublishedTrack> & { track: string }}
+ */
+function change(told) {
+  return "kind" in told ? published(told) : { track: text(told.track), muted: told.muted === true };
 }
 
 // Data channels of one browser's peer connection.
@@ -767,6 +805,7 @@ class Negotiation {
    *   tell: (event: string, data: any) => boolean,
    *   reachable: () => boolean,
    *   addTracks: () => boolean,
+   *   offering: () => void,
    *   answered: () => void,
    *   failed: (code: string, error: unknown) => void,
    *   lost: () => void,
@@ -895,6 +934,7 @@ class Negotiation {
     this.#offering = false;
     this.#owed = false;
     const { type, sdp } = connection.localDescription ?? {};
+    this.#host.offering();
     if (!this.#host.tell("webrtc:offer", { type, sdp })) return this.#host.lost();
     if (!this.#offered && connection.iceGatheringState === "complete") this.#host.tell("webrtc:ice", null);
     this.#offered = true;
@@ -1140,6 +1180,215 @@ class Patience {
 /** Number of times that a lost peer connection is replaced within the time that failures are remembered. */
 const MAX_REOPENED = 12;
 
+// Tracks that the page publishes one by one, on each peer connection that replaces another.
+
+/** A track that the page publishes. Created by {@link Client#publish}. */
+export class Publication {
+  /** What it shows or plays, as the others are told. @readonly @type {TrackSource} */
+  source;
+  /** What else the others are told of it. @readonly @type {any} */
+  metadata;
+  #track;
+  #muted = false;
+  #host;
+
+  /**
+   * @param {MediaStreamTrack} track
+   * @param {{ source: TrackSource, metadata: any }} told
+   * @param {{
+   *   muted: (publication: Publication) => void,
+   *   replace: (publication: Publication, track: MediaStreamTrack) => Promise<void>,
+   *   unpublish: (publication: Publication) => void,
+   * }} host
+   */
+  constructor(track, { source, metadata }, host) {
+    this.#track = track;
+    this.source = source;
+    this.metadata = metadata;
+    this.#host = host;
+  }
+
+  /** The track that is sent. */
+  get track() {
+    return this.#track;
+  }
+
+  /** Whether it is muted. */
+  get muted() {
+    return this.#muted;
+  }
+
+  /**
+   * Mutes the track, or ends that. While it is muted, it is not `enabled`, the server forwards nothing of it, and the
+   * others are told.
+   *
+   * @param {boolean} [muted]
+   */
+  mute(muted = true) {
+    this.#muted = muted;
+    this.#track.enabled = !muted;
+    this.#host.muted(this);
+  }
+
+  /**
+   * Sends another track of the same kind in its place, such as another camera. Nothing is told to the others.
+   *
+   * @param {MediaStreamTrack} track
+   * @returns {Promise<void>} rejected with the browser's reason; then the track before is sent on
+   */
+  async replace(track) {
+    track.enabled = !this.#muted;
+    await this.#host.replace(this, track);
+    this.#track = track;
+  }
+
+  /** Sends it no more. The track is not stopped. */
+  unpublish() {
+    this.#host.unpublish(this);
+  }
+}
+
+/** All that the page publishes over one peer connection to the server, and over each that replaces it. */
+class Publications {
+  /** With the transceivers of the current connection. @type {Map<Publication, RTCRtpTransceiver | null>} */
+  #published = new Map();
+  /** Current connection, from its first offer on. @type {RTCPeerConnection | null} */
+  #connection = null;
+  /** What the server was told of the tracks of this connection. */
+  #described = "[]";
+  /** Whether the server was told that they are muted. @type {Map<Publication, boolean>} */
+  #told = new Map();
+  /** Transceivers in which nothing is sent any more. @type {Set<RTCRtpTransceiver>} */
+  #left = new Set();
+  #tell;
+
+  /** @param {(event: string, data: any) => boolean} tell */
+  constructor(tell) {
+    this.#tell = tell;
+  }
+
+  /**
+   * Publishes a track.
+   *
+   * @param {MediaStreamTrack} track
+   * @param {PublishOptions} options
+   * @returns {Publication}
+   */
+  publish(track, { source = track.kind === "audio" ? "microphone" : "camera", metadata = null }) {
+    if (new TextEncoder().encode(JSON.stringify(metadata)).length > LONGEST_METADATA) {
+      throw new CallboardError("too_large", `metadata must be at most ${LONGEST_METADATA} bytes of JSON`);
+    }
+    const publication = new Publication(track, { source, metadata }, {
+      muted: () => this.settle(),
+      replace: (one, other) => this.#replace(one, other),
+      unpublish: (one) => this.#unpublish(one),
+    });
+    this.#published.set(publication, this.#connection ? this.#send(this.#connection, track) : null);
+    return publication;
+  }
+
+  /**
+   * Adds the tracks to the first offer of a connection.
+   *
+   * @param {RTCPeerConnection} connection
+   * @returns {boolean} whether there are any
+   */
+  addTo(connection) {
+    this.#connection = connection;
+    for (const publication of this.#published.keys()) this.#published.set(publication, this.#send(connection, publication.track));
+    return this.#published.size > 0;
+  }
+
+  /** Tells the server of the tracks, before the offer that carries them. */
+  describe() {
+    const tracks = [];
+    for (const [publication, transceiver] of this.#published) {
+      if (!transceiver?.mid) continue;
+      const { source, metadata, muted } = publication;
+      tracks.push({ mid: transceiver.mid, source, metadata, muted });
+      // What the server knows already stays as it is.
+      if (!this.#told.has(publication)) this.#told.set(publication, muted);
+    }
+    const described = JSON.stringify(tracks);
+    if (described !== this.#described && this.#tell("media:publish", { tracks })) this.#described = described;
+  }
+
+  /** Tells the server what is muted, if it was not told yet. */
+  settle() {
+    for (const [publication, transceiver] of this.#published) {
+      const { muted } = publication;
+      const before = this.#told.get(publication);
+      if (!transceiver?.mid || before === undefined || before === muted) continue;
+      if (this.#tell("media:mute", { mid: transceiver.mid, muted })) this.#told.set(publication, muted);
+    }
+  }
+
+  /** Forgets the connection, which is about to be replaced. */
+  release() {
+    this.#connection = null;
+    // What was told of other sections must not be taken for that of the next.
+    if (this.#described !== "[]") this.#described = "";
+    this.#told.clear();
+    this.#left.clear();
+    for (const publication of this.#published.keys()) this.#published.set(publication, null);
+  }
+
+  /** Ends all, with the last connection. */
+  clear() {
+    this.release();
+    this.#published.clear();
+  }
+
+  /**
+   * @param {Publication} publication
+   * @param {MediaStreamTrack} track
+   */
+  async #replace(publication, track) {
+    const transceiver = this.#published.get(publication);
+    try {
+      await transceiver?.sender.replaceTrack(track);
+    } catch (error) {
+      // A connection that was lost meanwhile has taken nothing.
+      if (this.#published.get(publication) === transceiver) throw error;
+    }
+    const now = this.#published.get(publication);
+    if (now && now !== transceiver) await now.sender.replaceTrack(track);
+  }
+
+  /** @param {Publication} publication */
+  #unpublish(publication) {
+    const transceiver = this.#published.get(publication);
+    this.#published.delete(publication);
+    this.#told.delete(publication);
+    if (!transceiver) return;
+    // Not stopped: so the next track can take its section.
+    transceiver.direction = "inactive";
+    transceiver.sender.replaceTrack(null).catch(() => {});
+    this.#left.add(transceiver);
+  }
+
+  /**
+   * Sends a track in a section that was left, if the server knows that, or else in a new one.
+   *
+   * @param {RTCPeerConnection} connection
+   * @param {MediaStreamTrack} track
+   * @returns {RTCRtpTransceiver}
+   */
+  #send(connection, track) {
+    const fits = (/** @type {RTCRtpTransceiver} */ { receiver, currentDirection }) =>
+      receiver.track.kind === track.kind && currentDirection === "inactive";
+    const left = [...this.#left].find(fits);
+    if (!left) return connection.addTransceiver(track, { direction: "sendonly" });
+    this.#left.delete(left);
+    left.direction = "sendonly";
+    left.sender.replaceTrack(track).catch(() => {});
+    return left;
+  }
+}
+
+/** Longest metadata of a track, in bytes of JSON, as on the server. */
+const LONGEST_METADATA = 1_024;
+
 // Streams of the other members: what the server says about the media of the room, put together for the page.
 
 /** Streams of the other members over one peer connection: one for each whose tracks flow in its sections. */
@@ -1182,12 +1431,26 @@ class Streams {
    * Handles which tracks the others publish.
    *
    * @param {PublishedTrack[]} added
+   * @param {(Partial<PublishedTrack> & { track: string })[]} changed what is told of them now
    * @param {string[]} removed
    */
-  handleTracks(added, removed) {
-    for (const id of removed) this.#tracks.delete(id);
+  handleTracks(added, changed, removed) {
+    /** @type {TrackChanges} */
+    const changes = { added, changed: [], removed: [] };
+    for (const id of removed) {
+      const known = this.#tracks.get(id);
+      if (known && this.#tracks.delete(id)) changes.removed.push(known);
+    }
     for (const track of added) this.#tracks.set(track.track, track);
-    this.#host.emit("tracks", [...this.#tracks.values()]);
+    for (const told of changed) {
+      const known = this.#tracks.get(told.track);
+      // Its own tracks are not among them.
+      if (!known) continue;
+      const now = Object.freeze({ ...known, ...told });
+      this.#tracks.set(told.track, now);
+      changes.changed.push(now);
+    }
+    this.#host.emit("tracks", [...this.#tracks.values()], changes);
   }
 
   /**
@@ -1239,12 +1502,12 @@ class Streams {
   clear() {
     clearTimeout(this.#beginning);
     const peers = [...this.#streams.keys()];
-    const hadTracks = this.#tracks.size > 0;
+    const removed = [...this.#tracks.values()];
     for (const map of [this.#tracks, this.#slots, this.#streams]) map.clear();
     // Later, because a listener may change the connection that is about to replace this one.
     queueMicrotask(() => {
       for (const peer of peers) this.#host.emit("stream", peer, null);
-      if (hadTracks) this.#host.emit("tracks", []);
+      if (removed.length > 0) this.#host.emit("tracks", [], { added: [], changed: [], removed });
     });
   }
 
@@ -1266,6 +1529,8 @@ const PAUSE = 2_000;
 class Link {
   /** Whether it was closed for good. */
   closed = false;
+  /** Tracks that the page publishes one by one. */
+  publications;
   /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path, streams: Streams }} */
   #current;
   #media;
@@ -1295,6 +1560,7 @@ class Link {
     this.#labels = labels;
     this.#host = host;
     this.#media = new Media(options.media, options.receive);
+    this.publications = new Publications(host.tell);
     this.#current = this.#open();
   }
 
@@ -1322,6 +1588,7 @@ class Link {
     if (this.closed) return;
     this.closed = true;
     this.#dispose();
+    this.publications.clear();
     this.#host.tell("webrtc:close", {});
     this.#host.emit("webrtc", "closed");
   }
@@ -1351,6 +1618,12 @@ class Link {
    */
   addChannel(label, init) {
     if (this.connection.signalingState !== "closed") this.channels.create(label, init);
+  }
+
+  /** Tells the server what it could not be told while the WebSocket was lost. */
+  settle() {
+    this.negotiation.settle();
+    this.publications.settle();
   }
 
   /** Starts a new connection at once, because the server does not know the old one. */
@@ -1420,12 +1693,13 @@ class Link {
    * Handles which tracks the others publish.
    *
    * @param {PublishedTrack[]} added
+   * @param {(Partial<PublishedTrack> & { track: string })[]} changed
    * @param {string[]} removed
    */
-  handleTracks(added, removed) {
+  handleTracks(added, changed, removed) {
     const { connection, negotiation, streams } = this.#current;
     negotiation.afterDescriptions(() => {
-      streams.handleTracks(added, removed);
+      streams.handleTracks(added, changed, removed);
       // A listener may have closed it.
       if (this.connection === connection && !this.closed) this.#media.makeRoom(connection, streams);
     });
@@ -1465,7 +1739,11 @@ class Link {
       isOver,
       tell,
       reachable,
-      addTracks: () => this.#media.addTracks(connection),
+      addTracks: () => {
+        const [media, published] = [this.#media.addTracks(connection), this.publications.addTo(connection)];
+        return media || published;
+      },
+      offering: () => this.publications.describe(),
       answered: () => {
         this.#patience.answered();
         path.begin();
@@ -1533,6 +1811,7 @@ class Link {
     clearTimeout(this.#reopening);
     this.#reopening = undefined;
     this.#media.release();
+    this.publications.release();
     connection.onnegotiationneeded = connection.onicecandidate = connection.onconnectionstatechange = null;
     connection.ondatachannel = connection.ontrack = null;
     connection.close();
@@ -2340,6 +2619,21 @@ export class Client {
   }
 
   /**
+   * Publishes a track to the other members, through the server: over the peer connection, which must be open, and over
+   * each that replaces it.
+   *
+   * @param {MediaStreamTrack} track
+   * @param {PublishOptions} [options]
+   * @returns {Publication}
+   * @throws {CallboardError} `no_peer_connection`: none is open. `too_large`: the metadata. `closed`
+   */
+  publish(track, options = {}) {
+    if (this.state === "closed") throw closed();
+    if (!this.#link || this.#link.closed) throw new CallboardError("no_peer_connection", "open the peer connection first");
+    return this.#link.publications.publish(track, options);
+  }
+
+  /**
    * Adds a data channel to the peer connection, and to each that replaces it.
    *
    * @param {string} label
@@ -2435,7 +2729,7 @@ export class Client {
     const previous = this.#members.self;
     this.#members.self = data.peer_id;
     if (previous === data.peer_id) {
-      this.#link?.negotiation.settle();
+      this.#link?.settle();
       return this.#listeners.emit("resumed");
     }
     const present = Members.in(data);

@@ -12,7 +12,8 @@ import { whenAwake } from "./page.js";
 import { PeerConnection } from "./peer_connection.js";
 import { FAULTS, Socket } from "./socket.js";
 
-/** @import { ClientEvents, ConnectOptions, Message, PeerConnectionOptions, PeerMetadata, State, StateDetail } from "./types.js" */
+/** @import { ClientEvents, ConnectOptions, Message, PeerConnectionOptions, PeerMetadata, PublishOptions, State, StateDetail } from "./types.js" */
+/** @import { Publication } from "./publications.js" */
 
 /** A member of a room. Created by {@link connect}. */
 export class Client {
@@ -151,6 +152,21 @@ export class Client {
   }
 
   /**
+   * Publishes a track to the other members, through the server: over the peer connection, which must be open, and over
+   * each that replaces it.
+   *
+   * @param {MediaStreamTrack} track
+   * @param {PublishOptions} [options]
+   * @returns {Publication}
+   * @throws {CallboardError} `no_peer_connection`: none is open. `too_large`: the metadata. `closed`
+   */
+  publish(track, options = {}) {
+    if (this.state === "closed") throw closed();
+    if (!this.#link || this.#link.closed) throw new CallboardError("no_peer_connection", "open the peer connection first");
+    return this.#link.publications.publish(track, options);
+  }
+
+  /**
    * Adds a data channel to the peer connection, and to each that replaces it.
    *
    * @param {string} label
@@ -246,7 +262,7 @@ export class Client {
     const previous = this.#members.self;
     this.#members.self = data.peer_id;
     if (previous === data.peer_id) {
-      this.#link?.negotiation.settle();
+      this.#link?.settle();
       return this.#listeners.emit("resumed");
     }
     const present = Members.in(data);

@@ -1,6 +1,6 @@
 // Events of the server, and what each does.
 
-import { serverError } from "./errors.js";
+import { CallboardError, serverError } from "./errors.js";
 import { misplaced, text } from "./frames.js";
 
 /** @import { Link } from "./link.js" */
@@ -46,8 +46,8 @@ export function serverEvents({ members, link, emit, data: received }) {
       link()?.handleState(text(state), reason);
     },
     "webrtc:data": ({ channel, data }) => received(text(channel), text(data)),
-    "media:tracks": ({ added = [], removed = [] }) => {
-      link()?.handleTracks(added.map(published).filter(isAnothers), removed.map(text));
+    "media:tracks": ({ added = [], changed = [], removed = [] }) => {
+      link()?.handleTracks(added.map(published).filter(isAnothers), changed.map(change), removed.map(text));
     },
     "media:slots": ({ slots }) => {
       const bound = Object.entries(slots).map(([mid, track]) => [mid, track && published(track)]);
@@ -55,6 +55,9 @@ export function serverEvents({ members, link, emit, data: received }) {
       link()?.handleSlots(new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null])));
     },
     "media:speaker": ({ peer, levels }) => emit("speaker", peer, levels),
+    "media:refused": ({ mid, kind }) => {
+      emit("error", new CallboardError("media_refused", "the server does not let this client publish a track", { mid: text(mid), kind }));
+    },
     "media:failed": () => link()?.handleMediaFailed(),
     // The client's ends of the channels report that.
     "webrtc:channel_open": () => {},
@@ -69,9 +72,21 @@ export const EVENT_NAMES = new Set([
 ]);
 
 /**
- * @param {{ track: unknown, peer: unknown, kind: unknown }} told
+ * @param {{ track: unknown, peer: unknown, kind: unknown, muted?: unknown, source?: any, metadata?: any }} told
  * @returns {PublishedTrack}
  */
-function published({ track, peer, kind }) {
-  return Object.freeze({ track: text(track), peer: text(peer), kind: kind === "audio" ? "audio" : "video" });
+function published({ track, peer, kind, muted, source = null, metadata = null }) {
+  return Object.freeze({
+    track: text(track), peer: text(peer), kind: kind === "audio" ? "audio" : "video", muted: muted === true, source, metadata,
+  });
+}
+
+/**
+ * Returns what is told of a track that has changed: all of it, or that it is muted.
+ *
+ * @param {any} told
+ * @returns {Partial<PublishedTrack> & { track: string }}
+ */
+function change(told) {
+  return "kind" in told ? published(told) : { track: text(told.track), muted: told.muted === true };
 }

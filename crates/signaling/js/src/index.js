@@ -27,6 +27,7 @@ import { Client } from "./client.js";
 export { CallboardError, HookError } from "./errors.js";
 export { Client } from "./client.js";
 export { PeerConnection } from "./peer_connection.js";
+export { Publication } from "./publications.js";
 
 /**
  * Joins a room. Connections that are lost later are reopened, but if this first one fails, the caller gets the error at

@@ -6,6 +6,7 @@ import { Media } from "./media.js";
 import { Negotiation } from "./negotiation.js";
 import { Path } from "./path.js";
 import { Patience } from "./patience.js";
+import { Publications } from "./publications.js";
 import { Streams } from "./streams.js";
 
 /** @import { Options, PeerConnectionOptions, PublishedTrack } from "./types.js" */
@@ -14,6 +15,8 @@ import { Streams } from "./streams.js";
 export class Link {
   /** Whether it was closed for good. */
   closed = false;
+  /** Tracks that the page publishes one by one. */
+  publications;
   /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path, streams: Streams }} */
   #current;
   #media;
@@ -43,6 +46,7 @@ export class Link {
     this.#labels = labels;
     this.#host = host;
     this.#media = new Media(options.media, options.receive);
+    this.publications = new Publications(host.tell);
     this.#current = this.#open();
   }
 
@@ -70,6 +74,7 @@ export class Link {
     if (this.closed) return;
     this.closed = true;
     this.#dispose();
+    this.publications.clear();
     this.#host.tell("webrtc:close", {});
     this.#host.emit("webrtc", "closed");
   }
@@ -99,6 +104,12 @@ export class Link {
    */
   addChannel(label, init) {
     if (this.connection.signalingState !== "closed") this.channels.create(label, init);
+  }
+
+  /** Tells the server what it could not be told while the WebSocket was lost. */
+  settle() {
+    this.negotiation.settle();
+    this.publications.settle();
   }
 
   /** Starts a new connection at once, because the server does not know the old one. */
@@ -168,12 +179,13 @@ export class Link {
    * Handles which tracks the others publish.
    *
    * @param {PublishedTrack[]} added
+   * @param {(Partial<PublishedTrack> & { track: string })[]} changed
    * @param {string[]} removed
    */
-  handleTracks(added, removed) {
+  handleTracks(added, changed, removed) {
     const { connection, negotiation, streams } = this.#current;
     negotiation.afterDescriptions(() => {
-      streams.handleTracks(added, removed);
+      streams.handleTracks(added, changed, removed);
       // A listener may have closed it.
       if (this.connection === connection && !this.closed) this.#media.makeRoom(connection, streams);
     });
@@ -213,7 +225,11 @@ export class Link {
       isOver,
       tell,
       reachable,
-      addTracks: () => this.#media.addTracks(connection),
+      addTracks: () => {
+        const [media, published] = [this.#media.addTracks(connection), this.publications.addTo(connection)];
+        return media || published;
+      },
+      offering: () => this.publications.describe(),
       answered: () => {
         this.#patience.answered();
         path.begin();
@@ -281,6 +297,7 @@ export class Link {
     clearTimeout(this.#reopening);
     this.#reopening = undefined;
     this.#media.release();
+    this.publications.release();
     connection.onnegotiationneeded = connection.onicecandidate = connection.onconnectionstatechange = null;
     connection.ondatachannel = connection.ontrack = null;
     connection.close();

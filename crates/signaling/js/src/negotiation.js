@@ -32,6 +32,7 @@ export class Negotiation {
    *   tell: (event: string, data: any) => boolean,
    *   reachable: () => boolean,
    *   addTracks: () => boolean,
+   *   offering: () => void,
    *   answered: () => void,
    *   failed: (code: string, error: unknown) => void,
    *   lost: () => void,
@@ -160,6 +161,7 @@ export class Negotiation {
     this.#offering = false;
     this.#owed = false;
     const { type, sdp } = connection.localDescription ?? {};
+    this.#host.offering();
     if (!this.#host.tell("webrtc:offer", { type, sdp })) return this.#host.lost();
     if (!this.#offered && connection.iceGatheringState === "complete") this.#host.tell("webrtc:ice", null);
     this.#offered = true;

@@ -4,7 +4,7 @@ import { MEMORY, REPEATS } from "./bounds.js";
 import { CallboardError } from "./errors.js";
 import { Tally } from "./retries.js";
 
-/** @import { PublishedTrack } from "./types.js" */
+/** @import { PublishedTrack, TrackChanges } from "./types.js" */
 
 /** Streams of the other members over one peer connection: one for each whose tracks flow in its sections. */
 export class Streams {
@@ -46,12 +46,26 @@ export class Streams {
    * Handles which tracks the others publish.
    *
    * @param {PublishedTrack[]} added
+   * @param {(Partial<PublishedTrack> & { track: string })[]} changed what is told of them now
    * @param {string[]} removed
    */
-  handleTracks(added, removed) {
-    for (const id of removed) this.#tracks.delete(id);
+  handleTracks(added, changed, removed) {
+    /** @type {TrackChanges} */
+    const changes = { added, changed: [], removed: [] };
+    for (const id of removed) {
+      const known = this.#tracks.get(id);
+      if (known && this.#tracks.delete(id)) changes.removed.push(known);
+    }
     for (const track of added) this.#tracks.set(track.track, track);
-    this.#host.emit("tracks", [...this.#tracks.values()]);
+    for (const told of changed) {
+      const known = this.#tracks.get(told.track);
+      // Its own tracks are not among them.
+      if (!known) continue;
+      const now = Object.freeze({ ...known, ...told });
+      this.#tracks.set(told.track, now);
+      changes.changed.push(now);
+    }
+    this.#host.emit("tracks", [...this.#tracks.values()], changes);
   }
 
   /**
@@ -103,12 +117,12 @@ export class Streams {
   clear() {
     clearTimeout(this.#beginning);
     const peers = [...this.#streams.keys()];
-    const hadTracks = this.#tracks.size > 0;
+    const removed = [...this.#tracks.values()];
     for (const map of [this.#tracks, this.#slots, this.#streams]) map.clear();
     // Later, because a listener may change the connection that is about to replace this one.
     queueMicrotask(() => {
       for (const peer of peers) this.#host.emit("stream", peer, null);
-      if (hadTracks) this.#host.emit("tracks", []);
+      if (removed.length > 0) this.#host.emit("tracks", [], { added: [], changed: [], removed });
     });
   }
 

@@ -43,7 +43,28 @@
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
  */
-/** @typedef {{ track: string, peer: string, kind: "audio" | "video" }} PublishedTrack a track that another publishes */
+/** @typedef {"camera" | "microphone" | "screen"} TrackSource what a track shows or plays */
+/**
+ * @typedef {object} PublishOptions
+ * @property {TrackSource} [source] what the others are told that it shows or plays. Default: `camera` or `microphone`,
+ *   by its kind
+ * @property {any} [metadata] what else they are told of it: JSON of at most 1,024 bytes. Default: null
+ */
+/**
+ * @typedef {object} PublishedTrack a track that another publishes
+ * @property {string} track its id
+ * @property {string} peer
+ * @property {"audio" | "video"} kind
+ * @property {boolean} muted whether its publisher or the server's application has muted it
+ * @property {TrackSource | null} source what it shows or plays, if its publisher has said that
+ * @property {any} metadata what else its publisher has said of it
+ */
+/**
+ * @typedef {object} TrackChanges
+ * @property {PublishedTrack[]} added
+ * @property {PublishedTrack[]} changed of which something else is told than before
+ * @property {PublishedTrack[]} removed
+ */
 /**
  * @typedef {object} Message a message of the application
  * @property {string} event
@@ -69,14 +90,16 @@
  * @property {[message: Message]} message any message of the application, also one named like an event here
  * @property {[error: CallboardError]} error an error that the server reports; also `gave_up` and `webrtc_gave_up`:
  *   something has failed repeatedly in the same way, and is not tried any more; `details` say what. `media_failed`: the
- *   server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`
+ *   server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`.
+ *   `media_refused`: the application's policy does not let this client publish a track; `details`: its `mid` and `kind`
  * @property {[state: State, detail: StateDetail]} state
  * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, also of
  *   each new one; with the reason why the last one is replaced, if the server has given one
  * @property {[event: RTCTrackEvent]} track
  * @property {[peer: string, stream: MediaStream | null]} stream what another member sends through the server, audio and
  *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
- * @property {[tracks: PublishedTrack[]]} tracks all that the others publish, also what has no section yet
+ * @property {[tracks: PublishedTrack[], changes: TrackChanges]} tracks all that the others publish, also what has no
+ *   section yet; and what has changed
  * @property {[peer: string | null, levels: Readonly<Record<string, number>>]} speaker the member that dominates the
  *   conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the
  *   loudest. At most twice a second

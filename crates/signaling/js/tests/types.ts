@@ -1,7 +1,7 @@
 // Uses of the package's types: lines that must compile, and lines that must not.
 
-import { CallboardError, Client, HookError, PeerConnection, connect } from "callboard";
-import type { ClientEvents, ConnectOptions, Message, PeerConnectionOptions, PeerMetadata, State, StateDetail } from "callboard";
+import { CallboardError, Client, HookError, PeerConnection, Publication, connect } from "callboard";
+import type { ClientEvents, ConnectOptions, Message, PeerConnectionOptions, PeerMetadata, PublishOptions, State, StateDetail, TrackSource } from "callboard";
 import { WebSocket as NodeWebSocket } from "ws";
 
 const options: ConnectOptions = { queue: 10, protocols: ["v1"], WebSocket: NodeWebSocket };
@@ -29,6 +29,7 @@ client.on("data", ({ channel, data }) => console.log(channel.length, typeof data
 client.on("error", (error) => console.log(error.code.length, error.details));
 client.on("stream", (peer, stream) => console.log(peer.length, stream?.getVideoTracks().length));
 client.on("tracks", (tracks) => console.log(tracks.filter(({ kind, peer }) => kind === "video" && peer !== client.peerId)));
+client.on("tracks", (_, { added, changed, removed }) => console.log(added.length, changed[0]?.muted, removed[0]?.source satisfies TrackSource | null | undefined));
 // An event of the application.
 client.on("chat", (text, from, { to }) => console.log(text, from?.length, to.length));
 // @ts-expect-error a peer's id is a string
@@ -53,6 +54,15 @@ const connection: PeerConnection = client.openPeerConnection(wanted);
 connection.connection.getStats();
 connection.state satisfies RTCPeerConnectionState;
 connection.retry();
+const camera: Publication = client.publish(new MediaStream().getVideoTracks()[0], { source: "camera", metadata: { any: "JSON" } });
+camera.mute();
+camera.mute(!camera.muted);
+await camera.replace(camera.track);
+camera.unpublish();
+// @ts-expect-error no such source
+client.publish(camera.track, { source: "film" } satisfies PublishOptions);
+// @ts-expect-error it is muted by a call
+camera.muted = true;
 // @ts-expect-error no part of the API
 connection.renew();
 // @ts-expect-error no part of the API

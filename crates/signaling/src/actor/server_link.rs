@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_media_rooms::Wishes;
+use callboard_media_rooms::{TrackDescription, Wishes};
 use callboard_peer_connection::{
     CloseReason, IceCandidate, PeerConnectionState, SessionDescription,
 };
@@ -15,7 +15,7 @@ use callboard_supervision::{ChildSpec, Down, MonitorId, Placement, Restart, moni
 use tokio::time::timeout;
 
 use super::PeerActor;
-use crate::control_event::{ANSWER, ICE, OFFER, WISH};
+use crate::control_event::{ANSWER, ICE, MUTE, OFFER, PUBLISH, WISH};
 use crate::peer::Peer;
 use crate::server_peer::*;
 
@@ -34,6 +34,8 @@ pub(super) struct ServerLink {
     offers: usize,
     /// What the client wishes to receive, if it has said that.
     wishes: Option<Wishes>,
+    /// What the client says of the tracks of its next offers, if it has said anything.
+    described: Option<Vec<TrackDescription>>,
     /// Candidates after such an offer that reached a server peer that has ended. Bounded by [`MOST_LATE`].
     late: Vec<Option<IceCandidate>>,
 }
@@ -163,6 +165,10 @@ impl<P: Peer> PeerActor<P> {
         let link = self.server_link();
         link.offers += 1;
         let closed = link.closed;
+        if let Some(described) = link.described.clone() {
+            // Once for each offer.
+            server.do_send(DescribeTracks(described));
+        }
         let answering = server.send(HandleOffer(offer.clone()));
         let to = server.clone();
         ctx.spawn(answering.into_actor(self).map(move |answered, this, ctx| {
@@ -192,6 +198,52 @@ impl<P: Peer> PeerActor<P> {
             }
             this.give_late(ctx);
         }));
+    }
+
+    /// Notes what the client says of the tracks of its next offers.
+    pub(super) fn describe_tracks(&mut self, described: Vec<TrackDescription>) {
+        match self.has_media() {
+            Ok(()) => self.server_link().described = Some(described),
+            Err(error) => self.refuse(PUBLISH, error, None),
+        }
+    }
+
+    /// Mutes a track of the client's, or ends that.
+    pub(super) fn mute_track(&mut self, mid: String, muted: bool, ctx: &mut actix::Context<Self>) {
+        if let Err(error) = self.has_media() {
+            return self.refuse(MUTE, error, None);
+        }
+        let link = self.server_link();
+        let mut described = link.described.iter_mut().flatten();
+        let known = described.find(|track| track.mid == mid).map(|track| track.muted = muted);
+        let Some(server) = self.server() else {
+            if known.is_none() {
+                self.refuse(MUTE, &MuteTrackError::NoSuchTrack.to_string(), None);
+            }
+            return;
+        };
+        let muting = server.send(MuteTrack { mid, muted });
+        ctx.spawn(muting.into_actor(self).map(move |muted, this, _| {
+            // One that is to be published is muted with the next offer, also of another server peer.
+            let refused = match muted {
+                Ok(Ok(())) => None,
+                Ok(Err(MuteTrackError::RateLimited)) => Some(MuteTrackError::RateLimited),
+                Ok(Err(error)) => Some(error).filter(|_| known.is_none()),
+                Err(_) => Some(MuteTrackError::NoSuchTrack).filter(|_| known.is_none()),
+            };
+            if let Some(error) = refused {
+                this.refuse(MUTE, &error.to_string(), None);
+            }
+        }));
+    }
+
+    /// Returns whether clients send media through the server, or why not.
+    fn has_media(&self) -> Result<(), &'static str> {
+        match &self.policy.webrtc {
+            None => Err("webrtc_disabled"),
+            Some(webrtc) if webrtc.has_media() => Ok(()),
+            Some(_) => Err("media_disabled"),
+        }
     }
 
     /// Passes on the client's answer to an offer of the server.

@@ -14,6 +14,7 @@ use super::refusals::{LONGEST_DETAIL, Path};
 use crate::control::Control as Said;
 use crate::control_event::{ANSWER, ICE, OFFER, SEND};
 use crate::error_text::{LONGEST_NAME, shorten};
+use crate::media_event::describe;
 use crate::peer::{ChannelEvent, Peer};
 #[cfg(feature = "rpc")]
 use crate::rpc::Frame;
@@ -34,6 +35,8 @@ impl<P: Peer> PeerActor<P> {
             Said::Send { channel, data } => {
                 self.data(&channel, DataChannelMessage::Text(data), Path::WebSocket);
             }
+            Said::Publish(described) => self.describe_tracks(described),
+            Said::Mute { mid, muted } => self.mute_track(mid, muted, ctx),
             Said::Unread { event, error, detail } => self.refuse(event, error, Some(detail)),
         }
     }
@@ -113,11 +116,16 @@ impl<P: Peer> PeerActor<P> {
     fn say_media(&self, event: MediaEvent) {
         let track = |track: &TrackInfo| {
             let (id, peer, kind) = (track.id.to_string(), &*track.name, track.kind);
-            json!({ "track": id, "peer": peer, "kind": kind, "muted": track.muted })
+            let mut told = json!({ "track": id, "peer": peer, "kind": kind, "muted": track.muted });
+            describe(&mut told, track.source, track.metadata.as_ref());
+            told
         };
         match event {
             MediaEvent::TrackAdded(added) => {
                 self.say("media:tracks", &json!({ "added": [track(&added)] }));
+            }
+            MediaEvent::TrackChanged(changed) => {
+                self.say("media:tracks", &json!({ "changed": [track(&changed)] }));
             }
             MediaEvent::TrackMuted(id, muted) => {
                 let changed = json!({ "track": id.to_string(), "muted": muted });

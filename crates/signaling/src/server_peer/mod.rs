@@ -16,7 +16,7 @@ mod webrtc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_media_rooms::{AcceptMediaOfferError, MediaEvent, Wishes};
+use callboard_media_rooms::{AcceptMediaOfferError, MediaEvent, TrackDescription, Wishes};
 use callboard_peer_connection::error::{
     AcceptOfferError, AddIceCandidateError, SetDescriptionError,
 };
@@ -166,6 +166,29 @@ pub struct HandleOffer(pub SessionDescription);
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), HandleAnswerError>")]
 pub struct HandleAnswer(pub SessionDescription);
+
+/// What the client says of the tracks that its next offers publish, in place of all that it has said before.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct DescribeTracks(pub(crate) Vec<TrackDescription>);
+
+/// A track of the client's is muted by itself, or no longer.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), MuteTrackError>")]
+pub(crate) struct MuteTrack {
+    /// `a=mid` of its section.
+    pub(crate) mid: String,
+    pub(crate) muted: bool,
+}
+
+/// Reason why a track is not muted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MuteTrackError {
+    #[error("no_such_track")]
+    NoSuchTrack,
+    #[error("rate_limited")]
+    RateLimited,
+}
 
 /// A candidate of the client; none marks the end of candidates.
 #[derive(Clone, Debug, Message)]

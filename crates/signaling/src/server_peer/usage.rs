@@ -13,6 +13,7 @@ pub(crate) struct Usage {
     limits: WebRtcLimits,
     data: RateMeter,
     candidates: RateMeter,
+    mutes: RateMeter,
     lasting: LastingUsage,
 }
 
@@ -76,8 +77,8 @@ impl Usage {
 
     /// Returns the usage at the next server peer of a client.
     pub(crate) fn going_on(limits: WebRtcLimits, lasting: LastingUsage) -> Self {
-        let (data, candidates) = Default::default();
-        Self { limits, data, candidates, lasting }
+        let (data, candidates, mutes) = Default::default();
+        Self { limits, data, candidates, mutes, lasting }
     }
 
     pub(crate) fn limits(&self) -> &WebRtcLimits {
@@ -97,6 +98,12 @@ impl Usage {
     /// Counts a candidate. None lets it pass; otherwise returns whether the peer connection must be closed.
     pub(crate) fn candidate(&mut self, now: Instant, bytes: usize) -> Option<bool> {
         over(self.candidates.count(&self.limits.candidates, now, bytes))
+    }
+
+    /// Counts a track that is muted, or no longer, which all in the room are told: as often as candidates. Returns
+    /// whether it passes.
+    pub(crate) fn mute(&mut self, now: Instant) -> bool {
+        over(self.mutes.count(&self.limits.candidates, now, 0)).is_none()
     }
 
     /// Spends the cost of a description, if `others` can be spent as well.

@@ -4,6 +4,7 @@ mod controller;
 mod offering;
 mod opening;
 mod rounds;
+mod tracks;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -48,6 +49,8 @@ pub struct ServerPeer {
     participant: Option<Arc<Participant>>,
     /// What its client wishes to receive, if it has said that.
     wishes: Option<Wishes>,
+    /// What the client says of its tracks.
+    described: Vec<TrackDescription>,
     /// Session id in the origin of the offer that the peer connection has answered.
     origin: Option<String>,
     state: PeerConnectionState,
@@ -86,6 +89,7 @@ impl ServerPeer {
             seat: None,
             participant: None,
             wishes: None,
+            described: Vec::new(),
             origin: None,
             state: PeerConnectionState::New,
             channels: Channels::default(),
@@ -147,6 +151,10 @@ impl ServerPeer {
             media: ctx.address().recipient(),
             replaces: self.participant.as_ref().map(|participant| participant.id()),
         };
+        let described = self.described.clone();
+        let describe = move |participant: Option<&Participant>| {
+            _ = participant.map(|participant| participant.describe(described.clone()));
+        };
         let limit = self.account.limits().answer_timeout;
         let message = self.options.limits.message;
         let inline = self.options.api.settings().inline_candidates;
@@ -162,6 +170,7 @@ impl ServerPeer {
                             (participant, _) => participant,
                         };
                         let media = participant.as_deref();
+                        describe(media);
                         let answer = answer_by(&same, media, offer.clone(), false, inline).await?;
                         Ok((answer, participant))
                     };
@@ -178,6 +187,7 @@ impl ServerPeer {
                 None => {
                     let (new, participant) = opening.open().await?;
                     let media = participant.as_deref();
+                    describe(media);
                     let answered =
                         timeout(limit, answer_by(&new, media, offer, true, inline)).await;
                     if !matches!(answered, Ok(Ok(_))) {
