@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use callboard_peer_connection::{
@@ -18,6 +18,7 @@ use crate::core::frames::packetize::{Packetizer, Unfit};
 use crate::core::packet::{self, Coding};
 use crate::error::{JoinMediaRoomError, PublishError, StartTapError, WriteFrameError};
 use crate::event::{ParticipantId, TrackId, TrackInfo};
+use crate::keyframe_wishes::KeyframeWishes;
 use crate::messages::{MediaPacket, ToSubscriber};
 use crate::policy::{ParticipantInfo, ParticipantOptions};
 use crate::shared::Shared;
@@ -159,17 +160,18 @@ impl Bot {
     ) -> Result<Frames, StartTapError> {
         let (sender, frames) = mpsc::channel(capacity.max(1));
         let (sender, lost) = (Arc::new(Mutex::new(Some(sender))), Arc::new(AtomicU64::new(0)));
-        let (room, ours) = (Arc::downgrade(&self.shared), Arc::clone(&lost));
+        let (wishes, ours) = (KeyframeWishes::default(), Arc::clone(&lost));
+        let wanted = wishes.clone();
         let factory = move || Subscription {
             sender: Arc::clone(&sender),
             lost: Arc::clone(&ours),
-            room: Weak::clone(&room),
+            wishes: wanted.clone(),
             waits: false,
             asked: None,
         };
         let options = TapOptions::new(format!("bot:{}:{track}", self.info.id)).track(track);
-        let tap = tap::open(&self.shared, options, factory).await?;
-        Ok(Frames { tap, frames, lost, shared: Arc::clone(&self.shared) })
+        let tap = tap::open(&self.shared, options, &wishes, factory).await?;
+        Ok(Frames { tap, frames, lost })
     }
 }
 
@@ -293,17 +295,16 @@ pub struct Frames {
     tap: TapHandle,
     frames: mpsc::Receiver<Frame>,
     lost: Arc<AtomicU64>,
-    shared: Arc<Shared>,
 }
 
 impl Frames {
-    /// Waits for the next frame. None when the track or the room has ended, and all were read.
+    /// Waits for the next frame. None when the track or the room has ended, or the subscription was given up after 3
+    /// faults in 10 s, and all were read.
     pub async fn next(&mut self) -> Option<Frame> {
-        let Ok(supervisor) = self.shared.supervisor() else { return None };
         tokio::select! {
             biased;
             frame = self.frames.recv() => frame,
-            _ = supervisor.ended() => None,
+            () = self.tap.ended() => None,
         }
     }
 
@@ -318,7 +319,7 @@ struct Subscription {
     /// None when the track has ended.
     sender: Arc<Mutex<Option<mpsc::Sender<Frame>>>>,
     lost: Arc<AtomicU64>,
-    room: Weak<Shared>,
+    wishes: KeyframeWishes,
     /// Pictures are of no use before the next key frame.
     waits: bool,
     /// Time of the frame with which a key frame was asked for last.
@@ -346,12 +347,10 @@ impl MediaTap for Subscription {
         }
         self.waits = true;
         let since = self.asked.map(|asked| frame.captured.saturating_duration_since(asked));
-        if since.is_none_or(|since| since >= ASK_AGAIN)
-            && let Some(room) = self.room.upgrade()
-        {
+        if since.is_none_or(|since| since >= ASK_AGAIN) {
             // One that comes while none can be taken is of no use.
             self.asked = Some(frame.captured);
-            room.want_keyframe(track.participant, track.id, 0);
+            self.wishes.want(track.id);
         }
     }
 }

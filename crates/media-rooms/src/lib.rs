@@ -17,6 +17,7 @@ mod error;
 mod event;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod keyframe_wishes;
 mod messages;
 mod participant;
 mod policy;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -21,6 +21,7 @@ use crate::bot::Bot;
 use crate::core::allocate::Allocator;
 use crate::error::{JoinMediaRoomError, StartTapError};
 use crate::event::{ParticipantEvent, ParticipantId, TrackId, TrackInfo};
+use crate::keyframe_wishes::KeyframeWishes;
 use crate::participant::Participant;
 use crate::policy::{MediaPolicy, ParticipantInfo, ParticipantOptions, Policy};
 use crate::shared::{ROOM, Seat, Shared};
@@ -206,7 +207,7 @@ impl MediaRoom {
         options: TapOptions,
         factory: impl FnMut() -> T + Send + 'static,
     ) -> Result<TapHandle, StartTapError> {
-        tap::open(&self.shared, options, factory).await
+        self.open_tap(options, &KeyframeWishes::default(), factory).await
     }
 
     /// Sets who may publish, and who receives what. Default: all, and everything.
@@ -229,8 +230,17 @@ impl MediaRoom {
         self.shared.settle();
     }
 
-    pub(crate) fn downgrade(&self) -> Weak<Shared> {
-        Arc::downgrade(&self.shared)
+    /// Starts a tap of this crate, which asks for key frames by these wishes.
+    ///
+    /// # Errors
+    /// [`StartTapError`]
+    pub(crate) async fn open_tap<T: MediaTap>(
+        &self,
+        options: TapOptions,
+        wishes: &KeyframeWishes,
+        factory: impl FnMut() -> T + Send + 'static,
+    ) -> Result<TapHandle, StartTapError> {
+        tap::open(&self.shared, options, wishes, factory).await
     }
 
     /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded. Returns whether there is

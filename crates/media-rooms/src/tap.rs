@@ -23,7 +23,8 @@ pub trait MediaTap: Unpin + 'static {
         _ = track;
     }
 
-    /// Handles the end of a track. Nothing of it comes any more.
+    /// Handles the end of a track. Nothing of it comes any more. A tap of [one track](TapOptions::track) is told as well
+    /// where that has ended before this instance began.
     fn track_removed(&mut self, track: TrackId) {
         _ = track;
     }
@@ -140,11 +141,21 @@ impl TapHandle {
     pub async fn stop(self) {
         let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
         drop(self);
-        if let Ok(supervisor) = shared.supervisor() {
-            tokio::select! {
-                () = supervisor.removed(&seat.name) => {}
-                _ = supervisor.ended() => {}
-            }
+        ended(&shared, &seat).await;
+    }
+
+    /// Resolves when the tap has been given up, or the room has ended.
+    pub(crate) async fn ended(&self) {
+        ended(&self.shared, &self.seat).await;
+    }
+}
+
+/// Resolves when the room has no tap of this seat.
+async fn ended(shared: &Shared, seat: &TapSeat) {
+    if let Ok(supervisor) = shared.supervisor() {
+        tokio::select! {
+            () = supervisor.removed(&seat.name) => {}
+            _ = supervisor.ended() => {}
         }
     }
 }

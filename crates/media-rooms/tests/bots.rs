@@ -143,6 +143,88 @@ async fn a_bot_reads_the_frames_of_a_track() {
     call.pool.stop().await;
 }
 
+/// Reads frames while a client talks, until this holds.
+async fn read_until(
+    client: &mut Client,
+    frames: &mut Frames,
+    mut done: impl FnMut(&Frame) -> bool,
+) {
+    let reading = async {
+        loop {
+            client.talk().await;
+            tokio::select! {
+                frame = frames.next() => if done(&frame.expect("it goes on")) { break },
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("in time");
+}
+
+#[actix::test]
+async fn of_simulcast_a_bot_that_has_lost_frames_goes_on_with_the_largest_encoding() {
+    let mut call = Call::start(1).await;
+    let mut one = call.join_as(0, 1, 0, &["q", "h", "f"]).await;
+    let bot = call.room.bot("eyes").unwrap();
+    let tracks = call.room.tracks();
+    let id = tracks.iter().find(|track| track.kind == TrackKind::Video).unwrap().id;
+    let mut pictures = bot.subscribe(id, 10).await.unwrap();
+    // Encodings differ in the lengths of their frames.
+    let is_largest = |frame: &Frame| frame.data.len() == 10 + 800;
+    read_until(&mut one, &mut pictures, is_largest).await;
+    let before = pictures.dropped();
+
+    talk_until(&mut [&mut one], |_| pictures.dropped() > before + 20).await;
+
+    // Those that wait are of before the loss.
+    let is_next = |frame: &Frame| is_largest(frame) && frame.keyframe;
+    read_until(&mut one, &mut pictures, is_next).await;
+    drop(bot);
+    call.pool.stop().await;
+}
+
+/// Reads frames until there are none any more.
+async fn read_to_the_end(mut frames: Frames) {
+    let ending = async { while frames.next().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, ending).await.expect("it ends");
+}
+
+#[actix::test]
+async fn frames_of_a_track_that_has_ended_before_end_at_once() {
+    let call = Call::start(1).await;
+    let (dj, bot) = (call.room.bot("dj").unwrap(), call.room.bot("ears").unwrap());
+    let track = dj.publish(Codec::Opus).unwrap();
+    let id = track.id();
+    drop(track);
+
+    let frames = bot.subscribe(id, 10).await.unwrap();
+
+    read_to_the_end(frames).await;
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn frames_end_when_their_tap_is_given_up() {
+    let call = Call::start(1).await;
+    let (dj, bot) = (call.room.bot("dj").unwrap(), call.room.bot("ears").unwrap());
+    let track = dj.publish(Codec::Opus).unwrap();
+    let name = format!("tap:bot:{}:{}", bot.id(), track.id());
+    let frames = bot.subscribe(track.id(), 10).await.unwrap();
+    let room = call.room.supervisor().unwrap();
+
+    let failing = async {
+        while let Ok(supervisor) = room.supervisor(&name) {
+            // It may be on its way up, or gone.
+            _ = supervisor.inject("tap", Fault::Panic("a fault".into())).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, failing).await.expect("it is given up");
+
+    read_to_the_end(frames).await;
+    call.pool.stop().await;
+}
+
 #[actix::test]
 async fn what_cannot_be_published_is_refused() {
     let call = Call::start(1).await;

@@ -4,6 +4,7 @@ mod call;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use call::*;
 use callboard_media_rooms::*;
@@ -210,6 +211,65 @@ async fn a_tap_that_panics_is_made_anew_and_told_all_tracks() {
     talk_until(&mut [&mut one, &mut two], |_| count(&logs[1], id, TrackKind::Video) > before + 50)
         .await;
     assert!(tap.is_running());
+    drop(tap);
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn when_the_largest_encoding_ends_a_tap_goes_on_with_the_next() {
+    let mut call = Call::start(1).await;
+    let mut one = call.join_as(0, 1, 0, &["q", "h", "f"]).await;
+    let id = one.id();
+    let log = Arc::new(Mutex::new(Log::default()));
+    let noted = Arc::clone(&log);
+    let tap = call.room.tap(TapOptions::new("eye"), move || Noting(Arc::clone(&noted)));
+    let tap = tap.await.unwrap();
+    let last = || frames(&log.lock().unwrap(), id, TrackKind::Video).pop();
+    // Encodings differ in the lengths of their frames.
+    let shows = |length: usize| last().is_some_and(|frame| frame.data.len() == 10 + length);
+
+    for (place, length) in [(2, 800), (1, 400)] {
+        talk_until(&mut [&mut one], |_| shows(length)).await;
+        one.encodings[place].active = false;
+    }
+    talk_until(&mut [&mut one], |_| shows(200)).await;
+    one.encodings[2].active = true;
+    talk_until(&mut [&mut one], |_| shows(800)).await;
+
+    let seen = frames(&log.lock().unwrap(), id, TrackKind::Video);
+    let changes = |it: &&[Frame]| it[0].data.len() != it[1].data.len();
+    assert!(seen.windows(2).filter(changes).all(|it| it[1].keyframe), "at key frames alone");
+    drop(tap);
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_tap_that_is_made_anew_is_told_that_its_only_track_has_ended_before() {
+    let call = Call::start(1).await;
+    let bot = call.room.bot("dj").unwrap();
+    let track = bot.publish(Codec::Opus).unwrap();
+    let id = track.id();
+    let (logs, made) =
+        ([(); 2].map(|()| Arc::new(Mutex::new(Log::default()))), AtomicUsize::new(0));
+    let noted = logs.clone();
+    let factory = move || Noting(Arc::clone(&noted[made.fetch_add(1, Ordering::Relaxed)]));
+    let tap = call.room.tap(TapOptions::new("one").track(id), factory).await.unwrap();
+    let told = async |log: &Arc<Mutex<Log>>| {
+        let telling = async {
+            while log.lock().unwrap().removed != [id] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, telling).await.expect("it is told");
+    };
+    drop(track);
+    told(&logs[0]).await;
+
+    let supervisor = call.room.supervisor().unwrap().supervisor("tap:one").unwrap();
+    supervisor.inject("tap", Fault::Panic("a fault".into())).await.unwrap();
+
+    told(&logs[1]).await;
+    assert!(logs[1].lock().unwrap().added.is_empty());
     drop(tap);
     call.pool.stop().await;
 }

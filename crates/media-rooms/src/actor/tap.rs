@@ -12,11 +12,12 @@ use callboard_supervision::{
 
 use crate::core::frames::choice::Choice;
 use crate::core::frames::clock::{SenderClock, StreamClock};
-use crate::core::frames::{Assembled, Assembler, Part};
+use crate::core::frames::{Assembled, Assembler, Part, has_keyframes};
 use crate::core::packet::{Coding, ContentsError};
 use crate::core::switch::Encoding;
 use crate::error::StartTapError;
 use crate::event::{ParticipantId, TrackId, TrackInfo};
+use crate::keyframe_wishes::KeyframeWishes;
 use crate::messages::{MediaPacket, ToTap};
 use crate::shared::Shared;
 use crate::stage;
@@ -28,6 +29,7 @@ pub(crate) struct TapActor<T> {
     shared: Arc<Shared>,
     seat: Arc<TapSeat>,
     options: TapOptions,
+    wishes: KeyframeWishes,
     tap: T,
     /// All tracks of the room; those that were not chosen have no flow.
     tracks: HashMap<TrackId, Option<Flow>>,
@@ -65,16 +67,17 @@ pub(crate) async fn start(shared: &Shared, seat: &Arc<TapSeat>) -> Result<(), St
     supervisor.start_child(spec).await.map(|_| ())
 }
 
-/// Opens a tap of the room.
+/// Opens a tap of the room, which asks for key frames by these wishes.
 ///
 /// # Errors
 /// [`StartTapError`]
 pub(crate) async fn open<T: MediaTap>(
     shared: &Arc<Shared>,
     options: TapOptions,
+    wishes: &KeyframeWishes,
     factory: impl FnMut() -> T + Send + 'static,
 ) -> Result<TapHandle, StartTapError> {
-    let seat = seat(shared, options, factory);
+    let seat = seat(shared, options, wishes, factory);
     shared.add_tap(&seat);
     // From here on it ends if this is not carried through.
     let handle = TapHandle::new(Arc::clone(shared), Arc::clone(&seat));
@@ -86,23 +89,25 @@ pub(crate) async fn open<T: MediaTap>(
 fn seat<T: MediaTap>(
     shared: &Arc<Shared>,
     options: TapOptions,
+    wishes: &KeyframeWishes,
     factory: impl FnMut() -> T + Send + 'static,
 ) -> Arc<TapSeat> {
     let (name, only) = (format!("tap:{}", options.name), options.participant);
+    let wishes = wishes.clone();
     let (shared, factory) = (Arc::downgrade(shared), Arc::new(Mutex::new(factory)));
     TapSeat::new(name, only, move |seat| {
         let shared = shared.upgrade()?;
         let (seat, options, thread) =
             (Arc::clone(seat), options.clone(), shared.placement(shared.thread));
-        let (name, factory) = (seat.name.clone(), Arc::clone(&factory));
+        let (name, factory, wishes) = (seat.name.clone(), Arc::clone(&factory), wishes.clone());
         let spec = ChildSpec::supervisor(name, move || {
             let placement = options.placement.clone().unwrap_or_else(|| shared.tap_placement());
             let (shared, seat, options) = (Arc::clone(&shared), Arc::clone(&seat), options.clone());
-            let factory = Arc::clone(&factory);
+            let (factory, wishes) = (Arc::clone(&factory), wishes.clone());
             let tap = ChildSpec::new("tap", move || {
                 // A factory that has panicked is asked again.
                 let tap = (factory.lock().unwrap_or_else(PoisonError::into_inner))();
-                TapActor::new(&shared, &seat, options.clone(), tap)
+                TapActor::new(&shared, &seat, options.clone(), wishes.clone(), tap)
             });
             // One that ends by itself was told to, and takes its supervisor along.
             let tap = tap.restart(Restart::Transient).significant(true).placement(placement);
@@ -114,11 +119,18 @@ fn seat<T: MediaTap>(
 }
 
 impl<T: MediaTap> TapActor<T> {
-    fn new(shared: &Arc<Shared>, seat: &Arc<TapSeat>, options: TapOptions, tap: T) -> Self {
+    fn new(
+        shared: &Arc<Shared>,
+        seat: &Arc<TapSeat>,
+        options: TapOptions,
+        wishes: KeyframeWishes,
+        tap: T,
+    ) -> Self {
         Self {
             shared: Arc::clone(shared),
             seat: Arc::clone(seat),
             options,
+            wishes,
             tap,
             tracks: HashMap::new(),
             senders: HashMap::new(),
@@ -180,6 +192,7 @@ impl<T: MediaTap> TapActor<T> {
         let (encoding, at) = (media.encoding, media.packet.at);
         let participant = flow.info.participant;
         let sender = self.senders.entry(participant).or_insert_with(|| SenderClock::new(at));
+        flow.choice.hears(encoding, at);
         for mut frame in flow.assemble(media, sender) {
             if flow.choice.takes(encoding, frame.keyframe, at) {
                 // Each encoding has a clock of its own.
@@ -190,6 +203,16 @@ impl<T: MediaTap> TapActor<T> {
         }
         if flow.needs_keyframe(encoding, at) {
             self.shared.want_keyframe(participant, media.track, encoding);
+        }
+    }
+
+    /// Asks for the key frames that the tap needs.
+    fn carry_wishes(&self) {
+        for track in self.wishes.take() {
+            let Some(Some(flow)) = self.tracks.get(&track) else { continue };
+            for encoding in flow.flowing() {
+                self.shared.want_keyframe(flow.info.participant, track, encoding as Encoding);
+            }
         }
     }
 }
@@ -261,13 +284,22 @@ impl Flow {
     /// Returns whether to ask for a key frame of an encoding.
     fn needs_keyframe(&mut self, encoding: Encoding, at: Instant) -> bool {
         let Some(stream) = self.streams.get_mut(usize::from(encoding)) else { return false };
-        let waits = stream.assembler.as_ref().is_some_and(Assembler::waits);
+        let Some(assembler) = &stream.assembler else { return false };
+        // One that is not taken can only be taken from a key frame on.
+        let needs = assembler.waits()
+            || has_keyframes(assembler.coding()) && self.choice.current() != Some(encoding);
         let since = stream.asked.map(|asked| at.saturating_duration_since(asked));
-        let asks = waits && since.is_none_or(|it| it >= ASKED) && self.choice.wants(encoding, at);
+        let asks = needs && since.is_none_or(|it| it >= ASKED) && self.choice.wants(encoding, at);
         if asks {
             stream.asked = Some(at);
         }
         asks
+    }
+
+    /// Returns the places of the encodings that may flow: the one that is taken, or all before the first.
+    fn flowing(&self) -> std::ops::Range<usize> {
+        let current = self.choice.current().map(usize::from);
+        current.map_or(0..self.streams.len(), |current| current..current + 1)
     }
 }
 
@@ -302,6 +334,12 @@ impl<T: MediaTap> Actor for TapActor<T> {
             return ctx.stop();
         }
         self.load();
+        if let Some(track) = self.options.track
+            && !self.tracks.contains_key(&track)
+        {
+            // It has ended before, and none of the tap's instances may have been told.
+            self.tap.track_removed(track);
+        }
     }
 }
 
@@ -314,6 +352,7 @@ impl<T: MediaTap> Handler<ToTap> for TapActor<T> {
             ToTap::Media { packets, reports } => {
                 reports.iter().for_each(|report| self.handle_report(report));
                 packets.iter().for_each(|packet| self.handle_packet(packet));
+                self.carry_wishes();
             }
             ToTap::Stop => ctx.stop(),
         }

@@ -8,14 +8,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::core::switch::Encoding;
 use crate::error::StartTapError;
 use crate::event::{ParticipantId, TrackId, TrackInfo};
+use crate::keyframe_wishes::KeyframeWishes;
 use crate::room::MediaRoom;
-use crate::shared::Shared;
 use crate::tap::{Frame, MediaTap, TapHandle, TapOptions};
 
 use self::file::Recording;
@@ -59,7 +58,7 @@ pub struct RecorderOptions {
 /// What outlives the instances of a recorder.
 struct Kept {
     options: RecorderOptions,
-    room: Weak<Shared>,
+    wishes: KeyframeWishes,
     /// Zero of all times in its files.
     origin: Instant,
     files: Mutex<Vec<PathBuf>>,
@@ -98,14 +97,15 @@ impl Recorder {
         let tap = options.tap.clone();
         let kept = Arc::new(Kept {
             options,
-            room: room.downgrade(),
+            wishes: KeyframeWishes::default(),
             origin: tokio::time::Instant::now().into_std(),
             files: Mutex::default(),
             faults: AtomicU64::new(0),
         });
         let ours = Arc::clone(&kept);
         let factory = move || Recordings { kept: Arc::clone(&ours), of: HashMap::new() };
-        Ok(Self { tap: room.tap(tap, factory).await?, kept })
+        let tap = room.open_tap(tap, &kept.wishes, factory).await?;
+        Ok(Self { tap, kept })
     }
 
     /// Returns the files that were begun, in that order.
@@ -181,13 +181,7 @@ impl MediaTap for Recordings {
         let Some(recording) = self.of.get_mut(&track.participant) else { return };
         let Some(outcome) = self.kept.note(recording.write(track.id, frame)) else { return };
         self.kept.files().extend(outcome.begun);
-        if let Some(room) = self.kept.room.upgrade().filter(|_| !outcome.wanted.is_empty()) {
-            for &wanted in &outcome.wanted {
-                for encoding in 0..ENCODINGS {
-                    room.want_keyframe(track.participant, wanted, encoding);
-                }
-            }
-        }
+        outcome.wanted.iter().for_each(|&wanted| self.kept.wishes.want(wanted));
     }
 }
 
@@ -216,5 +210,3 @@ impl fmt::Debug for Recorder {
 
 /// Longest part of a participant's name in that of a file, in characters.
 const LONGEST_NAME: usize = 40;
-/// Encodings of a track of which a key frame is asked for; those that are not there do not matter.
-const ENCODINGS: Encoding = 3;

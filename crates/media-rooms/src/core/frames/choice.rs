@@ -7,39 +7,58 @@ use crate::core::switch::Encoding;
 /// Choice of one encoding of a track, changed at key frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Choice {
-    current: Option<(Encoding, Instant)>,
+    current: Option<Encoding>,
+    /// When another one came first after the last frame of the current one.
+    others_since: Option<Instant>,
 }
 
 impl Choice {
+    /// Returns the encoding whose frames are taken.
+    pub(crate) fn current(&self) -> Option<Encoding> {
+        self.current
+    }
+
+    /// Notes that something of an encoding has come.
+    pub(crate) fn hears(&mut self, encoding: Encoding, at: Instant) {
+        if self.current != Some(encoding) {
+            self.others_since.get_or_insert(at);
+        }
+    }
+
     /// Returns whether this frame is taken.
     pub(crate) fn takes(&mut self, encoding: Encoding, keyframe: bool, at: Instant) -> bool {
-        let is_current = self.current.is_some_and(|(current, _)| current == encoding);
-        let takes = is_current || keyframe && self.wants(encoding, at);
+        let takes = self.current == Some(encoding) || keyframe && self.wants(encoding, at);
         if takes {
-            self.current = Some((encoding, at));
+            (self.current, self.others_since) = (Some(encoding), None);
         }
         takes
     }
 
     /// Returns whether a key frame of this encoding would be taken.
     pub(crate) fn wants(&self, encoding: Encoding, at: Instant) -> bool {
-        self.current.is_none_or(|(current, last)| {
-            encoding >= current || at.saturating_duration_since(last) > GONE
-        })
+        let is_gone = |since| at.saturating_duration_since(since) >= GONE;
+        self.current.is_none_or(|current| encoding >= current)
+            || self.others_since.is_some_and(is_gone)
     }
 }
 
-/// Silence after which an encoding is taken for gone: its sender has turned it off.
-const GONE: Duration = Duration::from_secs(1);
+/// Time for which others come and the current encoding does not, after which it is taken for gone: its sender has
+/// turned it off. A picture that stands still is sent once a second, in all encodings. Viewers ask for the next one
+/// soon after this, and that key frame is taken.
+const GONE: Duration = Duration::from_millis(400);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn choice() -> (Choice, impl Fn(u64) -> Instant) {
+        let begin = tokio::time::Instant::now().into_std();
+        (Choice::default(), move |ms| begin + Duration::from_millis(ms))
+    }
+
     #[test]
     fn the_largest_encoding_that_comes_is_taken_from_a_key_frame_on() {
-        let (mut choice, begin) = (Choice::default(), tokio::time::Instant::now().into_std());
-        let at = |ms| begin + Duration::from_millis(ms);
+        let (mut choice, at) = choice();
 
         assert!(!choice.takes(1, false, at(0)));
         assert!(choice.takes(1, true, at(10)));
@@ -48,8 +67,36 @@ mod tests {
         assert!(choice.takes(2, true, at(40)));
         assert!(!choice.takes(1, true, at(50)));
         assert!(!choice.wants(1, at(50)) && choice.wants(2, at(50)));
+        assert_eq!(choice.current(), Some(2));
+    }
 
-        assert!(!choice.takes(1, false, at(1_050)), "the larger one is gone");
-        assert!(choice.takes(1, true, at(1_060)));
+    #[test]
+    fn the_next_encoding_is_wanted_soon_after_the_largest_is_gone() {
+        let (mut choice, at) = choice();
+        assert!(choice.takes(2, true, at(0)));
+
+        choice.hears(1, at(30));
+        choice.hears(1, at(63));
+
+        assert!(!choice.wants(1, at(429)));
+        assert!(choice.wants(1, at(430)));
+        assert!(!choice.takes(1, false, at(430)));
+        assert!(choice.takes(1, true, at(500)));
+        assert!(!choice.wants(0, at(501)));
+    }
+
+    #[test]
+    fn an_encoding_that_is_as_slow_as_the_others_is_not_gone() {
+        let (mut choice, at) = choice();
+        assert!(choice.takes(2, true, at(0)));
+
+        for second in 1..5 {
+            for encoding in 0..2 {
+                choice.hears(encoding, at(1_000 * second));
+                assert!(!choice.takes(encoding, true, at(1_000 * second + 5)));
+            }
+            choice.hears(2, at(1_000 * second + 10));
+            assert!(choice.takes(2, false, at(1_000 * second + 20)));
+        }
     }
 }

@@ -71,7 +71,7 @@ struct Building {
 
 impl Assembler {
     pub(crate) fn new(coding: Coding) -> Self {
-        let waits = matches!(coding, Coding::Vp8 | Coding::H264);
+        let waits = has_keyframes(coding);
         Self { coding, order: Order::default(), building: None, waits, lost: false }
     }
 
@@ -100,7 +100,7 @@ impl Assembler {
 
     fn lose(&mut self) {
         (self.building, self.lost) = (None, true);
-        self.waits = matches!(self.coding, Coding::Vp8 | Coding::H264);
+        self.waits = has_keyframes(self.coding);
     }
 
     fn add(&mut self, part: &Part, frames: &mut Vec<Assembled>) {
@@ -212,6 +212,11 @@ impl Building {
             self.data.extend_from_slice(bytes);
         }
     }
+}
+
+/// Returns whether the frames of a coding are known, and not all of them are key frames.
+pub(crate) fn has_keyframes(coding: Coding) -> bool {
+    matches!(coding, Coding::Vp8 | Coding::H264)
 }
 
 /// Largest frame, in bytes; a key frame of a busy screen at 4K has less than half of it. Larger ones are dropped.
