@@ -33,6 +33,8 @@ pub(crate) struct Recording {
     file: Option<Open>,
     /// Nothing is written before, after a fault of the disk.
     not_before: Option<Instant>,
+    /// When a track's codec changed last.
+    changed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl Recording {
             held_bytes: 0,
             file: None,
             not_before: None,
+            changed: None,
         }
     }
 
@@ -139,10 +142,23 @@ impl Recording {
         let Some(track) = self.tracks.get_mut(&id) else { return Ok(Outcome::default()) };
         let was = track.entry.as_ref().map(|entry| codec(&entry.codec));
         if was != Some(frame.codec) {
-            track.entry = entry(&track.name, frame);
-            if track.entry.is_none() {
-                // Without what a decoder needs first.
+            let changed = self.changed.filter(|_| was.is_some());
+            let since = changed.map(|it| frame.captured.saturating_duration_since(it));
+            if since.is_some_and(|since| since < BETWEEN_CHANGES) {
                 return Ok(Outcome::default());
+            }
+            let Some(entry) = entry(&track.name, frame) else {
+                // Without what a decoder needs first. After what was left out that has to be asked for.
+                let is_late = since.is_some() && !frame.keyframe;
+                let wanted = if is_late { vec![id] } else { Vec::new() };
+                return Ok(Outcome { begun: None, wanted });
+            };
+            track.entry = Some(entry);
+            if was.is_some() {
+                self.changed = Some(frame.captured);
+                // What is held of it is of the codec before.
+                self.held.retain(|(other, _)| *other != id);
+                self.held_bytes = self.held.iter().map(|(_, frame)| frame.data.len()).sum();
             }
         }
         if let Some(open) = &self.file {
@@ -260,6 +276,9 @@ fn codec(entry: &EntryCodec) -> Codec {
 const HELD: Duration = Duration::from_secs(3);
 const MOST_HELD: usize = 1_000;
 const MOST_HELD_BYTES: usize = 16 << 20;
+/// Shortest time between two files that are begun because a track's codec has changed; until then its frames are left
+/// out. A client that changed it with each frame would have a file for each.
+const BETWEEN_CHANGES: Duration = Duration::from_secs(2);
 /// Pause after a fault of the disk.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Bytes that are written at once.

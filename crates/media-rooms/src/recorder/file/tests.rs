@@ -138,3 +138,72 @@ fn what_is_held_is_written_when_its_track_ends() {
     let bytes = fs::read(folder.path().join("ada-1.webm")).unwrap();
     assert!(bytes.windows(40).any(|it| it == [0xfc; 40]));
 }
+
+/// Returns a key frame of H.264 of 640 × 360, or another frame.
+fn h264(keyframe: bool, captured: Instant) -> Frame {
+    const PARAMETERS: [u8; 27] = [
+        0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00, 0xa0, 0x2f, 0xf9, 0x61, 0x00, 0x00, 0x03,
+        0x00, 0x01, 0x00, 0x00, 0x03, 0x00, 0x3c, 0x8f, 0x16, 0x2e,
+    ];
+    let key = [&PARAMETERS[..], &[0, 0, 0, 1, 0x68, 0xeb, 0xe3, 0, 0, 0, 1, 0x65, 9]].concat();
+    let data = if keyframe { key } else { vec![0, 0, 0, 1, 0x41, 9] };
+    Frame { data: data.into(), size: None, ..frame(Codec::H264, keyframe, captured) }
+}
+
+#[test]
+fn a_track_that_alternates_its_codec_has_a_file_in_two_seconds() {
+    let (folder, mut recording, origin) = recording();
+    let picture = track(2);
+    recording.add(picture, "ada");
+
+    for turn in 0..300 {
+        let at = origin + MS * 33 * turn;
+        let frame = if turn % 2 == 0 { frame(Codec::Vp8, true, at) } else { h264(true, at) };
+        recording.write(picture, &frame).unwrap();
+    }
+    recording.finish().unwrap();
+
+    let names = names(&folder);
+    assert_eq!(names.len(), 6, "ten seconds: {names:?}");
+}
+
+#[test]
+fn after_a_change_that_was_left_out_a_key_frame_is_asked_for() {
+    let (folder, mut recording, origin) = recording();
+    let picture = track(2);
+    recording.add(picture, "ada");
+    let at = |ms| origin + MS * ms;
+    recording.write(picture, &frame(Codec::Vp8, true, at(0))).unwrap();
+    assert!(recording.write(picture, &h264(true, at(100))).unwrap().begun.is_some());
+    assert_eq!(
+        recording.write(picture, &frame(Codec::Vp8, true, at(200))).unwrap(),
+        Outcome::default()
+    );
+    let mut write = |frame: &Frame| recording.write(picture, frame).unwrap();
+
+    assert_eq!(write(&frame(Codec::Vp8, false, at(2_000))), Outcome::default(), "too early");
+    assert_eq!(write(&frame(Codec::Vp8, false, at(2_100))).wanted, [picture]);
+    let begun = write(&frame(Codec::Vp8, true, at(2_200))).begun;
+
+    assert_eq!(begun, Some(folder.path().join("ada-3.webm")));
+    recording.finish().unwrap();
+    assert_eq!(names(&folder), ["ada-1.webm", "ada-2.mkv", "ada-3.webm"]);
+}
+
+#[test]
+fn frames_that_are_held_when_the_codec_changes_are_left_out() {
+    let (folder, mut recording, origin) = recording();
+    let (sound, picture) = (track(1), track(2));
+    recording.add(sound, "ada");
+    recording.add(picture, "ada");
+    recording.write(picture, &frame(Codec::Vp8, true, origin)).unwrap();
+    recording.write(picture, &h264(true, origin + MS * 33)).unwrap();
+
+    let outcome = recording.write(sound, &frame(Codec::Opus, true, origin + MS * 40)).unwrap();
+
+    assert_eq!(outcome, Outcome { begun: Some(folder.path().join("ada-1.mkv")), wanted: vec![] });
+    recording.finish().unwrap();
+    let bytes = fs::read(folder.path().join("ada-1.mkv")).unwrap();
+    let pictures = bytes.windows(40).filter(|it| it == &[0xfc; 40]).count();
+    assert_eq!(pictures, 1, "the sound, and no picture of VP8");
+}
