@@ -194,6 +194,9 @@ impl<T: MediaTap> TapActor<T> {
         let sender = self.senders.entry(participant).or_insert_with(|| SenderClock::new(at));
         flow.choice.hears(encoding, at);
         for mut frame in flow.assemble(media, sender) {
+            if let Some((_, height)) = frame.size {
+                flow.choice.measures(encoding, height);
+            }
             if flow.choice.takes(encoding, frame.keyframe, at) {
                 // Each encoding has a clock of its own.
                 frame.captured = flow.last.map_or(frame.captured, |last| last.max(frame.captured));

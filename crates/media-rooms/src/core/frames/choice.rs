@@ -10,6 +10,8 @@ pub(crate) struct Choice {
     current: Option<Encoding>,
     /// When another one came first after the last frame of the current one.
     others_since: Option<Instant>,
+    /// Heights of pictures, by the places of their encodings; 0 where that is not known.
+    heights: [u16; MOST],
 }
 
 impl Choice {
@@ -25,6 +27,13 @@ impl Choice {
         }
     }
 
+    /// Notes the height of an encoding's pictures, as a key frame tells it.
+    pub(crate) fn measures(&mut self, encoding: Encoding, height: u16) {
+        if let Some(known) = self.heights.get_mut(usize::from(encoding)) {
+            *known = height;
+        }
+    }
+
     /// Returns whether this frame is taken.
     pub(crate) fn takes(&mut self, encoding: Encoding, keyframe: bool, at: Instant) -> bool {
         let takes = self.current == Some(encoding) || keyframe && self.wants(encoding, at);
@@ -37,10 +46,23 @@ impl Choice {
     /// Returns whether a key frame of this encoding would be taken.
     pub(crate) fn wants(&self, encoding: Encoding, at: Instant) -> bool {
         let is_gone = |since| at.saturating_duration_since(since) >= GONE;
-        self.current.is_none_or(|current| encoding >= current)
+        self.current.is_none_or(|current| self.is_as_large(encoding, current))
             || self.others_since.is_some_and(is_gone)
     }
+
+    /// Returns whether the pictures of an encoding are as large as the other's: by their heights, or where these are
+    /// not known by their places in the offer, the lowest first.
+    fn is_as_large(&self, encoding: Encoding, other: Encoding) -> bool {
+        let height = |of: Encoding| self.heights.get(usize::from(of)).copied().unwrap_or(0);
+        match (height(encoding), height(other)) {
+            (0, _) | (_, 0) => encoding >= other,
+            (one, two) => (one, encoding) >= (two, other),
+        }
+    }
 }
+
+/// Encodings of a track whose heights are known.
+const MOST: usize = 8;
 
 /// Time for which others come and the current encoding does not, after which it is taken for gone: its sender has
 /// turned it off. A picture that stands still is sent once a second, in all encodings. Viewers ask for the next one
@@ -68,6 +90,24 @@ mod tests {
         assert!(!choice.takes(1, true, at(50)));
         assert!(!choice.wants(1, at(50)) && choice.wants(2, at(50)));
         assert_eq!(choice.current(), Some(2));
+    }
+
+    #[test]
+    fn of_encodings_whose_heights_are_known_the_highest_is_taken() {
+        let (mut choice, at) = choice();
+        let key = |choice: &mut Choice, encoding, height, ms| {
+            choice.measures(encoding, height);
+            choice.takes(encoding, true, at(ms))
+        };
+
+        assert!(key(&mut choice, 2, 180, 0), "the lowest, which is offered last");
+        assert!(key(&mut choice, 0, 720, 10));
+        assert!(!key(&mut choice, 1, 360, 20));
+        assert!(!key(&mut choice, 2, 180, 30) && !choice.wants(2, at(30)));
+        assert!(choice.takes(0, false, at(40)));
+        choice.hears(1, at(50));
+        assert!(choice.takes(1, true, at(450)), "the highest is gone");
+        assert!(choice.wants(0, at(460)) && !choice.wants(2, at(460)));
     }
 
     #[test]
