@@ -82,6 +82,41 @@ fn three_browsers_see_each_other() {
 }
 
 #[test]
+fn pictures_come_in_the_layer_that_their_tiles_need() {
+    in_network_namespace(async || {
+        let server = server().await;
+        let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo?name=Ann").await;
+        let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo?synthetic").await;
+        let eve = CallPage::open("Eve", Kind::Chromium, &server, "demo?synthetic").await;
+        for page in [&ann, &bob, &eve] {
+            sees(page, 2).await;
+        }
+        let flows = "const ann = window.callState.peers.find(({ name }) => name.startsWith('Ann'));
+             const column = arguments[0], grid = document.getElementById('grid');
+             if (grid.style.gridTemplateColumns !== column) grid.style.gridTemplateColumns = column;
+             const { state, layer } = ann?.flow ?? {};
+             return state === 'flowing' && layer === arguments[1] && ann.width > 0";
+        let width =
+            "return window.callState.peers.find(({ name }) => name.startsWith('Ann')).width";
+        for viewer in [&bob, &eve] {
+            let mut widths = Vec::new();
+            for (column, layer) in [("150px", "q"), ("900px", "f"), ("150px", "q"), ("400px", "h")]
+            {
+                holds(viewer.browser(), flows, vec![json!(column), json!(layer)]).await;
+                sees(viewer, 2).await;
+                let width = viewer.browser().evaluate(width, vec![]).await;
+                widths.push(width.as_u64().expect("a number"));
+            }
+            assert!(widths[0] < widths[1] && widths[2] < widths[1], "{widths:?}");
+            assert!(widths[3] < widths[1], "{widths:?}");
+        }
+        for page in [ann, bob, eve] {
+            page.close().await;
+        }
+    });
+}
+
+#[test]
 fn pictures_go_on_whatever_fails_in_the_media_room() {
     in_network_namespace(async || {
         let server = server().await;

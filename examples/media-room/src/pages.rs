@@ -52,8 +52,9 @@ async fn not_found(request: HttpRequest) -> HttpResponse {
 
 const PAGE: &str = include_str!("../static/index.html");
 
-const ASSETS: [Asset; 6] = [
+const ASSETS: [Asset; 7] = [
     Asset::script("call.js", include_str!("../static/call.js")),
+    Asset::script("layers.js", include_str!("../static/layers.js")),
     Asset::script("view.js", include_str!("../static/view.js")),
     Asset::style("style.css", include_str!("../static/style.css")),
     example_pages::ICE_SERVERS,

@@ -1,12 +1,14 @@
 // The call: one connection to the server, which carries our media to it and that of all others back.
 //
 // window.callState is a frozen snapshot, made anew at each reading:
-//   { status, room, peerId, state, media, peers: [{ id, name, state, width, time }] }
+//   { status, room, peerId, state, media, peers: [{ id, name, state, width, time, flow }] }
 //   state:  of the peer connection, as in RTCPeerConnection.connectionState
+//   flow:   what flows of its picture, as in the client's event of that name; null before it is known
 //   media:  "none" | "camera" | "mixed" | "synthetic" | "screen"
 
 import { connect } from "/callboard.js";
 import { iceServers } from "./ice_servers.js";
+import { Details, wishBySize } from "./layers.js";
 import { openLocalMedia } from "./media.js";
 import { element, press, showOthers, showOwn, showStatus, soundOn } from "./view.js";
 
@@ -19,6 +21,9 @@ const off = new Map();
 const own = { sound: false, picture: false };
 let client = null;
 let peer = null;
+/** What the others' pictures are shown as. @type {{ update(): void } | null} */
+let sizes = null;
+let details = null;
 let media = null;
 let shared = null;
 /** The browser's question which screen to share, while it is open. */
@@ -33,6 +38,7 @@ async function start() {
   element("camera").addEventListener("click", () => toggle("picture"));
   element("screen").addEventListener("click", share);
   element("screen").hidden = !navigator.mediaDevices?.getDisplayMedia;
+  element("details").addEventListener("click", () => { if (details) press("details", details.toggle(), "Details"); });
   element("sound").addEventListener("click", soundOn);
   element("retry").addEventListener("click", () => (end ? location.reload() : peer.retry()));
   addEventListener("pagehide", () => client?.close());
@@ -57,6 +63,8 @@ async function start() {
     render();
   });
   client.on("webrtc", render);
+  sizes = wishBySize(client);
+  details = new Details(client, () => peer?.connection);
   client.on("state", (state, { reason }) => { if (state === "closed") end = `The call is over: ${reason}.`; render(); });
   peer = client.openPeerConnection({
     media: media.stream,
@@ -138,6 +146,7 @@ function nameOf(id, { name }) {
 function render() {
   const all = others();
   showOthers(all);
+  sizes?.update();
   showStatus(words(all.length));
   element("retry").hidden = !end && peer?.state !== "failed";
 }
@@ -155,7 +164,7 @@ function words(count) {
 function snapshot() {
   const peers = others().map(({ id, name, state }) => {
     const video = document.querySelector(`video[data-peer="${CSS.escape(id)}"]`);
-    return Object.freeze({ id, name, state, width: video?.videoWidth ?? 0, time: video?.currentTime ?? 0 });
+    return Object.freeze({ id, name, state, width: video?.videoWidth ?? 0, time: video?.currentTime ?? 0, flow: details?.flow(id) ?? null });
   });
   const kind = shared ? "screen" : media?.kind ?? "none";
   return Object.freeze({ status: words(peers.length), room, peerId: client?.peerId, state: peer?.state, media: kind, peers });

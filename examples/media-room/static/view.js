@@ -41,7 +41,7 @@ function newTile(id) {
   const video = Object.assign(document.createElement("video"), { autoplay: true, playsInline: true });
   video.dataset.peer = id;
   const caption = document.createElement("figcaption");
-  caption.append(document.createElement("span"), document.createElement("span"));
+  caption.append(...[0, 1, 2].map(() => document.createElement("span")));
   tile.append(video, caption);
   element("grid").append(tile);
   return video;

@@ -188,7 +188,7 @@ export class Client {
      * @returns {PeerConnection}
      * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
      */
-    openPeerConnection({ media, receive, channels, iceServers }?: PeerConnectionOptions): PeerConnection;
+    openPeerConnection({ media, receive, simulcast, channels, iceServers }?: PeerConnectionOptions): PeerConnection;
     /**
      * Publishes a track to the other members, through the server: over the peer connection, which must be open, and over
      * each that replaces it.
@@ -199,6 +199,13 @@ export class Client {
      * @throws {CallboardError} `no_peer_connection`: none is open. `too_large`: the metadata. `closed`
      */
     publish(track: MediaStreamTrack, options?: PublishOptions): Publication;
+    /**
+     * Says what the page wishes to receive of the others' pictures, in place of all that it has wished before; also over
+     * connections that replace this one.
+     *
+     * @param {Wishes} wishes
+     */
+    wish(wishes: Wishes): void;
     /**
      * Adds a data channel to the peer connection, and to each that replaces it.
      *
@@ -342,6 +349,69 @@ export type PeerConnectionOptions = {
      * STUN and TURN servers
      */
     iceServers?: RTCIceServer[] | undefined;
+    /**
+     * whether pictures of `media` are sent in two or three sizes, of which each of the others
+     * gets the one that it shows; only where they are large enough. Default: where `receive` is given
+     */
+    simulcast?: boolean | undefined;
+};
+/**
+ * for one track
+ */
+export type Wish = {
+    /**
+     * height in pixels that is enough: a whole number. Default: as large as it is
+     */
+    height?: number | undefined;
+    /**
+     * frames per second that are enough: a whole number. Default: all
+     */
+    fps?: number | undefined;
+    /**
+     * from 0 to 255: the higher comes first where bandwidth is scarce. Default: 0
+     */
+    priority?: number | undefined;
+    /**
+     * whether nothing of it is to be sent. Default: no
+     */
+    pause?: boolean | undefined;
+};
+/**
+ * for the others' pictures
+ */
+export type Wishes = {
+    /**
+     * for each track without a wish of its own
+     */
+    default?: Wish | undefined;
+    /**
+     * by the tracks' ids, as in `tracks` of {@link ClientEvents}; at most 256
+     */
+    tracks?: Record<string, Wish> | undefined;
+    /**
+     * ids of tracks, those first that come first where their priority is the same; at most 256
+     */
+    order?: string[] | undefined;
+};
+/**
+ * what of another's picture flows here
+ */
+export type Flow = {
+    track: string;
+    peer: string;
+    /**
+     * `waiting`: for a key frame; `paused`: by a wish, or for want
+     * of bandwidth; `muted`: by the application on the server
+     */
+    state: "flowing" | "waiting" | "paused" | "muted";
+    /**
+     * `rid` of the simulcast encoding that flows; null: none, or there is no simulcast
+     */
+    layer: string | null;
+    /**
+     * of what flows in pixels, if it is known
+     */
+    height: number | null;
 };
 /**
  * what a track shows or plays
@@ -468,6 +538,10 @@ export type ClientEvents = {
      * section yet; and what has changed
      */
     tracks: [tracks: PublishedTrack[], changes: TrackChanges];
+    /**
+     * whether another's picture flows, and in which layer: whenever that changes
+     */
+    flow: [flow: Flow];
     /**
      * the member that dominates the
      * conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the

@@ -65,6 +65,30 @@
  *   to 25 of a kind. Default: none
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
+ * @property {boolean} [simulcast] whether pictures of `media` are sent in two or three sizes, of which each of the others
+ *   gets the one that it shows; only where they are large enough. Default: where `receive` is given
+ */
+/**
+ * @typedef {object} Wish for one track
+ * @property {number} [height] height in pixels that is enough: a whole number. Default: as large as it is
+ * @property {number} [fps] frames per second that are enough: a whole number. Default: all
+ * @property {number} [priority] from 0 to 255: the higher comes first where bandwidth is scarce. Default: 0
+ * @property {boolean} [pause] whether nothing of it is to be sent. Default: no
+ */
+/**
+ * @typedef {object} Wishes for the others' pictures
+ * @property {Wish} [default] for each track without a wish of its own
+ * @property {Record<string, Wish>} [tracks] by the tracks' ids, as in `tracks` of {@link ClientEvents}; at most 256
+ * @property {string[]} [order] ids of tracks, those first that come first where their priority is the same; at most 256
+ */
+/**
+ * @typedef {object} Flow what of another's picture flows here
+ * @property {string} track
+ * @property {string} peer
+ * @property {"flowing" | "waiting" | "paused" | "muted"} state `waiting`: for a key frame; `paused`: by a wish, or for want
+ *   of bandwidth; `muted`: by the application on the server
+ * @property {string | null} layer `rid` of the simulcast encoding that flows; null: none, or there is no simulcast
+ * @property {number | null} height of what flows in pixels, if it is known
  */
 /** @typedef {"camera" | "microphone" | "screen"} TrackSource what a track shows or plays */
 /**
@@ -123,6 +147,7 @@
  *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
  * @property {[tracks: PublishedTrack[], changes: TrackChanges]} tracks all that the others publish, also what has no
  *   section yet; and what has changed
+ * @property {[flow: Flow]} flow whether another's picture flows, and in which layer: whenever that changes
  * @property {[peer: string | null, levels: Readonly<Record<string, number>>]} speaker the member that dominates the
  *   conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the
  *   loudest. At most twice a second
@@ -463,8 +488,10 @@ function serverEvents({ members, link, emit, data: received }) {
     "media:slots": ({ slots }) => {
       const bound = Object.entries(slots).map(([mid, track]) => [mid, track && published(track)]);
       // For a moment after its connection was replaced, a client may get what it has sent over the previous one.
-      link()?.handleSlots(new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null])));
+      const others = new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null]));
+      link()?.handleSlots(others, Object.values(slots).filter((slot) => slot?.state).map(flow));
     },
+    "media:layers": ({ mid, rids }) => link()?.handleLayers(text(mid), object(rids)),
     "media:speaker": ({ peer, levels }) => emit("speaker", peer, levels),
     "media:refused": ({ mid, kind }) => {
       emit("error", new CallboardError("media_refused", "the server does not let this client publish a track", { mid: text(mid), kind }));
@@ -479,7 +506,7 @@ function serverEvents({ members, link, emit, data: received }) {
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 const EVENT_NAMES = new Set([
   ..."joined left room_restarted resumed rejoined message error state".split(" "),
-  ..."webrtc track tracks stream speaker channel_open channel_closed data".split(" "),
+  ..."webrtc track tracks stream flow speaker channel_open channel_closed data".split(" "),
 ]);
 
 /**
@@ -500,6 +527,20 @@ function published({ track, peer, kind, muted, source = null, metadata = null })
  */
 function change(told) {
   return "kind" in told ? published(told) : { track: text(told.track), muted: told.muted === true };
+}
+
+/**
+ * @param {{ track: unknown, peer: unknown, state: unknown, layer: unknown, height: unknown }} told
+ * @returns {Flow}
+ */
+function flow({ track, peer, state, layer, height }) {
+  return Object.freeze({
+    track: text(track),
+    peer: text(peer),
+    state: /** @type {Flow["state"]} */ (text(state)),
+    layer: typeof layer === "string" ? layer : null,
+    height: typeof height === "number" ? height : null,
+  });
 }
 
 // Data channels of one browser's peer connection.
@@ -683,6 +724,63 @@ function rethrow(error) {
 /** Interval of looks at the clock, and its lead after the computer has slept, in ms. */
 const [LOOK, SLEPT] = [5_000, 10_000];
 
+// Simulcast of what the page sends: which encodings there are of a picture, and which of them are sent.
+
+/**
+ * Returns the encodings of a picture of this size, the lowest first: each half as wide as the next. Small pictures have
+ * fewer, and one alone is no simulcast: none.
+ *
+ * @param {MediaTrackSettings} settings
+ * @returns {RTCRtpEncodingParameters[]}
+ */
+function encodings({ width = 0, height = 0 }) {
+  const pixels = width * height;
+  const rids = SIZES.find(([least]) => pixels >= least)?.[1] ?? [];
+  return rids.map((rid, at) => {
+    const scale = 2 ** (rids.length - 1 - at);
+    const maxBitrate = Math.round(HD_BITRATE * (pixels / scale ** 2 / HD) ** 0.75);
+    return { rid, scaleResolutionDownBy: scale, maxBitrate };
+  });
+}
+
+/**
+ * Sends those encodings that the server wants, and no others.
+ *
+ * @param {RTCPeerConnection} connection
+ * @param {string} mid
+ * @param {Record<string, boolean>} rids whether each is wanted
+ */
+function sendWanted(connection, mid, rids) {
+  const sender = connection.getTransceivers().find((one) => one.mid === mid)?.sender;
+  if (!sender) return;
+  const before = changing.get(sender) ?? Promise.resolve();
+  // One after the other: parameters can be set once for each time that they were read.
+  changing.set(sender, before.then(() => activate(sender, rids)).catch(() => {}));
+}
+
+/**
+ * @param {RTCRtpSender} sender
+ * @param {Record<string, boolean>} rids
+ */
+async function activate(sender, rids) {
+  const parameters = sender.getParameters();
+  const changed = parameters.encodings.filter(({ rid = "", active }) => Object.hasOwn(rids, rid) && rids[rid] !== active);
+  for (const encoding of changed) encoding.active = !encoding.active;
+  if (changed.length > 0) await sender.setParameters(parameters);
+}
+
+/** @type {WeakMap<RTCRtpSender, Promise<void>>} */
+const changing = new WeakMap();
+/** Least size in pixels for so many encodings. @type {[number, string[]][]} */
+const SIZES = [
+  [960 * 540, ["q", "h", "f"]],
+  [480 * 270, ["h", "f"]],
+];
+/** Size of 720p, in pixels. */
+const HD = 1280 * 720;
+/** Highest bitrate of 720p, in bit/s. */
+const HD_BITRATE = 1_700_000;
+
 // Media that the page sends and wants to receive, on each peer connection that replaces another.
 
 /** Media that the page sends, and the sections in which it receives. */
@@ -694,14 +792,14 @@ class Media {
   /** Sections to receive in, beside those in which the page sends. @type {Record<"audio" | "video", number>} */
   #receive;
   #media;
+  #simulcast;
 
-  /**
-   * @param {PeerConnectionOptions["media"]} media
-   * @param {PeerConnectionOptions["receive"]} receive
-   */
-  constructor(media, { audio = 0, video = 0 } = {}) {
+  /** @param {Pick<PeerConnectionOptions, "media" | "receive" | "simulcast">} options */
+  constructor({ media, receive, simulcast }) {
+    const { audio = 0, video = 0 } = receive ?? {};
     this.#media = media;
     this.#receive = { audio, video };
+    this.#simulcast = simulcast ?? Boolean(receive);
   }
 
   /**
@@ -725,9 +823,7 @@ class Media {
     const tracks = media && typeof media !== "function" ? media.getTracks() : [];
     for (const track of tracks) {
       if (this.#stopped.has(track)) continue;
-      const sender = connection.addTrack(track, /** @type {MediaStream} */ (media));
-      const transceiver = connection.getTransceivers().find((one) => one.sender === sender);
-      if (transceiver) this.#sending.set(track, transceiver);
+      this.#sending.set(track, this.#add(connection, track, /** @type {MediaStream} */ (media)));
     }
     for (const kind of KINDS) addSections(connection, kind, this.#receive[kind]);
     return this.#sending.size > 0 || KINDS.some((kind) => this.#receive[kind] > 0);
@@ -750,6 +846,23 @@ class Media {
       this.#receive[kind] = Math.min(MOST_SECTIONS, now + Math.max(now, missing));
       addSections(connection, kind, this.#receive[kind] - now);
     }
+  }
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {MediaStreamTrack} track
+   * @param {MediaStream} stream
+   * @returns {RTCRtpTransceiver}
+   */
+  #add(connection, track, stream) {
+    const sendEncodings = this.#simulcast && track.kind === "video" ? encodings(track.getSettings()) : [];
+    if (sendEncodings.length > 0) {
+      // It only sends: what a section with encodings receives, browsers do not show. Another one receives in its place.
+      addSections(connection, "video", 1);
+      return connection.addTransceiver(track, { direction: "sendonly", streams: [stream], sendEncodings });
+    }
+    const sender = connection.addTrack(track, stream);
+    return /** @type {RTCRtpTransceiver} */ (connection.getTransceivers().find((one) => one.sender === sender));
   }
 
   /** Notes, before a connection is closed, which tracks the page has stopped. */
@@ -1457,8 +1570,9 @@ class Streams {
    * Handles which tracks flow in which sections. What was said before may be said again.
    *
    * @param {Map<string, PublishedTrack | null>} slots by `mid`
+   * @param {Flow[]} flows
    */
-  handleSlots(slots) {
+  handleSlots(slots, flows) {
     /** @type {Set<string>} */
     const changed = new Set();
     const news = [...slots].filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
@@ -1481,6 +1595,8 @@ class Streams {
       changed.add(peer);
     }
     for (const peer of changed) this.#tell(peer);
+    const bound = new Set([...this.#slots.values()].map(({ id }) => id));
+    for (const flow of flows) if (bound.has(flow.track)) this.#host.emit("flow", flow);
   }
 
   /** Handles that the server has given up this client's media, which the next offer begins again. */
@@ -1546,20 +1662,21 @@ class Link {
   #reopening;
 
   /**
-   * @param {Options & Pick<PeerConnectionOptions, "media" | "receive"> & { iceServers: RTCIceServer[] }} options
+   * @param {Options & Pick<PeerConnectionOptions, "media" | "receive" | "simulcast"> & { iceServers: RTCIceServer[] }} options
    * @param {Map<string, RTCDataChannelInit>} labels of the channels to create
    * @param {{
    *   tell: (event: string, data: any) => boolean,
    *   reachable: () => boolean,
    *   emit: (event: string, ...told: any[]) => void,
    *   data: (channel: string, data: string | ArrayBuffer) => void,
+   *   wishes: () => Wishes | null,
    * }} host
    */
   constructor(options, labels, host) {
     this.#options = options;
     this.#labels = labels;
     this.#host = host;
-    this.#media = new Media(options.media, options.receive);
+    this.#media = new Media(options);
     this.publications = new Publications(host.tell);
     this.#current = this.#open();
   }
@@ -1705,10 +1822,28 @@ class Link {
     });
   }
 
-  /** @param {Map<string, PublishedTrack | null>} slots what flows in which section, by its `mid` */
-  handleSlots(slots) {
+  /**
+   * @param {Map<string, PublishedTrack | null>} slots what flows in which section, by its `mid`
+   * @param {Flow[]} flows and in which layer
+   */
+  handleSlots(slots, flows) {
     const { negotiation, streams } = this.#current;
-    negotiation.afterDescriptions(() => streams.handleSlots(slots));
+    negotiation.afterDescriptions(() => streams.handleSlots(slots, flows));
+  }
+
+  /**
+   * @param {string} mid of the section in which they are sent
+   * @param {Record<string, boolean>} rids encodings, and whether the server wants them
+   */
+  handleLayers(mid, rids) {
+    const { connection, negotiation } = this.#current;
+    negotiation.afterDescriptions(() => sendWanted(connection, mid, rids));
+  }
+
+  /** Tells the server what the page wishes, if it has an answer. */
+  wish() {
+    const wishes = this.#host.wishes();
+    if (wishes && this.negotiation.answered) this.#host.tell("media:wish", wishes);
   }
 
   /** Handles that the server has given up this client's media. */
@@ -1747,6 +1882,7 @@ class Link {
       answered: () => {
         this.#patience.answered();
         path.begin();
+        this.wish();
       },
       failed: (code, error) => this.#failed(code, error),
       lost,
@@ -2492,6 +2628,8 @@ export class Client {
   #labels = new Map([[EVENTS, {}]]);
   /** Peer connection to the server. @type {Link | null} */
   #link = null;
+  /** What the page wishes to receive, if it has said that. @type {Wishes | null} */
+  #wishes = null;
   /** Stops listening to changes of the network and the page. */
   #awake = new AbortController();
   #calls = new Calls({
@@ -2603,15 +2741,16 @@ export class Client {
    * @returns {PeerConnection}
    * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
    */
-  openPeerConnection({ media, receive, channels = {}, iceServers = [] } = {}) {
+  openPeerConnection({ media, receive, simulcast, channels = {}, iceServers = [] } = {}) {
     if (this.state === "closed") throw closed();
     if (this.#link && !this.#link.closed) throw new CallboardError("already_open", "close the other first");
     const labels = new Map([...this.#labels, ...Object.entries(channels)]);
-    this.#link = new Link({ media, receive, iceServers, ...this.#options }, labels, {
+    this.#link = new Link({ media, receive, simulcast, iceServers, ...this.#options }, labels, {
       tell: (event, data) => this.#socket.post(JSON.stringify({ event, data })),
       reachable: () => this.state === "open",
       emit: this.#listeners.emit,
       data: (channel, data) => this.#data(channel, data),
+      wishes: () => this.#wishes,
     });
     // Channels whose options the browser refuses are not created again.
     this.#labels = labels;
@@ -2631,6 +2770,17 @@ export class Client {
     if (this.state === "closed") throw closed();
     if (!this.#link || this.#link.closed) throw new CallboardError("no_peer_connection", "open the peer connection first");
     return this.#link.publications.publish(track, options);
+  }
+
+  /**
+   * Says what the page wishes to receive of the others' pictures, in place of all that it has wished before; also over
+   * connections that replace this one.
+   *
+   * @param {Wishes} wishes
+   */
+  wish(wishes) {
+    this.#wishes = wishes;
+    this.#link?.wish();
   }
 
   /**
@@ -2730,6 +2880,8 @@ export class Client {
     this.#members.self = data.peer_id;
     if (previous === data.peer_id) {
       this.#link?.settle();
+      // It may have been lost with the socket.
+      this.#link?.wish();
       return this.#listeners.emit("resumed");
     }
     const present = Members.in(data);

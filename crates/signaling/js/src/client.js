@@ -12,7 +12,7 @@ import { whenAwake } from "./page.js";
 import { PeerConnection } from "./peer_connection.js";
 import { FAULTS, Socket } from "./socket.js";
 
-/** @import { ClientEvents, ConnectOptions, Message, PeerConnectionOptions, PeerMetadata, PublishOptions, State, StateDetail } from "./types.js" */
+/** @import { ClientEvents, ConnectOptions, Message, PeerConnectionOptions, PeerMetadata, PublishOptions, State, StateDetail, Wishes } from "./types.js" */
 /** @import { Publication } from "./publications.js" */
 
 /** A member of a room. Created by {@link connect}. */
@@ -25,6 +25,8 @@ export class Client {
   #labels = new Map([[EVENTS, {}]]);
   /** Peer connection to the server. @type {Link | null} */
   #link = null;
+  /** What the page wishes to receive, if it has said that. @type {Wishes | null} */
+  #wishes = null;
   /** Stops listening to changes of the network and the page. */
   #awake = new AbortController();
   #calls = new Calls({
@@ -136,15 +138,16 @@ export class Client {
    * @returns {PeerConnection}
    * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
    */
-  openPeerConnection({ media, receive, channels = {}, iceServers = [] } = {}) {
+  openPeerConnection({ media, receive, simulcast, channels = {}, iceServers = [] } = {}) {
     if (this.state === "closed") throw closed();
     if (this.#link && !this.#link.closed) throw new CallboardError("already_open", "close the other first");
     const labels = new Map([...this.#labels, ...Object.entries(channels)]);
-    this.#link = new Link({ media, receive, iceServers, ...this.#options }, labels, {
+    this.#link = new Link({ media, receive, simulcast, iceServers, ...this.#options }, labels, {
       tell: (event, data) => this.#socket.post(JSON.stringify({ event, data })),
       reachable: () => this.state === "open",
       emit: this.#listeners.emit,
       data: (channel, data) => this.#data(channel, data),
+      wishes: () => this.#wishes,
     });
     // Channels whose options the browser refuses are not created again.
     this.#labels = labels;
@@ -164,6 +167,17 @@ export class Client {
     if (this.state === "closed") throw closed();
     if (!this.#link || this.#link.closed) throw new CallboardError("no_peer_connection", "open the peer connection first");
     return this.#link.publications.publish(track, options);
+  }
+
+  /**
+   * Says what the page wishes to receive of the others' pictures, in place of all that it has wished before; also over
+   * connections that replace this one.
+   *
+   * @param {Wishes} wishes
+   */
+  wish(wishes) {
+    this.#wishes = wishes;
+    this.#link?.wish();
   }
 
   /**
@@ -263,6 +277,8 @@ export class Client {
     this.#members.self = data.peer_id;
     if (previous === data.peer_id) {
       this.#link?.settle();
+      // It may have been lost with the socket.
+      this.#link?.wish();
       return this.#listeners.emit("resumed");
     }
     const present = Members.in(data);

@@ -1,11 +1,11 @@
 // Events of the server, and what each does.
 
 import { CallboardError, serverError } from "./errors.js";
-import { misplaced, text } from "./frames.js";
+import { misplaced, object, text } from "./frames.js";
 
 /** @import { Link } from "./link.js" */
 /** @import { Members } from "./members.js" */
-/** @import { PublishedTrack } from "./types.js" */
+/** @import { Flow, PublishedTrack } from "./types.js" */
 
 /**
  * Returns what each event of the server does, by its name. It throws if the data do not have the form that the event
@@ -52,8 +52,10 @@ export function serverEvents({ members, link, emit, data: received }) {
     "media:slots": ({ slots }) => {
       const bound = Object.entries(slots).map(([mid, track]) => [mid, track && published(track)]);
       // For a moment after its connection was replaced, a client may get what it has sent over the previous one.
-      link()?.handleSlots(new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null])));
+      const others = new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null]));
+      link()?.handleSlots(others, Object.values(slots).filter((slot) => slot?.state).map(flow));
     },
+    "media:layers": ({ mid, rids }) => link()?.handleLayers(text(mid), object(rids)),
     "media:speaker": ({ peer, levels }) => emit("speaker", peer, levels),
     "media:refused": ({ mid, kind }) => {
       emit("error", new CallboardError("media_refused", "the server does not let this client publish a track", { mid: text(mid), kind }));
@@ -68,7 +70,7 @@ export function serverEvents({ members, link, emit, data: received }) {
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 export const EVENT_NAMES = new Set([
   ..."joined left room_restarted resumed rejoined message error state".split(" "),
-  ..."webrtc track tracks stream speaker channel_open channel_closed data".split(" "),
+  ..."webrtc track tracks stream flow speaker channel_open channel_closed data".split(" "),
 ]);
 
 /**
@@ -89,4 +91,18 @@ function published({ track, peer, kind, muted, source = null, metadata = null })
  */
 function change(told) {
   return "kind" in told ? published(told) : { track: text(told.track), muted: told.muted === true };
+}
+
+/**
+ * @param {{ track: unknown, peer: unknown, state: unknown, layer: unknown, height: unknown }} told
+ * @returns {Flow}
+ */
+function flow({ track, peer, state, layer, height }) {
+  return Object.freeze({
+    track: text(track),
+    peer: text(peer),
+    state: /** @type {Flow["state"]} */ (text(state)),
+    layer: typeof layer === "string" ? layer : null,
+    height: typeof height === "number" ? height : null,
+  });
 }

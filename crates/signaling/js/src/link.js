@@ -7,9 +7,10 @@ import { Negotiation } from "./negotiation.js";
 import { Path } from "./path.js";
 import { Patience } from "./patience.js";
 import { Publications } from "./publications.js";
+import { sendWanted } from "./simulcast.js";
 import { Streams } from "./streams.js";
 
-/** @import { Options, PeerConnectionOptions, PublishedTrack } from "./types.js" */
+/** @import { Flow, Options, PeerConnectionOptions, PublishedTrack, Wishes } from "./types.js" */
 
 /** Peer connection to the server, and each that replaces it. */
 export class Link {
@@ -32,20 +33,21 @@ export class Link {
   #reopening;
 
   /**
-   * @param {Options & Pick<PeerConnectionOptions, "media" | "receive"> & { iceServers: RTCIceServer[] }} options
+   * @param {Options & Pick<PeerConnectionOptions, "media" | "receive" | "simulcast"> & { iceServers: RTCIceServer[] }} options
    * @param {Map<string, RTCDataChannelInit>} labels of the channels to create
    * @param {{
    *   tell: (event: string, data: any) => boolean,
    *   reachable: () => boolean,
    *   emit: (event: string, ...told: any[]) => void,
    *   data: (channel: string, data: string | ArrayBuffer) => void,
+   *   wishes: () => Wishes | null,
    * }} host
    */
   constructor(options, labels, host) {
     this.#options = options;
     this.#labels = labels;
     this.#host = host;
-    this.#media = new Media(options.media, options.receive);
+    this.#media = new Media(options);
     this.publications = new Publications(host.tell);
     this.#current = this.#open();
   }
@@ -191,10 +193,28 @@ export class Link {
     });
   }
 
-  /** @param {Map<string, PublishedTrack | null>} slots what flows in which section, by its `mid` */
-  handleSlots(slots) {
+  /**
+   * @param {Map<string, PublishedTrack | null>} slots what flows in which section, by its `mid`
+   * @param {Flow[]} flows and in which layer
+   */
+  handleSlots(slots, flows) {
     const { negotiation, streams } = this.#current;
-    negotiation.afterDescriptions(() => streams.handleSlots(slots));
+    negotiation.afterDescriptions(() => streams.handleSlots(slots, flows));
+  }
+
+  /**
+   * @param {string} mid of the section in which they are sent
+   * @param {Record<string, boolean>} rids encodings, and whether the server wants them
+   */
+  handleLayers(mid, rids) {
+    const { connection, negotiation } = this.#current;
+    negotiation.afterDescriptions(() => sendWanted(connection, mid, rids));
+  }
+
+  /** Tells the server what the page wishes, if it has an answer. */
+  wish() {
+    const wishes = this.#host.wishes();
+    if (wishes && this.negotiation.answered) this.#host.tell("media:wish", wishes);
   }
 
   /** Handles that the server has given up this client's media. */
@@ -233,6 +253,7 @@ export class Link {
       answered: () => {
         this.#patience.answered();
         path.begin();
+        this.wish();
       },
       failed: (code, error) => this.#failed(code, error),
       lost,

@@ -1,6 +1,7 @@
 // Media that the page sends and wants to receive, on each peer connection that replaces another.
 
 import { harmless } from "./page.js";
+import { encodings } from "./simulcast.js";
 
 /** @import { PeerConnectionOptions } from "./types.js" */
 
@@ -13,14 +14,14 @@ export class Media {
   /** Sections to receive in, beside those in which the page sends. @type {Record<"audio" | "video", number>} */
   #receive;
   #media;
+  #simulcast;
 
-  /**
-   * @param {PeerConnectionOptions["media"]} media
-   * @param {PeerConnectionOptions["receive"]} receive
-   */
-  constructor(media, { audio = 0, video = 0 } = {}) {
+  /** @param {Pick<PeerConnectionOptions, "media" | "receive" | "simulcast">} options */
+  constructor({ media, receive, simulcast }) {
+    const { audio = 0, video = 0 } = receive ?? {};
     this.#media = media;
     this.#receive = { audio, video };
+    this.#simulcast = simulcast ?? Boolean(receive);
   }
 
   /**
@@ -44,9 +45,7 @@ export class Media {
     const tracks = media && typeof media !== "function" ? media.getTracks() : [];
     for (const track of tracks) {
       if (this.#stopped.has(track)) continue;
-      const sender = connection.addTrack(track, /** @type {MediaStream} */ (media));
-      const transceiver = connection.getTransceivers().find((one) => one.sender === sender);
-      if (transceiver) this.#sending.set(track, transceiver);
+      this.#sending.set(track, this.#add(connection, track, /** @type {MediaStream} */ (media)));
     }
     for (const kind of KINDS) addSections(connection, kind, this.#receive[kind]);
     return this.#sending.size > 0 || KINDS.some((kind) => this.#receive[kind] > 0);
@@ -69,6 +68,23 @@ export class Media {
       this.#receive[kind] = Math.min(MOST_SECTIONS, now + Math.max(now, missing));
       addSections(connection, kind, this.#receive[kind] - now);
     }
+  }
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {MediaStreamTrack} track
+   * @param {MediaStream} stream
+   * @returns {RTCRtpTransceiver}
+   */
+  #add(connection, track, stream) {
+    const sendEncodings = this.#simulcast && track.kind === "video" ? encodings(track.getSettings()) : [];
+    if (sendEncodings.length > 0) {
+      // It only sends: what a section with encodings receives, browsers do not show. Another one receives in its place.
+      addSections(connection, "video", 1);
+      return connection.addTransceiver(track, { direction: "sendonly", streams: [stream], sendEncodings });
+    }
+    const sender = connection.addTrack(track, stream);
+    return /** @type {RTCRtpTransceiver} */ (connection.getTransceivers().find((one) => one.sender === sender));
   }
 
   /** Notes, before a connection is closed, which tracks the page has stopped. */

@@ -4,7 +4,7 @@ import { MEMORY, REPEATS } from "./bounds.js";
 import { CallboardError } from "./errors.js";
 import { Tally } from "./retries.js";
 
-/** @import { PublishedTrack, TrackChanges } from "./types.js" */
+/** @import { Flow, PublishedTrack, TrackChanges } from "./types.js" */
 
 /** Streams of the other members over one peer connection: one for each whose tracks flow in its sections. */
 export class Streams {
@@ -72,8 +72,9 @@ export class Streams {
    * Handles which tracks flow in which sections. What was said before may be said again.
    *
    * @param {Map<string, PublishedTrack | null>} slots by `mid`
+   * @param {Flow[]} flows
    */
-  handleSlots(slots) {
+  handleSlots(slots, flows) {
     /** @type {Set<string>} */
     const changed = new Set();
     const news = [...slots].filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
@@ -96,6 +97,8 @@ export class Streams {
       changed.add(peer);
     }
     for (const peer of changed) this.#tell(peer);
+    const bound = new Set([...this.#slots.values()].map(({ id }) => id));
+    for (const flow of flows) if (bound.has(flow.track)) this.#host.emit("flow", flow);
   }
 
   /** Handles that the server has given up this client's media, which the next offer begins again. */

@@ -42,6 +42,30 @@
  *   to 25 of a kind. Default: none
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
+ * @property {boolean} [simulcast] whether pictures of `media` are sent in two or three sizes, of which each of the others
+ *   gets the one that it shows; only where they are large enough. Default: where `receive` is given
+ */
+/**
+ * @typedef {object} Wish for one track
+ * @property {number} [height] height in pixels that is enough: a whole number. Default: as large as it is
+ * @property {number} [fps] frames per second that are enough: a whole number. Default: all
+ * @property {number} [priority] from 0 to 255: the higher comes first where bandwidth is scarce. Default: 0
+ * @property {boolean} [pause] whether nothing of it is to be sent. Default: no
+ */
+/**
+ * @typedef {object} Wishes for the others' pictures
+ * @property {Wish} [default] for each track without a wish of its own
+ * @property {Record<string, Wish>} [tracks] by the tracks' ids, as in `tracks` of {@link ClientEvents}; at most 256
+ * @property {string[]} [order] ids of tracks, those first that come first where their priority is the same; at most 256
+ */
+/**
+ * @typedef {object} Flow what of another's picture flows here
+ * @property {string} track
+ * @property {string} peer
+ * @property {"flowing" | "waiting" | "paused" | "muted"} state `waiting`: for a key frame; `paused`: by a wish, or for want
+ *   of bandwidth; `muted`: by the application on the server
+ * @property {string | null} layer `rid` of the simulcast encoding that flows; null: none, or there is no simulcast
+ * @property {number | null} height of what flows in pixels, if it is known
  */
 /** @typedef {"camera" | "microphone" | "screen"} TrackSource what a track shows or plays */
 /**
@@ -100,6 +124,7 @@
  *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
  * @property {[tracks: PublishedTrack[], changes: TrackChanges]} tracks all that the others publish, also what has no
  *   section yet; and what has changed
+ * @property {[flow: Flow]} flow whether another's picture flows, and in which layer: whenever that changes
  * @property {[peer: string | null, levels: Readonly<Record<string, number>>]} speaker the member that dominates the
  *   conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the
  *   loudest. At most twice a second
