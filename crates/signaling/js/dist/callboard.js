@@ -794,12 +794,15 @@ class Media {
   #media;
   #simulcast;
 
-  /** @param {Pick<PeerConnectionOptions, "media" | "receive" | "simulcast">} options */
-  constructor({ media, receive, simulcast }) {
+  /**
+   * @param {Pick<PeerConnectionOptions, "media" | "receive">} options
+   * @param {boolean} simulcast whether pictures are sent in several sizes
+   */
+  constructor({ media, receive }, simulcast) {
     const { audio = 0, video = 0 } = receive ?? {};
     this.#media = media;
     this.#receive = { audio, video };
-    this.#simulcast = simulcast ?? Boolean(receive);
+    this.#simulcast = simulcast;
   }
 
   /**
@@ -1374,10 +1377,15 @@ class Publications {
   /** Transceivers in which nothing is sent any more. @type {Set<RTCRtpTransceiver>} */
   #left = new Set();
   #tell;
+  #simulcast;
 
-  /** @param {(event: string, data: any) => boolean} tell */
-  constructor(tell) {
+  /**
+   * @param {(event: string, data: any) => boolean} tell
+   * @param {boolean} simulcast whether pictures of cameras are sent in several sizes
+   */
+  constructor(tell, simulcast) {
     this.#tell = tell;
+    this.#simulcast = simulcast;
   }
 
   /**
@@ -1396,7 +1404,7 @@ class Publications {
       replace: (one, other) => this.#replace(one, other),
       unpublish: (one) => this.#unpublish(one),
     });
-    this.#published.set(publication, this.#connection ? this.#send(this.#connection, track) : null);
+    this.#published.set(publication, this.#connection ? this.#send(this.#connection, publication) : null);
     return publication;
   }
 
@@ -1408,7 +1416,7 @@ class Publications {
    */
   addTo(connection) {
     this.#connection = connection;
-    for (const publication of this.#published.keys()) this.#published.set(publication, this.#send(connection, publication.track));
+    for (const publication of this.#published.keys()) this.#published.set(publication, this.#send(connection, publication));
     return this.#published.size > 0;
   }
 
@@ -1484,14 +1492,17 @@ class Publications {
    * Sends a track in a section that was left, if the server knows that, or else in a new one.
    *
    * @param {RTCPeerConnection} connection
-   * @param {MediaStreamTrack} track
+   * @param {Publication} publication
    * @returns {RTCRtpTransceiver}
    */
-  #send(connection, track) {
+  #send(connection, { track, source }) {
     const fits = (/** @type {RTCRtpTransceiver} */ { receiver, currentDirection }) =>
       receiver.track.kind === track.kind && currentDirection === "inactive";
     const left = [...this.#left].find(fits);
-    if (!left) return connection.addTransceiver(track, { direction: "sendonly" });
+    if (!left) {
+      const sendEncodings = this.#simulcast && source === "camera" ? encodings(track.getSettings()) : [];
+      return connection.addTransceiver(track, { direction: "sendonly", ...(sendEncodings.length > 0 && { sendEncodings }) });
+    }
     this.#left.delete(left);
     left.direction = "sendonly";
     left.sender.replaceTrack(track).catch(() => {});
@@ -1512,6 +1523,8 @@ class Streams {
   #slots = new Map();
   /** By peer. @type {Map<string, MediaStream>} */
   #streams = new Map();
+  /** Peers that have left lately: nothing of them flows any more. @type {Set<string>} */
+  #gone = new Set();
   /** Times that the server has given up this client's media. */
   #failed = new Tally(REPEATS, MEMORY);
   /** Whether media has failed, and was not begun again. */
@@ -1586,7 +1599,7 @@ class Streams {
     }
     for (const [mid, bound] of news) {
       const track = this.#connection.getTransceivers().find((one) => one.mid === mid)?.receiver.track;
-      if (!bound || !track) continue;
+      if (!bound || !track || this.#gone.has(bound.peer)) continue;
       const { peer, track: id } = bound;
       this.#slots.set(mid, { id, peer, track });
       const stream = this.#streams.get(peer) ?? new MediaStream();
@@ -1597,6 +1610,22 @@ class Streams {
     for (const peer of changed) this.#tell(peer);
     const bound = new Set([...this.#slots.values()].map(({ id }) => id));
     for (const flow of flows) if (bound.has(flow.track)) this.#host.emit("flow", flow);
+  }
+
+  /**
+   * Handles that a peer has left: its stream ends at once, whenever the server says that of its tracks, one by one.
+   *
+   * @param {string} peer
+   */
+  handleLeft(peer) {
+    this.#gone.add(peer);
+    for (const earlier of this.#gone) if (this.#gone.size > MOST_GONE) this.#gone.delete(earlier);
+    for (const [mid, slot] of this.#slots) {
+      if (slot.peer !== peer) continue;
+      this.#slots.delete(mid);
+      this.#streams.get(peer)?.removeTrack(slot.track);
+    }
+    if (this.#streams.has(peer)) this.#tell(peer);
   }
 
   /** Handles that the server has given up this client's media, which the next offer begins again. */
@@ -1638,6 +1667,8 @@ class Streams {
 
 /** Time before media that has failed is begun again, in ms. */
 const PAUSE = 2_000;
+/** Peers that have left and are remembered at most. */
+const MOST_GONE = 256;
 
 // Link to the server: a peer connection, and each that replaces it.
 
@@ -1676,8 +1707,9 @@ class Link {
     this.#options = options;
     this.#labels = labels;
     this.#host = host;
-    this.#media = new Media(options);
-    this.publications = new Publications(host.tell);
+    const simulcast = options.simulcast ?? Boolean(options.receive);
+    this.#media = new Media(options, simulcast);
+    this.publications = new Publications(host.tell, simulcast);
     this.#current = this.#open();
   }
 
@@ -1829,6 +1861,11 @@ class Link {
   handleSlots(slots, flows) {
     const { negotiation, streams } = this.#current;
     negotiation.afterDescriptions(() => streams.handleSlots(slots, flows));
+  }
+
+  /** @param {string} peer that is in the room no more */
+  handleLeft(peer) {
+    this.#current.streams.handleLeft(peer);
   }
 
   /**
@@ -2623,7 +2660,10 @@ export class Client {
   /** Number of frames and messages that were not understood, and were ignored. */
   malformed = 0;
   #listeners = new Listeners();
-  #members = new Members(this.#listeners.emit);
+  #members = new Members((event, ...told) => {
+    if (event === "left") this.#link?.handleLeft(told[0]);
+    this.#listeners.emit(event, ...told);
+  });
   /** @type {Map<string, RTCDataChannelInit>} */
   #labels = new Map([[EVENTS, {}]]);
   /** Peer connection to the server. @type {Link | null} */

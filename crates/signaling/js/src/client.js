@@ -20,7 +20,10 @@ export class Client {
   /** Number of frames and messages that were not understood, and were ignored. */
   malformed = 0;
   #listeners = new Listeners();
-  #members = new Members(this.#listeners.emit);
+  #members = new Members((event, ...told) => {
+    if (event === "left") this.#link?.handleLeft(told[0]);
+    this.#listeners.emit(event, ...told);
+  });
   /** @type {Map<string, RTCDataChannelInit>} */
   #labels = new Map([[EVENTS, {}]]);
   /** Peer connection to the server. @type {Link | null} */

@@ -47,8 +47,9 @@ export class Link {
     this.#options = options;
     this.#labels = labels;
     this.#host = host;
-    this.#media = new Media(options);
-    this.publications = new Publications(host.tell);
+    const simulcast = options.simulcast ?? Boolean(options.receive);
+    this.#media = new Media(options, simulcast);
+    this.publications = new Publications(host.tell, simulcast);
     this.#current = this.#open();
   }
 
@@ -200,6 +201,11 @@ export class Link {
   handleSlots(slots, flows) {
     const { negotiation, streams } = this.#current;
     negotiation.afterDescriptions(() => streams.handleSlots(slots, flows));
+  }
+
+  /** @param {string} peer that is in the room no more */
+  handleLeft(peer) {
+    this.#current.streams.handleLeft(peer);
   }
 
   /**

@@ -16,12 +16,15 @@ export class Media {
   #media;
   #simulcast;
 
-  /** @param {Pick<PeerConnectionOptions, "media" | "receive" | "simulcast">} options */
-  constructor({ media, receive, simulcast }) {
+  /**
+   * @param {Pick<PeerConnectionOptions, "media" | "receive">} options
+   * @param {boolean} simulcast whether pictures are sent in several sizes
+   */
+  constructor({ media, receive }, simulcast) {
     const { audio = 0, video = 0 } = receive ?? {};
     this.#media = media;
     this.#receive = { audio, video };
-    this.#simulcast = simulcast ?? Boolean(receive);
+    this.#simulcast = simulcast;
   }
 
   /**

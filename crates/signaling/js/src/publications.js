@@ -1,6 +1,7 @@
 // Tracks that the page publishes one by one, on each peer connection that replaces another.
 
 import { CallboardError } from "./errors.js";
+import { encodings } from "./simulcast.js";
 
 /** @import { PublishOptions, TrackSource } from "./types.js" */
 
@@ -83,10 +84,15 @@ export class Publications {
   /** Transceivers in which nothing is sent any more. @type {Set<RTCRtpTransceiver>} */
   #left = new Set();
   #tell;
+  #simulcast;
 
-  /** @param {(event: string, data: any) => boolean} tell */
-  constructor(tell) {
+  /**
+   * @param {(event: string, data: any) => boolean} tell
+   * @param {boolean} simulcast whether pictures of cameras are sent in several sizes
+   */
+  constructor(tell, simulcast) {
     this.#tell = tell;
+    this.#simulcast = simulcast;
   }
 
   /**
@@ -105,7 +111,7 @@ export class Publications {
       replace: (one, other) => this.#replace(one, other),
       unpublish: (one) => this.#unpublish(one),
     });
-    this.#published.set(publication, this.#connection ? this.#send(this.#connection, track) : null);
+    this.#published.set(publication, this.#connection ? this.#send(this.#connection, publication) : null);
     return publication;
   }
 
@@ -117,7 +123,7 @@ export class Publications {
    */
   addTo(connection) {
     this.#connection = connection;
-    for (const publication of this.#published.keys()) this.#published.set(publication, this.#send(connection, publication.track));
+    for (const publication of this.#published.keys()) this.#published.set(publication, this.#send(connection, publication));
     return this.#published.size > 0;
   }
 
@@ -193,14 +199,17 @@ export class Publications {
    * Sends a track in a section that was left, if the server knows that, or else in a new one.
    *
    * @param {RTCPeerConnection} connection
-   * @param {MediaStreamTrack} track
+   * @param {Publication} publication
    * @returns {RTCRtpTransceiver}
    */
-  #send(connection, track) {
+  #send(connection, { track, source }) {
     const fits = (/** @type {RTCRtpTransceiver} */ { receiver, currentDirection }) =>
       receiver.track.kind === track.kind && currentDirection === "inactive";
     const left = [...this.#left].find(fits);
-    if (!left) return connection.addTransceiver(track, { direction: "sendonly" });
+    if (!left) {
+      const sendEncodings = this.#simulcast && source === "camera" ? encodings(track.getSettings()) : [];
+      return connection.addTransceiver(track, { direction: "sendonly", ...(sendEncodings.length > 0 && { sendEncodings }) });
+    }
     this.#left.delete(left);
     left.direction = "sendonly";
     left.sender.replaceTrack(track).catch(() => {});

@@ -14,6 +14,8 @@ export class Streams {
   #slots = new Map();
   /** By peer. @type {Map<string, MediaStream>} */
   #streams = new Map();
+  /** Peers that have left lately: nothing of them flows any more. @type {Set<string>} */
+  #gone = new Set();
   /** Times that the server has given up this client's media. */
   #failed = new Tally(REPEATS, MEMORY);
   /** Whether media has failed, and was not begun again. */
@@ -88,7 +90,7 @@ export class Streams {
     }
     for (const [mid, bound] of news) {
       const track = this.#connection.getTransceivers().find((one) => one.mid === mid)?.receiver.track;
-      if (!bound || !track) continue;
+      if (!bound || !track || this.#gone.has(bound.peer)) continue;
       const { peer, track: id } = bound;
       this.#slots.set(mid, { id, peer, track });
       const stream = this.#streams.get(peer) ?? new MediaStream();
@@ -99,6 +101,22 @@ export class Streams {
     for (const peer of changed) this.#tell(peer);
     const bound = new Set([...this.#slots.values()].map(({ id }) => id));
     for (const flow of flows) if (bound.has(flow.track)) this.#host.emit("flow", flow);
+  }
+
+  /**
+   * Handles that a peer has left: its stream ends at once, whenever the server says that of its tracks, one by one.
+   *
+   * @param {string} peer
+   */
+  handleLeft(peer) {
+    this.#gone.add(peer);
+    for (const earlier of this.#gone) if (this.#gone.size > MOST_GONE) this.#gone.delete(earlier);
+    for (const [mid, slot] of this.#slots) {
+      if (slot.peer !== peer) continue;
+      this.#slots.delete(mid);
+      this.#streams.get(peer)?.removeTrack(slot.track);
+    }
+    if (this.#streams.has(peer)) this.#tell(peer);
   }
 
   /** Handles that the server has given up this client's media, which the next offer begins again. */
@@ -140,3 +158,5 @@ export class Streams {
 
 /** Time before media that has failed is begun again, in ms. */
 const PAUSE = 2_000;
+/** Peers that have left and are remembered at most. */
+const MOST_GONE = 256;
