@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use actix::prelude::*;
+use callboard_peer_connection::messages::{WriteRtp, WriteRtpBatch};
+
 use super::slot::Slot;
 use crate::core::allocate::{self, Allocator, Bitrate, SpeakerFirst};
 use crate::event::{ParticipantId, TrackId};
 use crate::messages::{MediaPacket, ToSubscriber};
 use crate::shared::{Seat, Shared};
-use actix::prelude::*;
-use callboard_peer_connection::messages::{WriteRtp, WriteRtpBatch};
 
 /// Subscriber of one participant.
 pub(crate) struct Subscriber {

@@ -93,15 +93,17 @@ impl WebRtc {
 
     /// Lets the clients of a room hear and see each other through the server, by a
     /// [media room](callboard_media_rooms::MediaRoom) below each room: what a client sends goes to the sections in
-    /// which the others receive. All connections of a room run on one media thread, in [RTP
-    /// mode](callboard_peer_connection::MediaMode::Rtp). Default: media goes to the application alone.
+    /// which the others receive. The connections of a room run on one media thread, further ones on the next
+    /// ([`MediaRoom::next_thread`]), in [RTP mode](callboard_peer_connection::MediaMode::Rtp). Default: media goes to
+    /// the application alone.
     pub fn media(self) -> Self {
         self.media_rooms(None)
     }
 
     /// Likewise, and lets this policy decide which peers publish, and which receive what. A
     /// [participant](callboard_media_rooms::ParticipantInfo) has the id of its peer as its name, and the peer's
-    /// [public metadata](crate::PeerInit::public) as its metadata.
+    /// [public metadata](crate::PeerInit::public) as its metadata, which the other clients know as well. A role that
+    /// they must not know is set by [`MediaRoom::set_metadata`].
     pub fn media_with(self, policy: impl MediaPolicy) -> Self {
         self.media_rooms(Some(Arc::new(policy)))
     }

@@ -1,17 +1,17 @@
 //! Actor of a server peer.
 
 mod controller;
+mod media;
 mod offering;
 mod opening;
 mod rounds;
-mod tracks;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use callboard_media_rooms::{Participant, ParticipantEvent, WishError};
+use callboard_media_rooms::Participant;
 use callboard_peer_connection::error::{DescriptionError, SetDescriptionError};
 use callboard_peer_connection::messages::{AddIceCandidate, CloseDataChannel};
 use callboard_peer_connection::{
@@ -247,10 +247,6 @@ impl ServerPeer {
         self.connection = Some(connection);
     }
 
-    fn wish(&self, wishes: Wishes) -> Result<(), WishError> {
-        self.participant.as_ref().map_or(Ok(()), |participant| participant.wish(wishes))
-    }
-
     /// Closes the peer connection, if there is one; its later events are ignored.
     fn release_connection(&mut self) {
         self.own.clear();
@@ -416,27 +412,6 @@ impl Handler<AddCandidate> for ServerPeer {
     }
 }
 
-impl Handler<HandleWishes> for ServerPeer {
-    type Result = Result<(), HandleWishesError>;
-
-    fn handle(
-        &mut self,
-        HandleWishes(wishes): HandleWishes,
-        _: &mut Self::Context,
-    ) -> Self::Result {
-        if self.seat.is_none() {
-            return Err(HandleWishesError::Disabled);
-        }
-        // They wait for a connection, and for one whose media has failed to begin it again.
-        if !wishes.is_within_limits() {
-            return Err(HandleWishesError::TooMany);
-        }
-        self.wishes = Some(wishes.clone());
-        _ = self.wish(wishes);
-        Ok(())
-    }
-}
-
 impl Handler<SendToChannel> for ServerPeer {
     type Result = ResponseFuture<Result<(), SendToChannelError>>;
 
@@ -513,22 +488,6 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
             ConnectionEvent::Closed(reason) => self.end(reason.into(), ctx),
             _ => {}
         }
-    }
-}
-
-impl Handler<ParticipantEvent> for ServerPeer {
-    type Result = ();
-
-    fn handle(&mut self, told: ParticipantEvent, _: &mut Self::Context) {
-        let ParticipantEvent { participant, event, .. } = told;
-        if self.participant.as_ref().map(|participant| participant.id()) != Some(participant) {
-            return; // of a peer connection that was let go
-        }
-        if event == MediaEvent::Failed {
-            // The next offer begins media again.
-            self.participant = None;
-        }
-        self.tell(ServerPeerEvent::Media(event));
     }
 }
 
