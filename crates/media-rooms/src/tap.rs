@@ -14,8 +14,9 @@ use crate::tap_seat::TapSeat;
 /// Application's part of a tap, which gets what the room forwards: nothing of muted tracks, and of many voices the
 /// loudest.
 ///
-/// It runs on a thread of its own. One that is slow, or blocks, loses packets ([`TapHandle::lost`]), and nothing else
-/// waits for it; pictures go on with the next key frame. One that panics is made anew by its factory, and told all
+/// It runs on one of two threads for the taps of its room, or where it is [placed](TapOptions::placement). One that is
+/// slow, or blocks, loses packets ([`TapHandle::lost`]) and holds up the taps that share its thread, and no viewer;
+/// pictures go on with the next key frame. One that panics is made anew by its factory, and told all
 /// tracks again.
 pub trait MediaTap: Unpin + 'static {
     /// Handles a track that was chosen. Told before anything of it comes.
@@ -23,8 +24,8 @@ pub trait MediaTap: Unpin + 'static {
         _ = track;
     }
 
-    /// Handles the end of a track. Nothing of it comes any more. A tap of [one track](TapOptions::track) is told as well
-    /// where that has ended before this instance began.
+    /// Handles the end of a track. Nothing of it comes any more. A tap of [one track](TapOptions::track) is told as
+    /// well where that has ended before this instance began.
     fn track_removed(&mut self, track: TrackId) {
         _ = track;
     }
