@@ -278,8 +278,8 @@ async fn a_text_that_is_for_nobody_says_why() {
             // Names that are the server's.
             invalid(r#"{"event":"joined","to":"all"}"#, RESERVED),
             invalid(r#"{"event":"\u006aoined"}"#, RESERVED),
-            invalid(r#"{"event":"media:mute","to":"all"}"#, RESERVED),
-            invalid(r#"{"event":"media:mute"}"#, RESERVED),
+            invalid(r#"{"event":"media:none","to":"all"}"#, RESERVED),
+            invalid(r#"{"event":"media:mute_all"}"#, RESERVED),
         ],
     )
     .await;
