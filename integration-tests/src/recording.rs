@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::program;
 
-/// Returns what a recording contains, all of which ffmpeg's libraries decode.
+/// Returns what a recording contains, after ffmpeg's libraries have decoded all of it.
 ///
 /// # Panics
 ///

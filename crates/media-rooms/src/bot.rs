@@ -149,7 +149,7 @@ impl Bot {
         if is_published { Ok(track) } else { Err(PublishError::Refused) }
     }
 
-    /// Returns the frames of another participant's track, of which at most so many wait to be read.
+    /// Returns the frames of another participant's track. At most so many wait to be read.
     ///
     /// # Errors
     /// [`StartTapError`]
@@ -374,7 +374,7 @@ impl fmt::Debug for Frames {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change is one call, none of which panics halfway.
+    // Each change is one call, and cannot panic halfway.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

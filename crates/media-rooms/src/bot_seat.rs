@@ -15,7 +15,7 @@ use crate::way::Way;
 pub(crate) struct BotSeat {
     has_left: AtomicBool,
     viewers: ArcSwap<Vec<Arc<Way<ToSubscriber>>>>,
-    /// Tracks of which a key frame is wanted.
+    /// Tracks whose next frame should be a key frame.
     wanted: Mutex<BTreeSet<TrackId>>,
 }
 
@@ -48,7 +48,7 @@ impl BotSeat {
     }
 
     fn wanted(&self) -> MutexGuard<'_, BTreeSet<TrackId>> {
-        // Every change is one call, none of which panics halfway.
+        // Each change is one call, and cannot panic halfway.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::TrackId;
 
-/// Tracks of which a tap needs a key frame.
+/// Tracks for which a tap needs a key frame.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyframeWishes(Arc<Mutex<BTreeSet<TrackId>>>);
 
@@ -21,7 +21,7 @@ impl KeyframeWishes {
     }
 
     fn tracks(&self) -> MutexGuard<'_, BTreeSet<TrackId>> {
-        // Every change is one call, none of which panics halfway.
+        // Each change is one call, and cannot panic halfway.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -120,7 +120,7 @@ impl Shared {
     }
 
     pub(crate) fn stage(&self) -> MutexGuard<'_, Stage> {
-        // Every change is one call, none of which panics halfway.
+        // Each change is one call, and cannot panic halfway.
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

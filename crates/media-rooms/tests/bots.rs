@@ -8,6 +8,7 @@ use call::*;
 use callboard_media_rooms::*;
 use callboard_peer_connection::{Codec, RtpPacket, TrackKind};
 use callboard_supervision::Fault;
+use tokio::time::MissedTickBehavior;
 
 const FRAME: Duration = Duration::from_millis(20);
 
@@ -103,38 +104,24 @@ async fn a_bot_reads_the_frames_of_a_track() {
 
     let mut pictures = bot.subscribe(of_one(TrackKind::Video), 50).await.unwrap();
     let mut read = Vec::new();
-    let reading = async {
-        while read.len() < 30 {
-            one.talk().await;
-            tokio::select! {
-                frame = pictures.next() => read.push(frame.expect("it goes on")),
-                () = tokio::time::sleep(Duration::from_millis(5)) => {}
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, reading).await.expect("in time");
+    read_until(&mut one, &mut pictures, |frame| {
+        read.push(frame.clone());
+        read.len() == 30
+    })
+    .await;
 
     assert!(read[0].keyframe);
     assert!(read.iter().all(|frame| frame.data.len() == 210));
     // What is not read is dropped, and pictures go on with a key frame.
     talk_until(&mut [&mut one], |_| pictures.dropped() > 20).await;
     let mut last = read.pop().unwrap();
-    let reading = async {
-        loop {
-            one.talk().await;
-            let frame = tokio::select! {
-                frame = pictures.next() => frame.expect("it goes on"),
-                () = tokio::time::sleep(Duration::from_millis(5)) => continue,
-            };
-            let follows = frame.timestamp.wrapping_sub(last.timestamp) == 3_000;
-            if !follows {
-                assert!(frame.keyframe);
-                break;
-            }
-            last = frame;
-        }
-    };
-    tokio::time::timeout(PATIENCE, reading).await.expect("in time");
+    read_until(&mut one, &mut pictures, |frame| {
+        let follows = frame.timestamp.wrapping_sub(last.timestamp) == 3_000;
+        assert!(follows || frame.keyframe);
+        last = frame.clone();
+        !follows
+    })
+    .await;
 
     one.server.close().await;
     let ending = async { while pictures.next().await.is_some() {} };
@@ -149,12 +136,13 @@ async fn read_until(
     frames: &mut Frames,
     mut done: impl FnMut(&Frame) -> bool,
 ) {
+    let mut pace = tokio::time::interval(Duration::from_millis(5));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let reading = async {
         loop {
-            client.talk().await;
             tokio::select! {
                 frame = frames.next() => if done(&frame.expect("it goes on")) { break },
-                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+                _ = pace.tick() => client.talk().await,
             }
         }
     };

@@ -4,12 +4,12 @@ mod call;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
 
 use call::*;
 use callboard_media_rooms::*;
 use callboard_peer_connection::{Codec, RtpPacket, TrackKind};
 use callboard_supervision::Fault;
+use tokio::sync::Notify;
 
 /// What taps were told, for a test to look at.
 #[derive(Default)]
@@ -19,6 +19,8 @@ struct Log {
     packets: usize,
     frames: Vec<(TrackInfo, Frame)>,
     dropped: usize,
+    /// Told with each track that has ended.
+    ended: Arc<Notify>,
 }
 
 /// Tap that notes what it is told.
@@ -36,7 +38,9 @@ impl MediaTap for Noting {
     }
 
     fn track_removed(&mut self, track: TrackId) {
-        self.log().removed.push(track);
+        let mut log = self.log();
+        log.removed.push(track);
+        log.ended.notify_one();
     }
 
     fn packet(&mut self, _: &TrackInfo, _: &RtpPacket) {
@@ -255,9 +259,10 @@ async fn a_tap_that_is_made_anew_is_told_that_its_only_track_has_ended_before() 
     let factory = move || Noting(Arc::clone(&noted[made.fetch_add(1, Ordering::Relaxed)]));
     let tap = call.room.tap(TapOptions::new("one").track(id), factory).await.unwrap();
     let told = async |log: &Arc<Mutex<Log>>| {
+        let ended = Arc::clone(&log.lock().unwrap().ended);
         let telling = async {
             while log.lock().unwrap().removed != [id] {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                ended.notified().await;
             }
         };
         tokio::time::timeout(PATIENCE, telling).await.expect("it is told");

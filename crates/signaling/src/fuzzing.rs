@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use crate::client_text::ClientText;
 use crate::control::Control;
 
-/// Reads a text of a client, of which a message may have 1,000 bytes, and what is for its peer on the server. Panics if
+/// Reads a text of a client, with messages of at most 1,000 bytes, and what is for its peer on the server. Panics if
 /// something larger is taken for a message, or if what is wrong is told at length.
 pub fn read_client_text(text: &str) {
     match ClientText::parse(text, &MessageLimits::default(), MOST) {

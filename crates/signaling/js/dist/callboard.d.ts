@@ -350,7 +350,7 @@ export type PeerConnectionOptions = {
      */
     iceServers?: RTCIceServer[] | undefined;
     /**
-     * whether pictures of `media` are sent in two or three sizes, of which each of the others
+     * whether pictures of `media` are sent in two or three sizes: each of the others
      * gets the one that it shows; only where they are large enough. Default: where `receive` is given
      */
     simulcast?: boolean | undefined;
@@ -454,7 +454,7 @@ export type PublishedTrack = {
 export type TrackChanges = {
     added: PublishedTrack[];
     /**
-     * of which something else is told than before
+     * those that are described in another way than before
      */
     changed: PublishedTrack[];
     removed: PublishedTrack[];

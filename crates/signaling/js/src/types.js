@@ -42,7 +42,7 @@
  *   to 25 of a kind. Default: none
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
- * @property {boolean} [simulcast] whether pictures of `media` are sent in two or three sizes, of which each of the others
+ * @property {boolean} [simulcast] whether pictures of `media` are sent in two or three sizes: each of the others
  *   gets the one that it shows; only where they are large enough. Default: where `receive` is given
  */
 /**
@@ -86,7 +86,7 @@
 /**
  * @typedef {object} TrackChanges
  * @property {PublishedTrack[]} added
- * @property {PublishedTrack[]} changed of which something else is told than before
+ * @property {PublishedTrack[]} changed those that are described in another way than before
  * @property {PublishedTrack[]} removed
  */
 /**

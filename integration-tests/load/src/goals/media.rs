@@ -135,7 +135,7 @@ fn interrupt() -> Part {
         ),
         gap("connection panics, its gap, p99", "connection panics", "its own gap p99", 2_500.0),
         gap("the same, viewers' gap, p99", "connection panics", "its viewers' gap p99", 1_000.0),
-        Goal::figure("whatever panics, packets lost of others", "others' packets lost", 0.0, ""),
+        Goal::figure("any of them panics, packets lost of others", "others' packets lost", 0.0, ""),
     ];
     Part {
         scenario: Scenario::Interrupt { participants: 5, seconds: 12, busy: 0 },

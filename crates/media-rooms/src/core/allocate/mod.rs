@@ -40,7 +40,7 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Creates a demand for a camera with these layers, of which none was granted yet.
+    /// Creates a demand for a camera with these layers. None was granted yet.
     pub fn new(layers: Vec<Layer>) -> Self {
         Self { layers, ..Self::default() }
     }

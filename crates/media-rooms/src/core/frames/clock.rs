@@ -193,7 +193,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn times_never_run_back_whatever_a_sender_says(
+        fn times_never_run_back_also_where_a_sender_lies(
             said in proptest::collection::vec((any::<bool>(), any::<u32>(), any::<u32>()), 1..40)
         ) {
             let begin = origin();

@@ -198,7 +198,7 @@ proptest! {
         prop_assert!(got[0].keyframe);
     }
 
-    /// Whatever is lost, doubled or late: what comes out are whole frames, and after each loss a key frame.
+    /// Also with packets lost, doubled or late, only whole frames come out, and after each loss a key frame.
     #[test]
     fn what_is_not_whole_does_not_come_out(
         (coding, frames) in any_frames(),

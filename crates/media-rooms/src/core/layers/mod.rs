@@ -70,7 +70,7 @@ struct Encoding {
 }
 
 impl Layers {
-    /// Creates the layers of a track with so many encodings, none of which was heard and all of which are wanted.
+    /// Creates the layers of a track with so many encodings. None was heard yet; all are wanted.
     pub(crate) fn new(encodings: usize) -> Self {
         let encoding = Encoding {
             since: None,

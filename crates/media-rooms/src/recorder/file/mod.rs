@@ -60,7 +60,7 @@ struct Open {
 pub(crate) struct Outcome {
     /// File that was begun.
     pub(crate) begun: Option<PathBuf>,
-    /// Tracks of which the file needs a key frame.
+    /// Tracks for which the file needs a key frame.
     pub(crate) wanted: Vec<TrackId>,
 }
 

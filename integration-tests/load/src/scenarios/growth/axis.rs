@@ -18,7 +18,7 @@ pub(crate) enum Axis {
     Connections,
     /// Viewers of one call, in which one participant sends.
     Viewers,
-    /// Calls, in each of which one participant sends to two.
+    /// Calls in which one participant sends to two.
     Calls,
 }
 
