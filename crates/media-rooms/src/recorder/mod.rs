@@ -4,11 +4,11 @@ mod avc;
 mod file;
 mod matroska;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::StartTapError;
@@ -17,7 +17,7 @@ use crate::keyframe_wishes::KeyframeWishes;
 use crate::room::MediaRoom;
 use crate::tap::{Frame, MediaTap, TapHandle, TapOptions};
 
-use self::file::Recording;
+use self::file::{Fault, Recording};
 
 /// Recorder of a room: writes the Opus, VP8 and H.264 of each participant into a WebM file, or Matroska with H.264.
 ///
@@ -61,7 +61,8 @@ struct Kept {
     wishes: KeyframeWishes,
     /// Zero of all times in its files.
     origin: Instant,
-    files: Mutex<Vec<PathBuf>>,
+    /// The latest files, in the order in which they were begun.
+    files: Mutex<VecDeque<PathBuf>>,
     faults: AtomicU64,
 }
 
@@ -108,13 +109,14 @@ impl Recorder {
         Ok(Self { tap, kept })
     }
 
-    /// Returns the files that were begun, in that order.
+    /// Returns the files that were begun, in that order: the latest 10,000. One of which nothing could be written, such
+    /// as on a full disk, is removed, and not among them.
     pub fn files(&self) -> Vec<PathBuf> {
-        self.kept.files().clone()
+        self.kept.files().iter().cloned().collect()
     }
 
     /// Returns how often a file could not be created or written, each time with an error in the log. That participant
-    /// is not recorded for 10 s then.
+    /// is not recorded for 10 s then. What was written before stays, as far as it can be played.
     pub fn faults(&self) -> u64 {
         self.kept.faults.load(Ordering::Relaxed)
     }
@@ -129,28 +131,42 @@ impl Recorder {
         self.tap.is_running()
     }
 
-    /// Ends the recording. Resolves when all files are complete, and returns them in the order in which they were
-    /// begun.
+    /// Ends the recording. Resolves when all files are complete, and returns them as [`files`](Self::files) does.
     pub async fn stop(self) -> Vec<PathBuf> {
         let Self { tap, kept } = self;
         tap.stop().await;
-        kept.files().clone()
+        kept.files().iter().cloned().collect()
     }
 }
 
 impl Kept {
-    fn files(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
-        // Files are added, no more.
+    fn files(&self) -> MutexGuard<'_, VecDeque<PathBuf>> {
+        // Each change is one call.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note<T>(&self, result: std::io::Result<T>) -> Option<T> {
-        result
-            .inspect_err(|error| {
-                self.faults.fetch_add(1, Ordering::Relaxed);
-                log::error!("recording into {} failed: {error}", self.options.folder.display());
-            })
-            .ok()
+    fn began(&self, file: PathBuf) {
+        let mut files = self.files();
+        if files.len() == MOST_FILES {
+            files.pop_front();
+        }
+        files.push_back(file);
+    }
+
+    fn note<T>(&self, result: Result<T, Fault>) -> Option<T> {
+        result.inspect_err(|fault| self.fail(fault)).ok()
+    }
+
+    fn fail(&self, Fault { error, file }: &Fault) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        log::error!("recording into {} failed: {error}", self.options.folder.display());
+        let Some((file, is_there)) = file else { return };
+        let is_known = self.files().contains(file);
+        if !is_there {
+            self.files().retain(|other| other != file);
+        } else if !is_known {
+            self.began(file.clone());
+        }
     }
 }
 
@@ -172,7 +188,7 @@ impl MediaTap for Recordings {
     fn track_removed(&mut self, track: TrackId) {
         let kept = &self.kept;
         self.of.retain(|_, recording| {
-            kept.files().extend(kept.note(recording.remove(track)).flatten());
+            kept.note(recording.remove(track)).flatten().into_iter().for_each(|it| kept.began(it));
             !recording.is_over()
         });
     }
@@ -180,15 +196,16 @@ impl MediaTap for Recordings {
     fn frame(&mut self, track: &TrackInfo, frame: &Frame) {
         let Some(recording) = self.of.get_mut(&track.participant) else { return };
         let Some(outcome) = self.kept.note(recording.write(track.id, frame)) else { return };
-        self.kept.files().extend(outcome.begun);
+        outcome.begun.into_iter().for_each(|file| self.kept.began(file));
         outcome.wanted.iter().for_each(|&wanted| self.kept.wishes.want(wanted));
     }
 }
 
 impl Drop for Recordings {
     fn drop(&mut self) {
+        let kept = &self.kept;
         for recording in self.of.values_mut() {
-            self.kept.files().extend(self.kept.note(recording.finish()).flatten());
+            kept.note(recording.finish()).flatten().into_iter().for_each(|file| kept.began(file));
         }
     }
 }
@@ -210,3 +227,50 @@ impl fmt::Debug for Recorder {
 
 /// Longest part of a participant's name in that of a file, in characters.
 const LONGEST_NAME: usize = 40;
+/// Files that are remembered: a client that changes a track's codec has a file in 2 s.
+const MOST_FILES: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn kept() -> Kept {
+        Kept {
+            options: RecorderOptions::new("folder"),
+            wishes: KeyframeWishes::default(),
+            origin: tokio::time::Instant::now().into_std(),
+            files: Mutex::default(),
+            faults: AtomicU64::new(0),
+        }
+    }
+
+    #[test]
+    fn the_latest_files_are_remembered() {
+        let kept = kept();
+
+        (0..MOST_FILES + 5).for_each(|number| kept.began(number.to_string().into()));
+
+        assert_eq!(kept.files().len(), MOST_FILES);
+        assert_eq!(kept.files().front(), Some(&PathBuf::from("5")));
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_forgotten_and_one_that_stays_is_not() {
+        let kept = kept();
+        let fail = |file: &str, is_there| {
+            let fault =
+                Fault { error: io::Error::other("full"), file: Some((file.into(), is_there)) };
+            assert!(kept.note(Err::<(), _>(fault)).is_none());
+        };
+        ["a", "b"].into_iter().for_each(|file| kept.began(file.into()));
+
+        fail("b", false);
+        fail("c", true);
+        fail("a", true);
+
+        assert_eq!(*kept.files(), ["a", "c"].map(PathBuf::from));
+        assert_eq!(kept.faults.load(Ordering::Relaxed), 3);
+    }
+}

@@ -1,3 +1,5 @@
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use callboard_peer_connection::TransceiverId;
@@ -84,9 +86,9 @@ fn a_long_recording_goes_on_in_another_file_with_a_key_frame() {
     let outcome = write(&mut recording, false, 60_001);
 
     assert_eq!(outcome.wanted, [picture], "it cannot begin with this one");
-    assert!(outcome.begun.is_some());
+    assert_eq!(outcome.begun, None);
     write(&mut recording, false, 60_030);
-    assert_eq!(write(&mut recording, true, 60_060), Outcome::default());
+    assert!(write(&mut recording, true, 60_060).begun.is_some());
     recording.finish().unwrap();
     assert!(size("ada-1.webm") > size("ada-2.webm"), "two frames, and one");
 }
@@ -206,4 +208,137 @@ fn frames_that_are_held_when_the_codec_changes_are_left_out() {
     let bytes = fs::read(folder.path().join("ada-1.mkv")).unwrap();
     let pictures = bytes.windows(40).filter(|it| it == &[0xfc; 40]).count();
     assert_eq!(pictures, 1, "the sound, and no picture of VP8");
+}
+
+/// Returns how often these bytes are in a file.
+fn count(folder: &tempfile::TempDir, file: &str, bytes: &[u8]) -> usize {
+    let contents = fs::read(folder.path().join(file)).unwrap();
+    contents.windows(bytes.len()).filter(|it| *it == bytes).count()
+}
+
+#[test]
+fn the_next_file_says_what_pictures_are_like_by_then() {
+    let (folder, mut recording, origin) = recording();
+    let (sound, picture) = (track(1), track(2));
+    recording.add(sound, "ada");
+    recording.add(picture, "ada");
+    let at = |ms| origin + MS * ms;
+    let larger = |keyframe: bool, at| {
+        let size = keyframe.then_some((1_280, 720));
+        Frame { size, ..frame(Codec::Vp8, keyframe, at) }
+    };
+    let mut write = |id, frame: Frame| recording.write(id, &frame).unwrap();
+    write(sound, frame(Codec::Opus, true, at(0)));
+    assert!(write(picture, frame(Codec::Vp8, true, at(10))).begun.is_some());
+    write(picture, larger(true, at(50_000)));
+
+    assert_eq!(write(sound, frame(Codec::Opus, true, at(60_020))).wanted, [picture]);
+    assert_eq!(write(picture, larger(false, at(60_030))).wanted, [picture]);
+    assert_eq!(write(sound, frame(Codec::Opus, true, at(60_040))).begun, None, "it waits");
+    assert!(write(picture, larger(true, at(60_050))).begun.is_some());
+
+    recording.finish().unwrap();
+    let (small, large) = ([0xb0, 0x82, 2, 0x80], [0xb0, 0x82, 5, 0]);
+    let widths = |file| [small, large].map(|width| count(&folder, file, &width));
+    assert_eq!([widths("ada-1.webm"), widths("ada-2.webm")], [[1, 0], [0, 1]]);
+    assert_eq!(count(&folder, "ada-2.webm", &[0xfc; 40]), 3, "all sound, and the picture");
+}
+
+#[test]
+fn the_next_file_has_the_parameters_of_its_own_pictures() {
+    let (folder, mut recording, origin) = recording();
+    let picture = track(2);
+    recording.add(picture, "ada");
+    let at = |ms| origin + MS * ms;
+    // Another level.
+    let other = |at| {
+        let frame = h264(true, at);
+        let mut data = frame.data.to_vec();
+        data[7] = 0x28;
+        Frame { data: data.into(), ..frame }
+    };
+    let mut write = |frame: Frame| recording.write(picture, &frame).unwrap();
+    assert!(write(h264(true, at(0))).begun.is_some());
+    write(other(at(30_000)));
+    write(h264(false, at(60_001)));
+
+    assert!(write(other(at(60_030))).begun.is_some());
+
+    recording.finish().unwrap();
+    // The beginning of a configuration, up to its level.
+    let of = |file, level| count(&folder, file, &[1, 0x42, 0xc0, level, 0xff, 0xe1]);
+    assert_eq!([of("ada-1.mkv", 0x1e), of("ada-1.mkv", 0x28)], [1, 0]);
+    assert_eq!([of("ada-2.mkv", 0x1e), of("ada-2.mkv", 0x28)], [0, 1]);
+}
+
+#[test]
+fn a_camera_whose_key_frame_is_late_costs_no_more_files() {
+    let (folder, mut recording, origin) = recording();
+    let (sound, picture) = (track(1), track(2));
+    recording.add(sound, "ada");
+    recording.add(picture, "ada");
+    recording.write(sound, &frame(Codec::Opus, true, origin)).unwrap();
+    recording.write(picture, &frame(Codec::Vp8, true, origin)).unwrap();
+
+    // Five seconds without one, from the end of the first file on.
+    for at in (60_020..65_000).step_by(20) {
+        recording.write(sound, &frame(Codec::Opus, true, origin + MS * at)).unwrap();
+        let outcome = recording.write(picture, &frame(Codec::Vp8, false, origin + MS * at));
+        assert_eq!(outcome.unwrap().wanted, [picture]);
+    }
+    recording.write(picture, &frame(Codec::Vp8, true, origin + MS * 65_000)).unwrap();
+    recording.write(sound, &frame(Codec::Opus, true, origin + MS * 65_000)).unwrap();
+
+    recording.finish().unwrap();
+    assert_eq!(names(&folder), ["ada-1.webm", "ada-2.webm", "ada-3.webm"]);
+    assert_eq!(count(&folder, "ada-2.webm", &[0xfc; 40]), 249, "all sound");
+    assert_eq!(count(&folder, "ada-3.webm", &[0xfc; 40]), 2);
+}
+
+/// Creates a file on a disk that is full.
+fn full(path: &Path) -> io::Result<File> {
+    File::create_new(path)?;
+    File::options().write(true).open("/dev/full")
+}
+
+#[test]
+fn a_full_disk_gets_no_file_each_time_it_is_tried_again() {
+    let (folder, mut recording, origin) = recording();
+    let create = std::mem::replace(&mut recording.parts.create, full);
+    let sound = track(1);
+    recording.add(sound, "ada");
+    let at = |ms| frame(Codec::Opus, true, origin + MS * ms);
+
+    for turn in 0..100 {
+        let fault = recording.write(sound, &at(10_000 * turn)).unwrap_err();
+        assert_eq!(fault.error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fault.file, Some((folder.path().join("ada-1.webm"), false)));
+        assert_eq!(names(&folder), [""; 0]);
+    }
+
+    recording.parts.create = create;
+    assert!(recording.write(sound, &at(1_000_000)).unwrap().begun.is_some());
+    recording.finish().unwrap();
+    assert_eq!(names(&folder), ["ada-1.webm"]);
+}
+
+#[test]
+fn what_was_written_before_a_fault_of_the_disk_stays() {
+    let (folder, mut recording, origin) = recording();
+    let sound = track(1);
+    recording.add(sound, "ada");
+    let mut at = (0..).map(|turn| frame(Codec::Opus, true, origin + MS * 20 * turn));
+    let mut write =
+        |recording: &mut Recording| recording.write(sound, &at.next().unwrap()).map(|_| ());
+    (0..100).for_each(|_| write(&mut recording).unwrap());
+    let open = recording.file.as_mut().unwrap();
+    open.writer.out.flush().unwrap();
+    let mut takes_nothing = File::open(&open.path).unwrap();
+    takes_nothing.seek(SeekFrom::End(0)).unwrap();
+
+    open.writer.out = BufWriter::with_capacity(BUFFER, takes_nothing);
+    let fault = (0..10_000).find_map(|_| write(&mut recording).err()).unwrap();
+
+    assert_eq!(fault.file, Some((folder.path().join("ada-1.webm"), true)));
+    assert_eq!(count(&folder, "ada-1.webm", &[0xfc; 40]), 100);
 }

@@ -29,7 +29,7 @@ pub(crate) enum EntryCodec {
 /// Writer of one file.
 #[derive(Debug)]
 pub(crate) struct Writer<W> {
-    out: W,
+    pub(crate) out: W,
     /// Place of the first byte in the segment.
     segment: u64,
     /// Place of the duration's 8 bytes.
@@ -42,6 +42,8 @@ pub(crate) struct Writer<W> {
     cues: Vec<(u64, u64, u64)>,
     /// Time at which the last block ends, in ms.
     end: u64,
+    /// Place at which the first block ends.
+    playable: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,8 +108,8 @@ impl<W: Write + Seek> Writer<W> {
         let entries: Vec<_> = (1..).zip(tracks).map(|(place, track)| entry(place, track)).collect();
         out.write_all(&element(id::TRACKS, &entries.concat()))?;
         let has_video = tracks.iter().any(|track| track.codec.is_video());
-        let (cluster, cues) = (None, Vec::new());
-        Ok(Self { out, segment, duration, seek_head, has_video, cluster, cues, end: 0 })
+        let (cluster, cues, playable) = (None, Vec::new(), None);
+        Ok(Self { out, segment, duration, seek_head, has_video, cluster, cues, end: 0, playable })
     }
 
     /// Writes a block.
@@ -145,14 +147,22 @@ impl<W: Write + Seek> Writer<W> {
         self.out.write_all(&head)?;
         self.out.write_all(block.data)?;
         self.end = self.end.max(block.time + block.lasts);
+        if self.playable.is_none() {
+            self.playable = Some(self.out.stream_position()?);
+        }
         Ok(())
     }
 
-    /// Writes the sizes, the duration and the index, and returns what it was written to.
+    /// Returns from which length on something of the file can be played; none before its first block.
+    pub(crate) fn playable(&self) -> Option<u64> {
+        self.playable
+    }
+
+    /// Writes the sizes, the duration and the index.
     ///
     /// # Errors
     /// [`io::Error`]
-    pub(crate) fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.close_cluster()?;
         let cues = self.out.stream_position()? - self.segment;
         let points = self.cues.iter().map(|&(time, track, place)| {
@@ -175,8 +185,7 @@ impl<W: Write + Seek> Writer<W> {
             let rest = void(SEEK_HEAD - head.len());
             self.patch(self.seek_head, &[head, rest].concat())?;
         }
-        self.out.flush()?;
-        Ok(self.out)
+        self.out.flush()
     }
 
     fn close_cluster(&mut self) -> io::Result<()> {

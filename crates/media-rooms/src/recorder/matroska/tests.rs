@@ -62,7 +62,8 @@ fn write(entries: &[Entry], blocks: &[(usize, u64, bool, Vec<u8>)]) -> Vec<u8> {
         let block = Block { track, time, lasts: 20, keyframe, data };
         writer.write(block, entries[track].codec.is_video()).unwrap();
     }
-    writer.finish().unwrap().into_inner()
+    writer.finish().unwrap();
+    writer.out.into_inner()
 }
 
 #[test]
