@@ -372,9 +372,22 @@ impl Api {
         self
     }
 
+    /// Sets [`InterceptorRegistry::bandwidth_estimation`]. Costs a copy of the template if it differs.
+    pub fn bandwidth_estimation(mut self, initial: Option<u64>) -> Self {
+        if self.inner.registry.bandwidth_estimation != initial {
+            Arc::make_mut(&mut self.inner).registry.bandwidth_estimation = initial;
+        }
+        self
+    }
+
     /// Returns the codecs.
     pub fn media_engine(&self) -> &MediaEngine {
         &self.inner.media_engine
+    }
+
+    /// Returns the interceptors.
+    pub fn interceptor_registry(&self) -> &InterceptorRegistry {
+        &self.inner.registry
     }
 
     /// Returns the settings.

@@ -296,6 +296,13 @@ pub struct SetBitrate {
     pub desired: u64,
 }
 
+/// Returns the estimated bits per second of the path to the peer, as [`ConnectionEvent::BandwidthEstimate`] said last; none
+/// where [bandwidth is not estimated](InterceptorRegistry::bandwidth_estimation), or while the estimate cannot rise by
+/// probing.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<u64>")]
+pub struct GetBandwidthEstimate;
+
 /// Begins the estimation of bandwidth anew. Returns whether bandwidth is estimated; if not, nothing changes.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "bool")]

@@ -80,6 +80,8 @@ handle! {
         |session, _| session.sender_position(sender, rid);
     SetBitrate { minimum, desired } => SetBitrate,
         |session, now| session.set_bitrate(now, minimum, desired);
+    GetBandwidthEstimate => GetBandwidthEstimate,
+        |session, _| session.estimate();
     ResetEstimate { initial } => ResetEstimate,
         |session, now| session.reset_estimate(now, initial);
     RequestKeyframe { transceiver, rid, kind } => RequestKeyframe,

@@ -178,6 +178,10 @@ impl Session {
         is_estimated
     }
 
+    pub(crate) fn estimate(&self) -> Option<u64> {
+        self.estimate
+    }
+
     pub(crate) fn reset_estimate(&mut self, now: Instant, initial: u64) -> bool {
         let is_estimated = self.api.registry.bandwidth_estimation.is_some();
         if is_estimated {

@@ -97,6 +97,8 @@ pub(crate) struct Session {
     started: (Instant, SystemTime),
     output: VecDeque<SessionOutput>,
     counters: PeerConnectionCounters,
+    /// Estimated bits per second of the path, while it can rise by probing.
+    estimate: Option<u64>,
 }
 
 /// Progress of the handshake.
@@ -184,6 +186,7 @@ impl Session {
             started: (now, calendar),
             output: VecDeque::new(),
             counters: PeerConnectionCounters::default(),
+            estimate: None,
             engine,
             api,
         };
@@ -362,6 +365,7 @@ impl Session {
             }
             EngineEvent::SenderReport(report) => self.report_received(report),
             EngineEvent::Bandwidth { bitrate, can_probe } => {
+                self.estimate = can_probe.then_some(bitrate);
                 Some(ConnectionEvent::BandwidthEstimate { bitrate, can_probe })
             }
         };

@@ -249,6 +249,8 @@ fn bandwidth_is_probed_as_far_as_it_is_wanted() {
     let highest = told.iter().map(|(bitrate, _)| *bitrate).max().unwrap();
     assert!(highest > 1_500_000, "{told:?}");
     assert!(told.iter().all(|(_, can_probe)| *can_probe), "{told:?}");
+    assert_eq!(pair.a.session.estimate(), told.last().map(|(bitrate, _)| *bitrate));
+    assert_eq!(pair.b.session.estimate(), None);
 
     assert!(pair.a.session.reset_estimate(pair.now, 200_000));
     pair.a.events.clear();
