@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use callboard_peer_connection::messages::*;
@@ -142,6 +143,13 @@ impl Participant {
                 // A subscriber that has no room for it has enough others.
                 self.seat.subscriber.try_send(ToSubscriber::Refresh(transceiver));
                 return None;
+            }
+            ConnectionEvent::BandwidthEstimate { bitrate, can_probe } => {
+                // Where the peer does not say when packets arrive, the estimate stays what it was at first.
+                let estimate = if can_probe { bitrate } else { 0 };
+                self.seat.estimate.store(estimate, Ordering::Relaxed);
+                // One that has no room for it looks again within half a second.
+                self.seat.subscriber.try_send(ToSubscriber::Allocate { soon: true });
             }
             ConnectionEvent::ConnectionStateChange(PeerConnectionState::Connected) => {
                 self.shared.stage().connected(self.id);

@@ -1,7 +1,7 @@
 //! State of a media room that its actors and handles share, and the ways to its actors.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
@@ -63,6 +63,8 @@ pub(crate) struct Seat {
     pub(crate) subscriber: Arc<Way<ToSubscriber>>,
     /// Layers of the tracks that it publishes, as its publisher has measured them last.
     pub(crate) layers: ArcSwap<TrackLayers>,
+    /// Estimated bits per second of the path to it; 0 where nothing is estimated, or the peer does not help with it.
+    pub(crate) estimate: AtomicU64,
 }
 
 /// Layers of tracks, each in ascending quality.
@@ -87,8 +89,8 @@ impl Seat {
         thread: usize,
         events: Recipient<ParticipantEvent>,
     ) -> Self {
-        let (publisher, subscriber, layers) = Default::default();
-        Self { connection, thread, events, publisher, subscriber, layers }
+        let (publisher, subscriber, layers, estimate) = Default::default();
+        Self { connection, thread, events, publisher, subscriber, layers, estimate }
     }
 }
 

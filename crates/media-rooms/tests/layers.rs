@@ -2,6 +2,8 @@
 
 mod call;
 
+use std::sync::{Arc, Mutex};
+
 use call::*;
 use callboard_media_rooms::*;
 use callboard_peer_connection::RtpPacket;
@@ -246,6 +248,99 @@ async fn encodings_that_no_viewer_wishes_need_not_be_sent() {
     one.encodings[2].active = true;
     talk_until(&mut [&mut one, &mut two, &mut three], |all| shows(all[1], 2) && shows(all[2], 1))
         .await;
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn layers_follow_the_estimate_of_bandwidth() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    call.estimate = Some(50_000);
+    let mut two = call.join(1, 1).await;
+
+    // The highest layer flows when the estimate has risen: the path is probed for what it needs.
+    talk_until(&mut [&mut one, &mut two], |all| {
+        is_told(all[1], FlowState::Flowing, Some("f")) && shows(all[1], 2)
+    })
+    .await;
+
+    is_one_stream(&frames(&two));
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_viewer_that_does_not_say_when_packets_arrive_gets_what_it_wishes() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    (call.estimate, call.feedback) = (Some(5_000), false);
+    let mut two = call.join(1, 1).await;
+
+    // Of an estimate that cannot rise not even the lowest layer would flow.
+    talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 2)).await;
+
+    is_one_stream(&frames(&two));
+    call.pool.stop().await;
+}
+
+/// Allocator that notes what it may divide.
+struct Noting(Arc<Mutex<Vec<Bitrate>>>);
+
+impl Allocator for Noting {
+    fn allocate(&mut self, budget: Bitrate, _: &[Demand], _: &mut Vec<Grant>) {
+        self.0.lock().unwrap().push(budget);
+    }
+}
+
+#[actix::test]
+async fn an_estimate_that_was_told_before_a_viewer_joined_counts() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    (call.estimate, call.tells_estimates) = (Some(300_000), false);
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 2)).await;
+
+    let budgets = Arc::default();
+    let noted = Arc::clone(&budgets);
+    call.room.set_allocator(move || Noting(Arc::clone(&noted)));
+    drop(two.participant.lock().unwrap().take());
+    two.join_again(&call.room).await;
+    talk_until(&mut [&mut one, &mut two], |_| {
+        budgets.lock().unwrap().last().is_some_and(|budget| budget.as_bps() < 1 << 40)
+    })
+    .await;
+
+    call.pool.stop().await;
+}
+
+/// Allocator of an application, with a fault.
+struct Faulty;
+
+impl Allocator for Faulty {
+    fn allocate(&mut self, _: Bitrate, _: &[Demand], _: &mut Vec<Grant>) {
+        panic!("a fault");
+    }
+}
+
+#[actix::test]
+async fn an_allocator_that_panics_takes_the_media_of_its_viewer_alone() {
+    let mut call = Call::start(3).await;
+    let mut one = call.join_as(0, 1, 1, &RIDS).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 2)).await;
+    let failed = |client: &Client| client.room.contains(&MediaEvent::Failed);
+
+    call.room.set_allocator(|| Faulty);
+    let mut three = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| failed(all[2])).await;
+
+    let before = two.received.len();
+    talk_until(&mut [&mut one, &mut two], |all| all[1].received.len() > before + 100).await;
+    assert!(!failed(&one) && !failed(&two));
+    is_one_stream(&frames(&two));
+    // It may join anew, and gets what the mended allocator grants.
+    call.room.set_allocator(SpeakerFirst::default);
+    three.join_again(&call.room).await;
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| shows(all[2], 2)).await;
     call.pool.stop().await;
 }
 

@@ -7,7 +7,7 @@ use callboard_peer_connection::{Rid, RtpPacket, SenderReport, TrackKind};
 
 use crate::core::allocate::{Layer, Wish};
 use crate::core::keyframes::Keyframes;
-use crate::core::layers::{self, Layers};
+use crate::core::layers::{self, Layers, OVERHEAD};
 use crate::core::packet::{Coding, Contents};
 use crate::core::speaker::{Loudness, Meter};
 use crate::core::switch::Encoding;
@@ -191,7 +191,5 @@ impl Published {
 
 /// Encodings of a track at most; browsers send three.
 const MOST_ENCODINGS: usize = 8;
-/// Bytes of a packet beside its payload: IPv4, UDP, RTP with the usual extensions, and the tag of SRTP.
-const OVERHEAD: usize = 20 + 8 + 12 + 16 + 16;
 /// Clock rate of video, in Hz (RFC 7741, RFC 6184, RFC 9628, AV1).
 const VIDEO_CLOCK: u32 = 90_000;

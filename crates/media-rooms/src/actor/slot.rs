@@ -136,6 +136,11 @@ impl Slot {
         })
     }
 
+    /// Returns whether the cost of what flows is known by its layers: of sound and of bots it is not.
+    pub(super) fn is_measured(&self) -> bool {
+        self.kind == TrackKind::Video && self.bot.is_none()
+    }
+
     /// Lets what was granted flow from its next key frame on; what flowed before flows until then.
     pub(super) fn grant(&mut self, demand: &Demand, grant: Grant) {
         let layers = &demand.layers;

@@ -1,14 +1,21 @@
 //! Subscriber: writes to one participant's connection what its slots carry.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use callboard_peer_connection::messages::{WriteRtp, WriteRtpBatch};
+use callboard_peer_connection::messages::{
+    GetBandwidthEstimate, ResetEstimate, SetBitrate, WriteRtp, WriteRtpBatch,
+};
 
 use super::slot::Slot;
-use crate::core::allocate::{self, Allocator, Bitrate, SpeakerFirst};
+use crate::core::allocate::{
+    self, Allocator, Bitrate, Demand, Grant, SpeakerFirst, Starvation, Targets,
+};
+use crate::core::layers::OVERHEAD;
+use crate::core::traffic::Traffic;
 use crate::event::{ParticipantId, TrackId};
 use crate::messages::{MediaPacket, ToSubscriber};
 use crate::shared::{Seat, Shared};
@@ -22,6 +29,11 @@ pub(crate) struct Subscriber {
     /// Places of the slots that carry something.
     places: HashMap<TrackId, usize>,
     allocator: Box<dyn Allocator>,
+    /// Bitrate of what flows beside what is allocated.
+    beside: Traffic,
+    starvation: Starvation,
+    /// What the estimator of bandwidth was told to look for: the least, and all.
+    targets: [u64; 2],
     /// When it was decided last which layers flow, and when it is next.
     allocated: Option<Instant>,
     next: Option<(Instant, SpawnHandle)>,
@@ -39,6 +51,9 @@ impl Subscriber {
             places: HashMap::new(),
             // Another one when it starts: this is no place for an application's code.
             allocator: Box::new(SpeakerFirst),
+            beside: Traffic::default(),
+            starvation: Starvation::default(),
+            targets: [0; 2],
             allocated: None,
             next: None,
             tells: false,
@@ -74,12 +89,66 @@ impl Subscriber {
         let (places, demands): (Vec<_>, Vec<_>) =
             demands.into_iter().map(|(at, _, demand)| (at, demand)).unzip();
         let mut grants = Vec::new();
-        let budget = Bitrate::from_bps(u64::MAX);
-        allocate::allocate(&mut *self.allocator, budget, &demands, &mut grants);
+        let now = now();
+        let beside = self.beside.bitrate(now);
+        // Without an estimate all that is wished flows.
+        let budget = self.estimate().map_or(UNLIMITED, |estimate| estimate - beside);
+        if !demands.is_empty() {
+            allocate::allocate(&mut *self.allocator, budget, &demands, &mut grants);
+        }
+        self.guide(now, beside, &demands, &grants);
         for ((at, demand), grant) in places.into_iter().zip(&demands).zip(grants) {
             self.slots[at].grant(demand, grant);
         }
+        if let Some(due) = self.starvation.poll_timeout() {
+            let timer = ctx.run_later(due.saturating_duration_since(now), |this, ctx| {
+                this.next = None;
+                this.allocate(ctx);
+            });
+            self.next = Some((due, timer));
+        }
         self.tell_soon(ctx);
+    }
+
+    /// Returns the estimated bandwidth of the path to the participant; none where it is not estimated.
+    fn estimate(&self) -> Option<Bitrate> {
+        let estimate = self.seat.as_ref()?.estimate.load(Ordering::Relaxed);
+        (estimate > 0).then(|| Bitrate::from_bps(estimate))
+    }
+
+    /// Asks a connection that has been up for longer than its participant has been here for its estimate.
+    fn ask_for_estimate(&self, ctx: &mut Context<Self>) {
+        let Some(seat) = self.seat.clone().filter(|_| self.estimate().is_none()) else { return };
+        let asking = async move {
+            let estimate = seat.connection.send(GetBandwidthEstimate).await.ok().flatten()?;
+            // One that came meanwhile is newer.
+            let order = Ordering::Relaxed;
+            seat.estimate.compare_exchange(0, estimate, order, order).ok()
+        };
+        ctx.spawn(asking.into_actor(self).map(|asked, this, ctx| {
+            if asked.is_some() {
+                this.allocate(ctx);
+            }
+        }));
+    }
+
+    /// Tells the estimator of bandwidth, if there is one, for what it should look, and lets it begin anew where nothing
+    /// flows by which it could measure.
+    fn guide(&mut self, now: Instant, beside: Bitrate, demands: &[Demand], grants: &[Grant]) {
+        let (Some(seat), Some(_)) = (&self.seat, self.estimate()) else { return };
+        let Targets { minimum, desired } = Targets::new(demands, grants);
+        let targets = [minimum, desired].map(|target| (target + beside).as_bps());
+        let is_near = |(target, before): (&u64, &u64)| target.abs_diff(*before) <= before / 16;
+        if !targets.iter().zip(&self.targets).all(is_near) {
+            let [minimum, desired] = targets;
+            // A connection that has no room for it is told with the next change.
+            if seat.connection.try_send(SetBitrate { minimum, desired }).is_ok() {
+                self.targets = targets;
+            }
+        }
+        if let Some(enough) = self.starvation.handle_grants(now, demands, grants) {
+            _ = seat.connection.try_send(ResetEstimate { initial: (enough + beside).as_bps() });
+        }
     }
 
     /// Decides that when this time has passed since it was decided last.
@@ -129,6 +198,9 @@ impl Subscriber {
             let slot = &mut self.slots[place];
             if let Some(packet) = slot.forward(media) {
                 has_news |= slot.has_news();
+                if !slot.is_measured() {
+                    self.beside.add(packet.payload.len() + OVERHEAD);
+                }
                 batch.push(WriteRtp { sender: slot.sender, packet });
                 *slot.position.lock().unwrap_or_else(PoisonError::into_inner) =
                     slot.rewriter.position();
@@ -155,6 +227,7 @@ impl Actor for Subscriber {
         self.allocator = (self.shared.allocator.load())();
         self.load();
         self.allocate(ctx);
+        self.ask_for_estimate(ctx);
     }
 }
 
@@ -190,3 +263,5 @@ const SOON: Duration = Duration::from_millis(50);
 const OFTEN: Duration = Duration::from_millis(450);
 /// Time for which changes of what flows are collected before they are told.
 const TOGETHER: Duration = Duration::from_millis(100);
+/// Budget where bandwidth is not estimated.
+const UNLIMITED: Bitrate = Bitrate::from_bps(u64::MAX);

@@ -11,6 +11,7 @@ pub(crate) mod rewrite;
 mod shifts;
 pub(crate) mod speaker;
 pub(crate) mod switch;
+pub(crate) mod traffic;
 pub(crate) mod voices;
 mod vp8;
 mod vp9;

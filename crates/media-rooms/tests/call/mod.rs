@@ -16,6 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Owner that passes its events on; on the server through the participant.
 struct Owner {
+    tells_estimates: bool,
     participant: Arc<Mutex<Option<Participant>>>,
     tell: mpsc::UnboundedSender<Heard>,
 }
@@ -35,6 +36,10 @@ impl Handler<PeerConnectionEvent> for Owner {
     type Result = ();
 
     fn handle(&mut self, event: PeerConnectionEvent, _: &mut Context<Self>) {
+        if matches!(event.event, ConnectionEvent::BandwidthEstimate { .. }) && !self.tells_estimates
+        {
+            return;
+        }
         let event = match &*self.participant.lock().unwrap() {
             Some(participant) => participant.handle(event.event),
             None => Some(event.event),
@@ -60,6 +65,12 @@ pub(crate) struct Call {
     /// Supervisor above the room's own, which is named `media`.
     pub(crate) above: SupervisorRef,
     clients: usize,
+    /// Estimate with which the bandwidth to clients begins; none, and it is not estimated.
+    pub(crate) estimate: Option<u64>,
+    /// Whether clients say when packets arrive. Default: yes.
+    pub(crate) feedback: bool,
+    /// Whether the room is told the estimate. Default: yes.
+    pub(crate) tells_estimates: bool,
 }
 
 impl Call {
@@ -79,7 +90,15 @@ impl Call {
         let (spec, room) = MediaRoom::child("media", pool.clone(), 0);
         let above = SupervisorSpec::new(Flags::one_for_one().intensity(10, PATIENCE)).child(spec);
         let above = above.start_as("media-room").await.unwrap();
-        Self { pool, room, above, clients: 0 }
+        Self {
+            pool,
+            room,
+            above,
+            clients: 0,
+            estimate: None,
+            feedback: true,
+            tells_estimates: true,
+        }
     }
 
     /// Lets a client join that sends a voice and pictures, the first with this number, and has so many slots of either
@@ -105,18 +124,27 @@ impl Call {
         self.clients += 1;
         let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
         let engine = MediaEngine::of([Codec::Opus, Codec::Vp8]);
-        let api = Api::with_settings(engine, InterceptorRegistry::default(), settings);
-        let open = async |thread, participant: &Arc<Mutex<Option<Participant>>>| {
+        let api = |bandwidth_estimation, transport_wide_feedback| {
+            let registry = InterceptorRegistry {
+                bandwidth_estimation,
+                transport_wide_feedback,
+                ..InterceptorRegistry::default()
+            };
+            Api::with_settings(engine.clone(), registry, settings.clone())
+        };
+        let apis = [api(self.estimate, true), api(None, self.feedback)];
+        let open = async |api: &Api, thread, participant: &Arc<Mutex<Option<Participant>>>| {
             let (tell, told) = mpsc::unbounded_channel();
-            let owner = Owner { participant: Arc::clone(participant), tell }.start();
+            let (participant, tells_estimates) = (Arc::clone(participant), self.tells_estimates);
+            let owner = Owner { tells_estimates, participant, tell }.start();
             let events = owner.clone().recipient();
             let connection =
-                self.pool.open_on(thread, &api, Configuration::default(), events).await.unwrap();
+                self.pool.open_on(thread, api, Configuration::default(), events).await.unwrap();
             (connection, told, owner)
         };
         let participant = Arc::default();
-        let (server, heard, owner) = open(thread, &participant).await;
-        let (connection, told, _) = open(1 + self.clients, &Arc::default()).await;
+        let (server, heard, owner) = open(&apis[0], thread, &participant).await;
+        let (connection, told, _) = open(&apis[1], 1 + self.clients, &Arc::default()).await;
         let owner = owner.recipient();
         let joined = self.room.join(server.clone(), "client", owner.clone()).await.unwrap();
         *participant.lock().unwrap() = Some(joined);

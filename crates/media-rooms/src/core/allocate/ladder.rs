@@ -37,6 +37,15 @@ impl Ladder {
     pub(super) fn after(&self, layer: Option<usize>) -> Option<usize> {
         self.0.iter().copied().find(|&next| layer.is_none_or(|layer| next > layer))
     }
+
+    /// Returns the layer that is wished.
+    pub(super) fn top(&self) -> Option<usize> {
+        self.0.last().copied()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// Calculates the bitrate of a demand that is granted this layer.

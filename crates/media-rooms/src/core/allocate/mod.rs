@@ -5,11 +5,15 @@
 mod bitrate;
 mod ladder;
 mod speaker_first;
+mod starvation;
+mod targets;
 #[cfg(test)]
 mod tests;
 
 pub use bitrate::Bitrate;
 pub use speaker_first::SpeakerFirst;
+pub(crate) use starvation::Starvation;
+pub(crate) use targets::Targets;
 
 /// Policy by which one viewer's bandwidth is divided among the video tracks that it watches. Each viewer has an
 /// allocator of its own. The default is [`SpeakerFirst`].
@@ -134,7 +138,6 @@ pub(crate) fn allocate(
 }
 
 /// Calculates the bitrate of all grants together.
-#[cfg(test)]
 fn total(demands: &[Demand], grants: &[Grant]) -> Bitrate {
     let granted = demands.iter().zip(grants);
     granted.filter_map(|(demand, grant)| Some(demand.layers[grant.layer()?].bitrate)).sum()

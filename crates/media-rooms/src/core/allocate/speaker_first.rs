@@ -45,6 +45,11 @@ fn rank(demand: &Demand) -> impl Ord + use<> {
     (Reverse(demand.wish.priority), !demand.is_speaker)
 }
 
+/// Calculates the lowest budget that bears this total where a layer of it was not granted before.
+pub(super) fn budget_for(total: Bitrate) -> Bitrate {
+    total.percent(UPGRADE_PERCENT).percent_of(USED_PERCENT)
+}
+
 /// Share of the budget that is used: the rest is for retransmissions, headers and errors of the estimate.
 const USED_PERCENT: u64 = 90;
 

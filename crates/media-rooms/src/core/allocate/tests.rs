@@ -1,4 +1,6 @@
-//! Tests of the default allocator.
+//! Tests of the default allocator, of the targets and of starvation.
+
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -133,6 +135,10 @@ fn bitrates_of_any_size_are_calculated_with() {
     let demands = vec![Demand::new(vec![Layer::new(0, most)]); 3];
 
     assert_eq!(granted(most, &demands), [None; 3]);
+    assert_eq!(
+        Targets::new(&demands, &[Grant::Paused; 3]),
+        Targets { minimum: most, desired: most }
+    );
     assert_eq!(kbps(64).to_string(), "64 kbit/s");
 }
 
@@ -154,6 +160,58 @@ fn what_an_allocator_does_not_answer_properly_is_paused() {
 
     allocate(&mut Nonsense, kbps(1), &[], &mut grants);
     assert_eq!(grants, []);
+}
+
+#[test]
+fn targets_are_the_next_step_and_all_wishes() {
+    let demands = [camera(), camera()];
+
+    let targets = Targets::new(&demands, &[Grant::Layer(1), Grant::Layer(0)]);
+    assert_eq!(targets.minimum.as_bps(), 1_222_223, "1,000 kbit/s with both margins");
+    assert_eq!(targets.desired.as_bps(), 3_666_667, "3,000 kbit/s");
+
+    let all = Targets::new(&demands, &[Grant::Layer(2), Grant::Layer(2)]);
+    assert_eq!(all, Targets { minimum: Bitrate::ZERO, desired: targets.desired });
+
+    let paused = Demand { wish: Wish { pause: true, ..Wish::default() }, ..camera() };
+    let more = Targets::new(&[camera(), paused], &[Grant::Layer(1), Grant::Layer(2)]);
+    assert_eq!(more.desired.as_bps(), 1_833_334, "1,500 kbit/s");
+    assert_eq!(more.minimum, more.desired, "an allocator may grant more than is wished");
+}
+
+#[test]
+fn a_viewer_for_whom_nothing_flows_is_reset_after_five_seconds_and_then_more_seldom() {
+    #[expect(clippy::disallowed_methods, reason = "a start to count from")]
+    let start = Instant::now();
+    let seconds = |seconds| start + Duration::from_secs(seconds);
+    let (demands, paused) = ([camera(), screen()], [Grant::Paused, Grant::Paused]);
+    let mut starvation = Starvation::default();
+
+    assert_eq!(starvation.handle_grants(start, &demands, &paused), None);
+    assert_eq!(starvation.poll_timeout(), Some(seconds(5)));
+    assert_eq!(starvation.handle_grants(seconds(4), &demands, &paused), None);
+    let reset = starvation.handle_grants(seconds(5), &demands, &paused).expect("a reset");
+    assert_eq!(granted(reset, &demands), [Some(0), None], "the reset suffices for the cheapest");
+
+    assert_eq!(starvation.handle_grants(seconds(14), &demands, &paused), None);
+    assert!(starvation.handle_grants(seconds(15), &demands, &paused).is_some());
+
+    let flows = [Grant::Layer(0), Grant::Paused];
+    assert_eq!(starvation.handle_grants(seconds(16), &demands, &flows), None);
+    assert_eq!(starvation.poll_timeout(), None);
+}
+
+#[test]
+fn a_viewer_that_wishes_nothing_does_not_starve() {
+    #[expect(clippy::disallowed_methods, reason = "a start to count from")]
+    let start = Instant::now();
+    let wish = Wish { pause: true, ..Wish::default() };
+    let demands = [Demand { wish, ..camera() }, Demand::default()];
+    let mut starvation = Starvation::default();
+
+    assert_eq!(starvation.handle_grants(start, &demands, &[Grant::Paused; 2]), None);
+
+    assert_eq!(starvation.poll_timeout(), None);
 }
 
 fn demand() -> impl Strategy<Value = Demand> {
@@ -272,5 +330,27 @@ proptest! {
         let again = grants(kbps(budget), &flowing(&demands, &first));
 
         prop_assert_eq!(again, first);
+    }
+
+    /// What the estimator looks for is enough for the next step, until all wishes are met.
+    #[test]
+    fn a_viewer_climbs_from_target_to_target(
+        mut demands in proptest::collection::vec(demand(), 0..6), budget in 0..5_000u64,
+    ) {
+        let mut budget = kbps(budget);
+        for _ in 0..2_000 {
+            let granted = grants(budget, &demands);
+            demands = flowing(&demands, &granted);
+            let targets = Targets::new(&demands, &granted);
+            prop_assert!(targets.minimum <= targets.desired);
+            if targets.minimum == Bitrate::ZERO {
+                let wished = demands.iter().map(|demand| ladder::Ladder::of(demand).top());
+                prop_assert!(wished.eq(granted.iter().map(|grant| grant.layer())));
+                return Ok(());
+            }
+            prop_assert_ne!(&grants(targets.minimum.max(budget), &demands), &granted);
+            budget = targets.minimum.max(budget);
+        }
+        prop_assert!(false, "it does not reach its wishes");
     }
 }

@@ -229,3 +229,6 @@ const LONG_SILENCE: Duration = Duration::from_secs(3);
 
 /// Time after which the publisher is told that no viewer wants an encoding.
 const UNWANTED: Duration = Duration::from_secs(5);
+
+/// Bytes of a packet beside its payload: IPv4, UDP, RTP with the usual extensions, and the tag of SRTP.
+pub(crate) const OVERHEAD: usize = 20 + 8 + 12 + 16 + 16;
