@@ -4,6 +4,7 @@ mod call;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use call::*;
 use callboard_media_rooms::*;
@@ -216,6 +217,49 @@ async fn a_tap_that_panics_is_made_anew_and_told_all_tracks() {
         .await;
     assert!(tap.is_running());
     drop(tap);
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_tap_that_was_given_up_does_not_come_back() {
+    let call = Call::start(1).await;
+    let made = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let count = |of: usize| made[of].load(Ordering::Relaxed);
+    let factory = |of: usize| {
+        let made = Arc::clone(&made[of]);
+        move || {
+            made.fetch_add(1, Ordering::Relaxed);
+            Noting(Arc::default())
+        }
+    };
+    let fragile = call.room.tap(TapOptions::new("fragile"), factory(0)).await.unwrap();
+    let other = call.room.tap(TapOptions::new("other"), factory(1)).await.unwrap();
+    let room = call.room.supervisor().unwrap();
+    let mut pace = tokio::time::interval(Duration::from_millis(5));
+    let failing = async {
+        while let Ok(supervisor) = room.supervisor("tap:fragile") {
+            // It may be on its way up, or gone.
+            _ = supervisor.inject("tap", Fault::Panic("a fault".into())).await;
+            pace.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, failing).await.expect("it is given up");
+    assert!(!fragile.is_running());
+    let before = count(0);
+
+    // The room starts its taps anew, one after the other.
+    let restarting = async {
+        for restarts in 1..=2 {
+            call.above.inject("media", Fault::Kill).await.unwrap();
+            while count(1) == restarts || !other.is_running() {
+                pace.tick().await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, restarting).await.expect("the other one is there again");
+
+    assert_eq!(count(0), before);
+    assert!(!fragile.is_running());
     call.pool.stop().await;
 }
 

@@ -280,6 +280,10 @@ impl Actor for RoomActor {
         self.settle(ctx);
         let shared = Arc::clone(&self.shared);
         let taps = async move {
+            if let Ok(supervisor) = shared.supervisor() {
+                // It starts this actor before it runs itself.
+                supervisor.running().await;
+            }
             for tap in shared.taps().iter() {
                 // They usually run already.
                 _ = tap::start(&shared, tap).await;

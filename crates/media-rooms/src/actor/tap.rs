@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use callboard_peer_connection::{Codec, Rid, SenderReport, TrackKind};
 use callboard_supervision::{
-    AutoShutdown, ChildSpec, Flags, Restart, StartChildError, SupervisorSpec,
+    AutoShutdown, ChildSpec, ExitReason, Flags, Restart, StartChildError, SupervisorSpec,
 };
 
 use crate::core::frames::choice::Choice;
 use crate::core::frames::clock::{SenderClock, StreamClock};
-use crate::core::frames::{Assembled, Assembler, Part, has_keyframes};
+use crate::core::frames::held::Assemblers;
+use crate::core::frames::{Assembled, Part, has_keyframes};
 use crate::core::packet::{Coding, ContentsError};
 use crate::core::switch::Encoding;
 use crate::error::StartTapError;
@@ -34,7 +35,11 @@ pub(crate) struct TapActor<T> {
     /// All tracks of the room; those that were not chosen have no flow.
     tracks: HashMap<TrackId, Option<Flow>>,
     senders: HashMap<ParticipantId, SenderClock>,
+    assemblers: Assemblers<StreamId>,
 }
+
+/// Stream of one encoding of a track.
+type StreamId = (TrackId, Encoding);
 
 /// What comes of a track.
 struct Flow {
@@ -50,21 +55,33 @@ struct Flow {
 
 /// Stream of one encoding.
 struct Stream {
-    assembler: Option<Assembler>,
     clock: StreamClock,
     epoch: Option<u32>,
     /// When a key frame was asked for last.
     asked: Option<Instant>,
 }
 
-/// Starts a tap below the room.
+/// Starts a tap below the room. It ends for good when it is given up.
 ///
 /// # Errors
 /// [`StartChildError`], also if one of its name runs.
-pub(crate) async fn start(shared: &Shared, seat: &Arc<TapSeat>) -> Result<(), StartChildError> {
+pub(crate) async fn start(
+    shared: &Arc<Shared>,
+    seat: &Arc<TapSeat>,
+) -> Result<(), StartChildError> {
     let supervisor = shared.supervisor()?;
     let Some(spec) = seat.spec() else { return Ok(()) };
-    supervisor.start_child(spec).await.map(|_| ())
+    supervisor.start_child(spec).await?;
+    if let Ok(own) = supervisor.supervisor(&seat.name) {
+        let (shared, seat) = (Arc::downgrade(shared), Arc::clone(seat));
+        tokio::spawn(async move {
+            if own.ended().await == ExitReason::ReachedMaxRestartIntensity {
+                seat.end();
+                shared.upgrade().inspect(|shared| shared.remove_tap(&seat));
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Opens a tap of the room, which asks for key frames by these wishes.
@@ -134,6 +151,7 @@ impl<T: MediaTap> TapActor<T> {
             tap,
             tracks: HashMap::new(),
             senders: HashMap::new(),
+            assemblers: Assemblers::new(MOST_HELD),
         }
     }
 
@@ -157,6 +175,11 @@ impl<T: MediaTap> TapActor<T> {
         for (gone, _) in before.into_iter().filter(|(_, flow)| flow.is_some()) {
             self.tap.track_removed(gone);
         }
+        let flows = &self.tracks;
+        self.assemblers.retain(|(track, encoding)| {
+            let flow = flows.get(track).and_then(Option::as_ref);
+            flow.is_some_and(|flow| usize::from(*encoding) < flow.streams.len())
+        });
         let there = |id: &ParticipantId| tracks.iter().any(|track| track.info.participant == *id);
         self.senders.retain(|id, _| there(id));
         for id in added {
@@ -193,7 +216,7 @@ impl<T: MediaTap> TapActor<T> {
         let participant = flow.info.participant;
         let sender = self.senders.entry(participant).or_insert_with(|| SenderClock::new(at));
         flow.choice.hears(encoding, at);
-        for mut frame in flow.assemble(media, sender) {
+        for mut frame in flow.assemble(media, sender, &mut self.assemblers) {
             if let Some((_, height)) = frame.size {
                 flow.choice.measures(encoding, height);
             }
@@ -204,7 +227,7 @@ impl<T: MediaTap> TapActor<T> {
                 self.tap.frame(&flow.info, &frame);
             }
         }
-        if flow.needs_keyframe(encoding, at) {
+        if flow.needs_keyframe(encoding, at, &self.assemblers) {
             self.shared.want_keyframe(participant, media.track, encoding);
         }
     }
@@ -250,22 +273,28 @@ impl Flow {
     }
 
     /// Returns the frames that are complete with a packet.
-    fn assemble(&mut self, media: &MediaPacket, sender: &SenderClock) -> Vec<Frame> {
+    fn assemble(
+        &mut self,
+        media: &MediaPacket,
+        sender: &SenderClock,
+        assemblers: &mut Assemblers<StreamId>,
+    ) -> Vec<Frame> {
         let Some(stream) = self.streams.get_mut(usize::from(media.encoding)) else {
             return Vec::new();
         };
-        let packet = &media.packet;
+        let (packet, id) = (&media.packet, (media.track, media.encoding));
         let coding = self.codings.get(&packet.payload_type).copied();
         let known = coding.and_then(|coding| Some((coding, codec(coding)?)));
         if let Some((coding, _)) = known
             && (stream.epoch != Some(media.epoch)
-                || stream.assembler.as_ref().is_none_or(|it| it.coding() != coding))
+                || assemblers.get(&id).is_none_or(|it| it.coding() != coding))
         {
             // What came before a silence is no part of what comes after it.
             stream.epoch = Some(media.epoch);
-            stream.assembler = Some(Assembler::new(coding));
+            assemblers.begin(id, coding);
         }
-        let Some(assembler) = &mut stream.assembler else { return Vec::new() };
+        let Some(assembler) = assemblers.get(&id) else { return Vec::new() };
+        let codec = codec(assembler.coding());
         // What is no part of a frame has a number nevertheless.
         let is_part = known.is_some() && media.contents != Err(ContentsError::Padding);
         let part = Part {
@@ -275,8 +304,7 @@ impl Flow {
             payload: if is_part { Arc::clone(&packet.payload) } else { Arc::from([]) },
             at: packet.at,
         };
-        let codec = codec(assembler.coding());
-        let frames = assembler.push(part).into_iter();
+        let frames = assemblers.push(&id, part).into_iter();
         let frames = frames.filter_map(|frame| {
             let captured = sender.captured(&mut stream.clock, frame.timestamp, frame.at);
             Some(public(frame, codec?, captured))
@@ -285,9 +313,14 @@ impl Flow {
     }
 
     /// Returns whether to ask for a key frame of an encoding.
-    fn needs_keyframe(&mut self, encoding: Encoding, at: Instant) -> bool {
+    fn needs_keyframe(
+        &mut self,
+        encoding: Encoding,
+        at: Instant,
+        assemblers: &Assemblers<StreamId>,
+    ) -> bool {
         let Some(stream) = self.streams.get_mut(usize::from(encoding)) else { return false };
-        let Some(assembler) = &stream.assembler else { return false };
+        let Some(assembler) = assemblers.get(&(self.info.id, encoding)) else { return false };
         // One that is not taken can only be taken from a key frame on.
         let needs = assembler.waits()
             || has_keyframes(assembler.coding()) && self.choice.current() != Some(encoding);
@@ -308,7 +341,7 @@ impl Flow {
 
 impl Stream {
     fn new(rate: u32) -> Self {
-        Self { assembler: None, clock: StreamClock::new(rate), epoch: None, asked: None }
+        Self { clock: StreamClock::new(rate), epoch: None, asked: None }
     }
 }
 
@@ -364,6 +397,9 @@ impl<T: MediaTap> Handler<ToTap> for TapActor<T> {
 
 /// Batches that wait at most: a second of a few busy videos.
 const MAILBOX: usize = 512;
+/// Bytes of frames that are not complete, of all tracks together: several times what the cameras of a large room begin
+/// at once. One frame has 4 MiB at most.
+const MOST_HELD: usize = 16 << 20;
 /// Time between two requests for a key frame; the publisher limits and repeats them by itself.
 const ASKED: Duration = Duration::from_secs(1);
 /// Restarts of a tap before it is given up …

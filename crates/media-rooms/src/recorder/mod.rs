@@ -126,7 +126,8 @@ impl Recorder {
         self.tap.lost()
     }
 
-    /// Returns whether it runs: it is given up after 3 panics in 10 s, and ends with the room.
+    /// Returns whether it runs: it is given up after a fourth panic in 10 s, and ends with the room. While the room's
+    /// supervisor is being restarted, it does not run, and goes on after that.
     pub fn is_running(&self) -> bool {
         self.tap.is_running()
     }

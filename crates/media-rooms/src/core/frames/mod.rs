@@ -4,6 +4,7 @@
 pub(crate) mod annex_b;
 pub(crate) mod choice;
 pub(crate) mod clock;
+pub(crate) mod held;
 pub(crate) mod opus;
 mod order;
 pub(crate) mod packetize;
@@ -84,10 +85,22 @@ impl Assembler {
         self.waits
     }
 
+    /// Returns how many bytes it holds of frames that are not complete.
+    pub(crate) fn held(&self) -> usize {
+        self.order.held() + self.building.as_ref().map_or(0, |frame| frame.data.capacity())
+    }
+
+    /// Gives up what it holds.
+    pub(crate) fn give_up(&mut self) {
+        self.order = Order::default();
+        self.lose();
+    }
+
     /// Adds a packet. Returns the frames that are complete with it.
     pub(crate) fn push(&mut self, part: Part) -> Vec<Assembled> {
         let (mut frames, now) = (Vec::new(), part.at);
-        self.order.push(part.number, part);
+        let bytes = part.payload.len();
+        self.order.push(part.number, part, bytes);
         while let Some(next) = self.order.poll(now) {
             match next {
                 Next::Gap => self.lose(),

@@ -1,6 +1,7 @@
 //! Packets of one stream in the order of their numbers: those that overtook others wait for them, for a while.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 /// Packets of one stream, put in order.
@@ -8,7 +9,10 @@ use std::time::{Duration, Instant};
 pub(crate) struct Order<T> {
     /// Number of the next packet; none before the first one.
     next: Option<u64>,
-    waiting: BTreeMap<u64, T>,
+    /// With their sizes in bytes.
+    waiting: BTreeMap<u64, (T, usize)>,
+    /// Bytes of those that wait.
+    held: usize,
     /// When a packet was first seen to be missing.
     missing_since: Option<Instant>,
     /// The sender has begun anew.
@@ -25,22 +29,32 @@ pub(crate) enum Next<T> {
 
 impl<T> Default for Order<T> {
     fn default() -> Self {
-        Self { next: None, waiting: BTreeMap::new(), missing_since: None, begun_anew: false }
+        let (next, waiting, held, missing_since, begun_anew) = Default::default();
+        Self { next, waiting, held, missing_since, begun_anew }
     }
 }
 
 impl<T> Order<T> {
     /// Adds a packet. One that comes a second time, or after it was given up, is dropped.
-    pub(crate) fn push(&mut self, number: u64, packet: T) {
+    pub(crate) fn push(&mut self, number: u64, packet: T, bytes: usize) {
         let next = *self.next.get_or_insert(number);
         if next.abs_diff(number) > FAR {
             // What waits is of its old numbers.
             self.waiting.clear();
+            self.held = 0;
             (self.next, self.begun_anew) = (Some(number), true);
         } else if number < next {
             return;
         }
-        self.waiting.entry(number).or_insert(packet);
+        if let Entry::Vacant(place) = self.waiting.entry(number) {
+            place.insert((packet, bytes));
+            self.held += bytes;
+        }
+    }
+
+    /// Returns how many bytes wait.
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     /// Returns what comes next, if that is known at this time.
@@ -53,7 +67,9 @@ impl<T> Order<T> {
         if self.next == Some(number) {
             self.next = Some(number + 1);
             self.missing_since = None;
-            return Some(Next::Packet(first.remove()));
+            let (packet, bytes) = first.remove();
+            self.held -= bytes;
+            return Some(Next::Packet(packet));
         }
         let since = *self.missing_since.get_or_insert(now);
         if self.waiting.len() <= MOST && now.saturating_duration_since(since) < PATIENCE {
@@ -85,7 +101,8 @@ mod tests {
     fn ordered(numbers: &[u64]) -> Vec<i64> {
         let (mut order, mut out, begin) = (Order::default(), Vec::new(), now());
         for (at, &number) in numbers.iter().enumerate() {
-            order.push(number, number as i64);
+            order.push(number, number as i64, 1);
+            assert_eq!(order.held(), order.waiting.len());
             let now = begin + Duration::from_millis(at as u64);
             while let Some(next) = order.poll(now) {
                 out.push(if let Next::Packet(packet) = next { packet } else { -1 });
