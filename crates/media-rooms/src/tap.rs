@@ -130,8 +130,8 @@ impl TapHandle {
         self.seat.lost()
     }
 
-    /// Returns whether the tap runs: it has not been given up, which it is for good after a fourth fault in 10 s, and the
-    /// room goes on. While the room's supervisor is being restarted, no tap runs.
+    /// Returns whether the tap runs: it has not been given up, which it is for good after a fourth fault in 10 s, and
+    /// the room goes on. While the room's supervisor is being restarted, no tap runs.
     pub fn is_running(&self) -> bool {
         let supervisor = self.shared.supervisor().ok();
         let own = supervisor.and_then(|it| it.supervisor(&self.seat.name).ok());

@@ -35,6 +35,7 @@ async fn play_until(
     let mut wanted = 0;
     let playing = async {
         let mut pace = tokio::time::interval(Duration::from_millis(5));
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !done(client) {
             pace.tick().await;
             client.talk().await;
@@ -57,13 +58,15 @@ async fn what_a_bot_writes_reaches_viewers_through_their_slots() {
     let mut sound = bot.publish(Codec::Opus).unwrap();
     let mut pictures = bot.publish(Codec::Vp8).unwrap();
     let have = |packets: usize| {
-        move |viewer: &Client| of_bot(viewer).iter().all(|stream| stream.len() >= packets)
+        move |viewer: &Client| {
+            let whole = |it: &Vec<_>| it.len() >= packets && Client::missing(it) == 0;
+            of_bot(viewer).iter().all(whole)
+        }
     };
     let wanted = play_until(&mut viewer, &mut [&mut sound, &mut pictures], have(60)).await;
 
     assert!(wanted > 0, "a viewer asks for a key frame");
     for stream in of_bot(&viewer) {
-        assert_eq!(Client::missing(&stream), 0);
         assert!(stream[0].sequence_number < 32_768);
     }
     let [heard, seen] = of_bot(&viewer);
@@ -92,6 +95,37 @@ async fn what_a_bot_writes_reaches_viewers_through_their_slots() {
     })
     .await;
     assert!(matches!(sound.write(&[0xfc], FRAME), Err(WriteFrameError::Ended)));
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_key_frame_of_a_bot_that_was_lost_is_asked_for_again() {
+    let mut call = Call::start(1).await;
+    let mut viewer = call.join(1, 1).await;
+    let bot = call.room.bot("screen").unwrap();
+    let mut pictures = bot.publish(Codec::Vp8).unwrap();
+
+    // No other pictures are in the room: it is the bot's alone that let the viewer ask.
+    let mut wanted = 0;
+    let playing = async {
+        let mut pace = tokio::time::interval(FRAME);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while of_bot(&viewer)[1].is_empty() {
+            pace.tick().await;
+            let key = pictures.wants_keyframe();
+            wanted += usize::from(key);
+            // The first two are lost.
+            if !key || wanted > 2 {
+                pictures.write(&picture(key), FRAME).unwrap();
+            }
+            viewer.listen();
+        }
+    };
+    tokio::time::timeout(PATIENCE, playing).await.expect("in time");
+
+    assert_eq!(of_bot(&viewer)[1][0].payload[4] & 1, 0, "it begins with a key frame");
+    drop(pictures);
+    drop(bot);
     call.pool.stop().await;
 }
 

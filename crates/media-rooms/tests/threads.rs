@@ -20,13 +20,11 @@ async fn three() -> (Call, [Client; 3]) {
 async fn three_on_two_threads_see_and_hear_each_other() {
     let (call, [mut one, mut two, mut three]) = three().await;
 
-    talk_until(&mut [&mut one, &mut two, &mut three], |all| have(all, 4, 50)).await;
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| {
+        have(all, 4, 50) && have_all_but(all, 0)
+    })
+    .await;
 
-    for client in [&one, &two, &three] {
-        for stream in client.streams() {
-            assert_eq!(Client::missing(&stream), 0);
-        }
-    }
     call.pool.stop().await;
 }
 
@@ -60,8 +58,11 @@ async fn a_relay_panics_and_the_call_goes_on() {
         }
         talk_until(&mut [&mut one, &mut two, &mut three], |all| have(all, 4, packets)).await;
     }
-    let near = two.streams().into_iter().filter(|it| Client::missing(it) == 0).count();
-    assert!(near >= 2, "what does not change threads is not lost");
+    // What does not change threads is not lost.
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| {
+        all[1].streams().iter().filter(|it| Client::missing(it) == 0).count() >= 2
+    })
+    .await;
     call.pool.stop().await;
 }
 

@@ -296,9 +296,9 @@ pub struct SetBitrate {
     pub desired: u64,
 }
 
-/// Returns the estimated bits per second of the path to the peer, as [`ConnectionEvent::BandwidthEstimate`] said last; none
-/// where [bandwidth is not estimated](InterceptorRegistry::bandwidth_estimation), or while the estimate cannot rise by
-/// probing.
+/// Returns the estimated bits per second of the path to the peer, as [`ConnectionEvent::BandwidthEstimate`] said last;
+/// none where [bandwidth is not estimated](InterceptorRegistry::bandwidth_estimation), or while the estimate cannot
+/// rise by probing.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Option<u64>")]
 pub struct GetBandwidthEstimate;

@@ -231,6 +231,17 @@ impl Slot {
         }
     }
 
+    /// Asks once more for the key frame of a bot that has been lost: no publisher repeats that.
+    fn ask_again(&mut self, media: &MediaPacket) {
+        let since = self.asked.map(|asked| media.packet.at.saturating_duration_since(asked));
+        if self.bot.is_some()
+            && self.switch.waits_for() == Some(media.encoding)
+            && since.is_none_or(|since| since > ASK_BOT_AGAIN)
+        {
+            self.want();
+        }
+    }
+
     /// Returns whether another encoding flows than the participant knows of.
     pub(super) fn has_news(&self) -> bool {
         let rid = self.switch.current().and_then(|at| self.rids.get(usize::from(at)).copied());
@@ -260,7 +271,10 @@ impl Slot {
             self.restart();
         }
         let rewritten = match self.switch.decide(media.seen(&contents)) {
-            Verdict::Ignore => return None,
+            Verdict::Ignore => {
+                self.ask_again(media);
+                return None;
+            }
             Verdict::Forward if goes_on => self.rewriter.forward(&incoming)?,
             Verdict::Begin | Verdict::Forward => {
                 self.epoch = Some(media.epoch);
@@ -321,3 +335,5 @@ fn now() -> Instant {
 
 /// Time after which a key frame that has not come is asked for once more; the publisher repeats it by itself.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// The same of a bot whose pictures come meanwhile.
+const ASK_BOT_AGAIN: Duration = Duration::from_secs(1);
