@@ -32,6 +32,7 @@ macro_rules! actix_names {
                 callboard
                 callboard_admin
                 callboard_client
+                callboard_cluster
                 callboard_ice_handshake
                 callboard_media_rooms
                 callboard_outbox

@@ -1,0 +1,267 @@
+//! Actor of a node: carries out what its core asks for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use crate::boot_time::Now;
+use crate::core::{Call, CallId, Core, Granted, Output, Refused, Ticket};
+use crate::directory::{Change, Directory, DirectoryError};
+use crate::error::{ClaimError, Elsewhere};
+use crate::hold::{Hold, Inner, Lease};
+use crate::messages::{ClaimRoom, GiveRoomBack};
+use crate::node_id::Incarnation;
+use crate::record::Revision;
+use crate::shared::{ActorRef, Shared};
+
+/// Actor of a node. It does not use the common driver, whose timers stand still while the machine sleeps.
+pub(crate) struct NodeActor {
+    shared: Arc<Shared>,
+    core: Core,
+    /// Session whose lease is the present one.
+    leased: Option<Incarnation>,
+    lease: Arc<Lease>,
+    /// Holds, and their numbers.
+    holds: HashMap<Arc<str>, (u64, Weak<Inner>)>,
+    requests: HashMap<Ticket, ClaimRoom>,
+    tickets: u64,
+    timer: Option<SpawnHandle>,
+    stream: Option<SpawnHandle>,
+    /// Streams in a row that have said nothing.
+    silent_streams: u32,
+}
+
+impl NodeActor {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            core: Core::new(shared.identity(), shared.timing),
+            shared,
+            leased: None,
+            lease: Arc::default(),
+            holds: HashMap::new(),
+            requests: HashMap::new(),
+            tickets: 0,
+            timer: None,
+            stream: None,
+            silent_streams: 0,
+        }
+    }
+
+    /// Passes an input to the core, carries out what it asks for, and sets the timer for what is due next.
+    fn drive(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Core, Now)) {
+        let now = self.shared.clock.now();
+        input(&mut self.core, now);
+        while let Some(output) = self.core.poll_output() {
+            self.carry_out(output, ctx);
+        }
+        if self.core.has_left() {
+            ctx.stop();
+        }
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let wait = self.core.poll_timeout().since(self.shared.clock.boot());
+        // It looks again in good time after the machine has slept.
+        let wait = wait.clamp(SHORTEST_SLEEP, self.shared.timing.renewal);
+        self.timer = Some(ctx.run_later(wait, |actor, ctx| actor.drive(ctx, Core::handle_timeout)));
+    }
+
+    fn carry_out(&mut self, output: Output, ctx: &mut Context<Self>) {
+        match output {
+            Output::Call(id, call) => self.call(ctx, id, call),
+            Output::Holds(incarnation, deadline) => {
+                if self.leased != Some(incarnation) {
+                    log::info!("this node has entered the cluster as {incarnation:?}");
+                    (self.leased, self.lease) = (Some(incarnation), Arc::default());
+                    self.shared.set_lease(Arc::clone(&self.lease));
+                }
+                self.lease.extend(deadline);
+            }
+            Output::Lapsed => {
+                log::warn!("this node's session has ended, and with it the hold of every room");
+                self.end_holds();
+            }
+            Output::Yielded(room) => {
+                log::warn!(
+                    "another node has room {room:?} since the directory has lost its records"
+                );
+                if let Some((_, hold)) = self.holds.remove(&room) {
+                    end(&hold);
+                }
+            }
+            Output::Answer(ticket, answer) => self.answer(ticket, answer),
+            Output::Sealed(node) => log::warn!("node {node} is silent: its rooms are free"),
+            Output::Refresh => {
+                log::info!("the directory's stream of changes says nothing: it is replaced");
+                self.listen_again(ctx);
+            }
+        }
+    }
+
+    fn call(&mut self, ctx: &mut Context<Self>, id: CallId, call: Call) {
+        if let Call::Enter(session, _) = &call {
+            self.shared.used(session.incarnation.term);
+        }
+        let shared = Arc::clone(&self.shared);
+        let calling = async move {
+            let limit = shared.timing.renewal.min(LONGEST_CALL);
+            let calling = make(&*shared.directory, call);
+            tokio::time::timeout(limit, calling)
+                .await
+                .unwrap_or_else(|_| Err(DirectoryError::Unknown(format!("no answer in {limit:?}"))))
+        };
+        let calling = calling.into_actor(self).map(move |outcome, actor, ctx| {
+            if let Err(DirectoryError::Unknown(cause)) = &outcome {
+                log::debug!("the outcome of a call of the directory is unknown: {cause}");
+            }
+            actor.drive(ctx, |core, now| core.handle_outcome(now, id, outcome));
+        });
+        ctx.spawn(calling);
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Result<Granted, Refused>) {
+        let Some(ClaimRoom { room, answer: request }) = self.requests.remove(&ticket) else {
+            return;
+        };
+        let answer = match answer {
+            Ok(granted) => Ok(self.hold(room, granted)),
+            Err(Refused::Elsewhere { node, url, epoch }) => {
+                Err(ClaimError::Elsewhere(Elsewhere { node, url, epoch }))
+            }
+            Err(Refused::Unavailable(retry_after)) => Err(ClaimError::Unavailable { retry_after }),
+        };
+        // A hold that no one waits for any more is dropped here, and so given back.
+        _ = request.send(answer);
+    }
+
+    /// Returns a handle to the hold of a room: to the one that there is, or a new one.
+    fn hold(&mut self, room: Arc<str>, Granted { epoch }: Granted) -> Hold {
+        if let Some(hold) = self.holds.get(&room).and_then(|(_, hold)| Hold::upgrade(hold)) {
+            return hold;
+        }
+        let number = self.shared.next_hold();
+        let (shared, name) = (Arc::downgrade(&self.shared), Arc::clone(&room));
+        let give_back = Box::new(move || {
+            let actor = shared.upgrade().and_then(|shared| shared.actor());
+            // One for each hold.
+            _ = actor.map(|actor| {
+                actor.returns.do_send(GiveRoomBack { room: Arc::clone(&name), number })
+            });
+        });
+        let (lease, clock) = (Arc::clone(&self.lease), self.shared.clock);
+        let hold = Hold::new(Arc::clone(&room), epoch, lease, clock, give_back);
+        self.holds.insert(room, (number, hold.downgrade()));
+        hold
+    }
+
+    fn end_holds(&mut self) {
+        self.lease.end();
+        self.holds.drain().for_each(|(_, (_, hold))| end(&hold));
+    }
+
+    fn listen(&mut self, ctx: &mut Context<Self>) {
+        self.stream = Some(ctx.add_stream(self.shared.directory.changes()));
+    }
+
+    /// Replaces the stream of changes, after a pause that grows with each stream that has said nothing.
+    fn listen_again(&mut self, ctx: &mut Context<Self>) {
+        if let Some(stream) = self.stream.take() {
+            ctx.cancel_future(stream);
+        }
+        let pause = FIRST_PAUSE * 2_u32.pow(self.silent_streams.min(MOST_DOUBLINGS));
+        self.silent_streams += 1;
+        ctx.run_later(pause, |actor, ctx| {
+            if actor.stream.is_none() {
+                actor.listen(ctx);
+            }
+        });
+    }
+}
+
+impl Actor for NodeActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let (claims, returns) = (ctx.address().recipient(), ctx.address().recipient());
+        self.shared.begin(ActorRef { claims, returns });
+        self.listen(ctx);
+        self.drive(ctx, Core::handle_timeout);
+    }
+
+    /// Leaves the cluster before it stops.
+    fn stopping(&mut self, ctx: &mut Context<Self>) -> Running {
+        self.drive(ctx, Core::handle_leave);
+        if self.core.has_left() { Running::Stop } else { Running::Continue }
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.shared.end();
+    }
+}
+
+impl Drop for NodeActor {
+    /// Ends what the node holds, also if the actor has panicked or was killed.
+    fn drop(&mut self) {
+        self.end_holds();
+    }
+}
+
+impl StreamHandler<Change> for NodeActor {
+    fn handle(&mut self, change: Change, ctx: &mut Context<Self>) {
+        self.silent_streams = 0;
+        self.drive(ctx, |core, now| core.handle_change(now, change));
+    }
+
+    fn finished(&mut self, ctx: &mut Context<Self>) {
+        self.drive(ctx, |core, now| core.handle_change(now, Change::Lost));
+        self.listen_again(ctx);
+    }
+}
+
+impl Handler<ClaimRoom> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, request: ClaimRoom, ctx: &mut Context<Self>) {
+        self.tickets += 1;
+        let (ticket, room) = (Ticket(self.tickets), Arc::clone(&request.room));
+        self.requests.insert(ticket, request);
+        self.drive(ctx, |core, now| core.handle_claim(now, &room, ticket));
+    }
+}
+
+impl Handler<GiveRoomBack> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: GiveRoomBack, ctx: &mut Context<Self>) {
+        let GiveRoomBack { room, number } = message;
+        if self.holds.get(&room).is_some_and(|(held, _)| *held == number) {
+            self.holds.remove(&room);
+            self.drive(ctx, |core, now| core.handle_release(now, &room));
+        }
+    }
+}
+
+async fn make(directory: &dyn Directory, call: Call) -> Result<Revision, DirectoryError> {
+    match call {
+        Call::Enter(session, was) => directory.enter(session, was).await,
+        Call::Renew(session, was) => directory.renew(session, was).await,
+        Call::Seal(session, was) => directory.seal(session, was).await,
+        Call::Claim(room, claim, was) => directory.claim(room, claim, was).await,
+        Call::Forget(key, was) => directory.forget(key, was).await,
+    }
+}
+
+fn end(hold: &Weak<Inner>) {
+    if let Some(hold) = Hold::upgrade(hold) {
+        hold.end();
+    }
+}
+
+/// Time limit of a call: a lost answer is as good as none, and the node may have to leave within 5 s.
+const LONGEST_CALL: Duration = Duration::from_secs(2);
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+/// Pause before the stream of changes is replaced. It doubles up to 6.4 s.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MOST_DOUBLINGS: u32 = 6;

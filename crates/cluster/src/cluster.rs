@@ -1,0 +1,188 @@
+//! A node of a cluster, as its application sees it.
+
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_supervision::{
+    ChildSpec, Flags, StartSupervisorError, SupervisorRef, SupervisorSpec,
+};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::actor::NodeActor;
+use crate::clock::Clock;
+use crate::core::Timing;
+use crate::directory::Directory;
+use crate::error::{BuildError, ClaimError};
+use crate::hold::Hold;
+use crate::messages::ClaimRoom;
+use crate::node_id::NodeId;
+use crate::shared::{Name, Shared};
+
+/// This node of a cluster: it enters the cluster, and claims rooms. Cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+/// Builder of a [`Cluster`].
+pub struct ClusterBuilder {
+    directory: Box<dyn Directory>,
+    node: Option<String>,
+    url: Option<String>,
+    zone: Option<String>,
+    hold: Duration,
+    lock_file: Option<PathBuf>,
+    clock: Clock,
+}
+
+impl Cluster {
+    /// Returns a builder of a node of the cluster that has this directory.
+    pub fn builder(directory: impl Directory) -> ClusterBuilder {
+        ClusterBuilder {
+            hold: directory.hold(),
+            directory: Box::new(directory),
+            node: None,
+            url: None,
+            zone: None,
+            lock_file: None,
+            clock: Clock::Boot,
+        }
+    }
+
+    /// Returns the specification of the node's actor, for a supervision tree. Put it before what claims rooms: it is
+    /// stopped after that, and then leaves the cluster, so that others may take its rooms at once.
+    pub fn child_spec(&self, id: &str) -> ChildSpec {
+        let shared = Arc::clone(&self.shared);
+        ChildSpec::new(id, move || NodeActor::new(Arc::clone(&shared)))
+    }
+
+    /// Starts the node as the root of a tree of its own.
+    ///
+    /// # Errors
+    /// [`StartSupervisorError`]
+    pub async fn start(&self) -> Result<SupervisorRef, StartSupervisorError> {
+        let root = SupervisorSpec::new(Flags::one_for_one()).child(self.child_spec("cluster"));
+        root.start_as("node").await
+    }
+
+    /// Returns the name of this node.
+    pub fn node(&self) -> &NodeId {
+        &self.shared.name.node
+    }
+
+    /// Returns for how long this node's session holds if it is not renewed; none if it has none.
+    pub fn lease(&self) -> Option<Duration> {
+        self.shared.lease().rest(self.shared.clock)
+    }
+
+    /// Claims a room: if no other node runs it, this one may. A room that this node holds already gives another
+    /// handle to the same hold. Waits for at most three tenths of a [hold](ClusterBuilder::hold).
+    ///
+    /// # Errors
+    /// [`ClaimError`]
+    pub async fn claim(&self, room: &str) -> Result<Hold, ClaimError> {
+        if !(1..=MAX_ROOM_NAME).contains(&room.len()) {
+            return Err(ClaimError::BadName(room.to_owned()));
+        }
+        let unavailable = || ClaimError::Unavailable { retry_after: self.shared.timing.renewal };
+        let actor = self.shared.actor().ok_or_else(unavailable)?;
+        let (answer, answered) = oneshot::channel();
+        // Bounded by the callers, which all wait.
+        actor.claims.do_send(ClaimRoom { room: room.into(), answer });
+        answered.await.unwrap_or_else(|_| Err(unavailable()))
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("node", &self.shared.name.node)
+            .field("lease", &self.lease())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClusterBuilder {
+    /// Sets the name of the node ([`NodeId`]), which no other has at the same time. Default: a random one, which is
+    /// good for nodes that come and go.
+    pub fn node(self, name: impl Into<String>) -> Self {
+        Self { node: Some(name.into()), ..self }
+    }
+
+    /// Sets the URL at which clients reach this node, such as `wss://a1.example.org`: clients that ask another node for
+    /// a room of this one are told it. Default: none, they are told to come back later.
+    pub fn url(self, url: impl Into<String>) -> Self {
+        Self { url: Some(url.into()), ..self }
+    }
+
+    /// Sets the place where the node runs, such as a data centre. It is shown to the other nodes. Default: none.
+    pub fn zone(self, zone: impl Into<String>) -> Self {
+        Self { zone: Some(zone.into()), ..self }
+    }
+
+    /// Sets for how long a renewal of the session holds, 1 s at least. All nodes of a cluster must have the same. The
+    /// session is renewed five times in that time; the rooms of a node that dies are free after 1.25 times that time.
+    /// Default: the [directory's](Directory::hold), which must not be shortened below its longest pause.
+    pub fn hold(self, hold: Duration) -> Self {
+        Self { hold: hold.max(SHORTEST_HOLD), ..self }
+    }
+
+    /// Sets a file that the process locks as long as the cluster is used. A node that finds the session of an earlier
+    /// process under its name then knows that this process has ended, takes its place at once, and the rooms are free;
+    /// without, it waits until that session is silent for too long. The file must be the same for all processes that
+    /// may have the node's name: give a name that more than one machine may have no lock. Default: none.
+    pub fn lock_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { lock_file: Some(path.into()), ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Builds the node, which does not run yet.
+    ///
+    /// # Errors
+    /// [`BuildError`]
+    pub fn build(self) -> Result<Cluster, BuildError> {
+        let Self { directory, node, url, zone, hold, lock_file, clock } = self;
+        let process = Uuid::new_v4();
+        let node = NodeId::new(node.unwrap_or_else(|| process.simple().to_string()))?;
+        let lock = lock_file.map(lock).transpose()?;
+        let timing = Timing::new(hold);
+        let shared = Shared::new(directory, timing, clock, Name { node, url, zone, process, lock });
+        Ok(Cluster { shared: Arc::new(shared) })
+    }
+}
+
+impl fmt::Debug for ClusterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterBuilder")
+            .field("node", &self.node)
+            .field("url", &self.url)
+            .field("zone", &self.zone)
+            .field("hold", &self.hold)
+            .field("lock_file", &self.lock_file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens and locks a file; the lock ends with the process.
+fn lock(path: PathBuf) -> Result<File, BuildError> {
+    let opened = File::options().create(true).append(true).open(&path);
+    let file = opened.map_err(|error| BuildError::Lock { path: path.clone(), error })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BuildError::Locked(path)),
+        Err(TryLockError::Error(error)) => Err(BuildError::Lock { path, error }),
+    }
+}
+
+/// Longest name of a room, in bytes.
+const MAX_ROOM_NAME: usize = 256;
+/// Shortest hold: below, a busy machine is too often late.
+const SHORTEST_HOLD: Duration = Duration::from_secs(1);

@@ -1,0 +1,363 @@
+//! Claims of rooms: which this node holds, wants, and gives back.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use super::others::Verdict;
+use super::{Call, CallId, Core, Granted, Outcome, Output, Refused};
+use crate::boot_time::{BootTime, Now};
+use crate::directory::{DirectoryError, Key};
+use crate::record::{Claim, Epoch, Revision};
+
+/// Number of a request for a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// What is known of a room, and wanted of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Room {
+    /// Claim seen last, or written.
+    pub(super) seen: Option<(Claim, Revision)>,
+    /// Time when it was.
+    pub(super) since: BootTime,
+    pub(super) held: Option<Held>,
+    /// Requests, and until when each waits.
+    waiting: Vec<(Ticket, BootTime)>,
+    call: Option<(CallId, Attempt)>,
+    /// Claim whose outcome is not known.
+    tried: Option<Claim>,
+    /// Revision at which the last call met a conflict: there is something newer, which will be seen.
+    stale: Option<Option<Revision>>,
+    /// The hold is over, and the directory does not say so yet.
+    releasing: bool,
+    /// Time before which nothing is tried again; zero once it has come.
+    not_before: BootTime,
+}
+
+/// Hold of a room.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Held {
+    pub(super) epoch: Epoch,
+    /// Whether the directory has the claim: not if it has forgotten it.
+    pub(super) confirmed: bool,
+}
+
+/// Call for a room that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Attempt {
+    Hold(Claim, Option<Revision>),
+    Release(Claim),
+    Forget,
+}
+
+/// What to do next for a room.
+enum Step {
+    Rest,
+    Answer(Result<Granted, Refused>),
+    Yield,
+    Hold(Epoch),
+    Release(Epoch, Revision),
+}
+
+impl Room {
+    /// Returns when something is due, if no outcome or change comes before.
+    pub(super) fn due(&self) -> Option<BootTime> {
+        let retry = self.call.is_none() && self.not_before > BootTime::ZERO;
+        let waiting = self.waiting.iter().map(|&(_, until)| until);
+        waiting.chain(retry.then_some(self.not_before)).min()
+    }
+
+    fn revision(&self) -> Option<Revision> {
+        self.seen.as_ref().map(|&(_, revision)| revision)
+    }
+
+    fn is_unconfirmed(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| !held.confirmed)
+    }
+
+    fn is_active(&self) -> bool {
+        !self.waiting.is_empty() || self.releasing || self.is_unconfirmed()
+    }
+
+    /// Returns whether nothing is known of the room, nor wanted.
+    fn is_empty(&self) -> bool {
+        self.seen.is_none() && self.held.is_none() && self.call.is_none() && !self.is_active()
+    }
+}
+
+impl Core {
+    /// Handles a request for a room: it is answered in time, for the whole of this node.
+    pub(crate) fn handle_claim(&mut self, now: Now, room: &Arc<str>, ticket: Ticket) {
+        let until = now.boot + self.timing.patience;
+        self.rooms.entry(Arc::clone(room)).or_default().waiting.push((ticket, until));
+        self.active.insert(Arc::clone(room));
+        self.handle_timeout(now);
+    }
+
+    /// Handles that a room is not run here any more.
+    pub(crate) fn handle_release(&mut self, now: Now, room: &Arc<str>) {
+        if let Some(known) = self.rooms.get_mut(room)
+            && known.held.take().is_some()
+        {
+            known.releasing = true;
+            self.active.insert(Arc::clone(room));
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Returns whether this node holds a room whose claim the directory does not have.
+    pub(super) fn unconfirmed(&self) -> bool {
+        self.active.iter().any(|room| self.rooms.get(room).is_some_and(Room::is_unconfirmed))
+    }
+
+    /// Ends all holds, and with them the requests.
+    pub(super) fn lapse_rooms(&mut self) {
+        for room in self.rooms.values_mut() {
+            room.held = None;
+            room.tried = None;
+            room.releasing = false;
+            let refused = Refused::Unavailable(self.timing.renewal);
+            for (ticket, _) in take(&mut room.waiting) {
+                self.outputs.push_back(Output::Answer(ticket, Err(refused.clone())));
+            }
+        }
+    }
+
+    /// Forgets at which revisions the directory had claims. Holds go on, and are written again.
+    pub(super) fn forget_rooms(&mut self) {
+        self.room_calls.clear();
+        for (name, room) in &mut self.rooms {
+            (room.seen, room.stale, room.call, room.tried) = (None, None, None, None);
+            room.not_before = BootTime::ZERO;
+            if let Some(held) = &mut room.held {
+                held.confirmed = false;
+                self.active.insert(Arc::clone(name));
+            }
+        }
+    }
+
+    /// Sees the claim of a room at this revision; none if there is none any more.
+    pub(super) fn see_claim(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        claim: Option<(Claim, Revision)>,
+        at: Revision,
+    ) {
+        if let Some(holder) = claim.as_ref().and_then(|(claim, _)| claim.holder.as_ref()) {
+            self.see_holder(now, holder);
+        }
+        let (node, incarnation) = (self.me.node.clone(), self.own.incarnation);
+        let room = self.rooms.entry(Arc::clone(name)).or_default();
+        let news = room.revision().is_none_or(|seen| seen < at);
+        if news {
+            (room.seen, room.since, room.stale) = (claim, now.boot, None);
+            let claim = room.seen.as_ref().map(|(claim, _)| claim);
+            if let Some(held) = &mut room.held {
+                let mine = Claim::held(node, incarnation, held.epoch);
+                held.confirmed = claim == Some(&mine);
+                if !held.confirmed {
+                    self.active.insert(Arc::clone(name));
+                }
+            }
+        }
+        if self.rooms.get(name).is_some_and(Room::is_empty) {
+            self.rooms.remove(name);
+        }
+    }
+
+    /// Does for each room what is to be done.
+    pub(super) fn tend_rooms(&mut self, now: Now) {
+        for name in self.active.iter().cloned().collect::<Vec<_>>() {
+            while let Some(step) = self.next_step(now, &name) {
+                self.take_step(&name, step);
+            }
+            let room = self.rooms.get(&name);
+            if !room.is_some_and(Room::is_active) {
+                self.active.remove(&name);
+            }
+            if room.is_some_and(Room::is_empty) {
+                self.rooms.remove(&name);
+            }
+        }
+    }
+
+    /// Returns what to do next for a room; nothing if it must wait.
+    fn next_step(&mut self, now: Now, name: &Arc<str>) -> Option<Step> {
+        self.refuse_late(now, name);
+        let step = self.decide(now, self.rooms.get(name)?);
+        if let Step::Rest = step { None } else { Some(step) }
+    }
+
+    /// Refuses the requests that have waited too long.
+    fn refuse_late(&mut self, now: Now, name: &Arc<str>) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        if room.not_before <= now.boot {
+            room.not_before = BootTime::ZERO;
+        }
+        for (ticket, _) in room.waiting.extract_if(.., |(_, until)| *until <= now.boot) {
+            let refused = Refused::Unavailable(self.timing.renewal);
+            self.outputs.push_back(Output::Answer(ticket, Err(refused)));
+        }
+    }
+
+    fn decide(&self, now: Now, room: &Room) -> Step {
+        let stands = self.stands(now.boot);
+        // Something newer than what was seen is known to be there, or a call is under way.
+        let must_wait = room.call.is_some()
+            || room.stale.is_some_and(|stale| stale == room.revision())
+            || now.boot < room.not_before;
+        if let Some(held) = &room.held {
+            return match &room.seen {
+                _ if held.confirmed && !room.waiting.is_empty() => {
+                    Step::Answer(Ok(Granted { epoch: held.epoch }))
+                }
+                _ if held.confirmed => Step::Rest,
+                // Another node has it since the directory forgot this one's claim.
+                Some((claim, _)) if claim.epoch >= held.epoch => Step::Yield,
+                _ if must_wait || !stands || !self.view.whole => Step::Rest,
+                _ => Step::Hold(held.epoch),
+            };
+        }
+        let unavailable = |time| Step::Answer(Err(Refused::Unavailable(time)));
+        if room.waiting.is_empty() {
+            return match &room.seen {
+                Some((claim, at)) if room.releasing && !must_wait && stands => {
+                    let mine = claim.holder.as_ref().map(|holder| self.verdict(now, holder, *at));
+                    let mine = mine == Some(Verdict::Mine);
+                    if mine { Step::Release(claim.epoch, *at) } else { Step::Rest }
+                }
+                _ => Step::Rest,
+            };
+        }
+        let epoch = room.seen.as_ref().map_or(Epoch::default(), |(claim, _)| claim.epoch);
+        let verdict = room.seen.as_ref().map_or(Verdict::Dead, |(claim, at)| {
+            claim.holder.as_ref().map_or(Verdict::Dead, |holder| self.verdict(now, holder, *at))
+        });
+        let ours = room
+            .tried
+            .as_ref()
+            .is_some_and(|tried| room.seen.as_ref().is_some_and(|(claim, _)| claim == tried));
+        match verdict {
+            Verdict::Alive { node, url } => {
+                Step::Answer(Err(Refused::Elsewhere { node, url, epoch }))
+            }
+            // The node has just been started.
+            _ if !self.own.entered => Step::Rest,
+            _ if !stands || !self.view.whole => unavailable(self.timing.renewal),
+            _ if now.boot < self.view.healing_until => {
+                unavailable(self.view.healing_until.since(now.boot))
+            }
+            Verdict::Doubtful => unavailable(self.timing.renewal),
+            // A try whose outcome was not known.
+            Verdict::Mine if ours => Step::Answer(Ok(Granted { epoch })),
+            _ if must_wait => Step::Rest,
+            Verdict::Mine | Verdict::Dead => match &room.tried {
+                Some(tried) if tried.epoch > epoch => Step::Hold(tried.epoch),
+                _ => Step::Hold(epoch.next(now.unix_ms)),
+            },
+        }
+    }
+
+    fn take_step(&mut self, name: &Arc<str>, step: Step) {
+        let (node, incarnation) = (self.me.node.clone(), self.own.incarnation);
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        match step {
+            Step::Rest => {}
+            Step::Answer(answer) => {
+                if let Ok(Granted { epoch }) = answer {
+                    room.held.get_or_insert(Held { epoch, confirmed: true });
+                    (room.tried, room.releasing) = (None, false);
+                }
+                for (ticket, _) in take(&mut room.waiting) {
+                    self.outputs.push_back(Output::Answer(ticket, answer.clone()));
+                }
+            }
+            Step::Yield => {
+                room.held = None;
+                self.outputs.push_back(Output::Yielded(Arc::clone(name)));
+            }
+            Step::Hold(epoch) => {
+                let (claim, was) = (Claim::held(node, incarnation, epoch), room.revision());
+                self.call_for(name, Attempt::Hold(claim.clone(), was), claim, was);
+            }
+            Step::Release(epoch, was) => {
+                let claim = Claim::released(epoch);
+                self.call_for(name, Attempt::Release(claim.clone()), claim, Some(was));
+            }
+        }
+    }
+
+    fn call_for(&mut self, name: &Arc<str>, attempt: Attempt, claim: Claim, was: Option<Revision>) {
+        let id = self.call(Call::Claim(Arc::clone(name), claim, was));
+        self.under_way(name, id, attempt);
+    }
+
+    fn under_way(&mut self, name: &Arc<str>, id: CallId, attempt: Attempt) {
+        self.room_calls.insert(id, Arc::clone(name));
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.call = Some((id, attempt));
+            room.not_before = BootTime::ZERO;
+        }
+    }
+
+    /// Removes the record of a room, which is of no use any more.
+    pub(super) fn forget_room(&mut self, name: &Arc<str>, was: Revision) {
+        let id = self.call(Call::Forget(Key::Room(Arc::clone(name)), was));
+        self.under_way(name, id, Attempt::Forget);
+    }
+
+    /// Returns whether a record of a room can be removed: nothing else is being done for it.
+    pub(super) fn is_idle(room: &Room) -> bool {
+        room.held.is_none() && room.call.is_none() && !room.is_active()
+    }
+
+    pub(super) fn handle_claim_outcome(&mut self, now: Now, name: &Arc<str>, outcome: Outcome) {
+        let (stands, incarnation) = (self.stands(now.boot), self.own.incarnation);
+        if let Ok(revision) = outcome {
+            self.wrote(now, revision);
+        }
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some((_, attempt)) = room.call.take() else { return };
+        let newer = |seen: Option<Revision>, revision| seen.is_none_or(|seen| seen < revision);
+        match (attempt, outcome) {
+            (Attempt::Hold(claim, _), Ok(revision)) => {
+                if newer(room.revision(), revision) {
+                    room.seen = Some((claim.clone(), revision));
+                    (room.since, room.stale) = (now.boot, None);
+                }
+                let mine = claim.holder.as_ref().is_some_and(|h| h.incarnation == incarnation);
+                if !(mine && stands) {
+                    // Of a session that is over.
+                } else if let Some(held) = &mut room.held {
+                    held.confirmed |= held.epoch == claim.epoch;
+                } else if room.waiting.is_empty() {
+                    room.releasing = true;
+                } else {
+                    room.held = Some(Held { epoch: claim.epoch, confirmed: true });
+                    (room.tried, room.releasing) = (None, false);
+                }
+            }
+            (Attempt::Release(claim), Ok(revision)) => {
+                room.releasing = false;
+                if newer(room.revision(), revision) {
+                    room.seen = Some((claim, revision));
+                    room.since = now.boot;
+                }
+            }
+            (Attempt::Forget, Ok(_)) => room.seen = None,
+            (Attempt::Hold(_, was), Err(DirectoryError::Conflict)) => room.stale = Some(was),
+            (Attempt::Hold(claim, _), Err(DirectoryError::Unknown(_))) => {
+                room.tried = Some(claim);
+                room.not_before = now.boot + self.timing.renewal / 3;
+            }
+            (Attempt::Release(_), Err(DirectoryError::Unknown(_))) => {
+                room.not_before = now.boot + self.timing.renewal / 3;
+            }
+            (Attempt::Release(_), Err(DirectoryError::Conflict)) => room.releasing = false,
+            (Attempt::Forget, Err(_)) => {}
+        }
+        // What has no more to do is forgotten when the rooms are tended.
+        self.active.insert(Arc::clone(name));
+    }
+}

@@ -1,0 +1,60 @@
+//! Removal of records that are of no use any more.
+
+use std::sync::Arc;
+
+use super::{Call, Core};
+use crate::boot_time::Now;
+use crate::directory::Key;
+use crate::node_id::NodeId;
+use crate::record::{Revision, SessionState};
+
+impl Core {
+    /// Removes the claims of long ago that no node holds. One node does it for all.
+    pub(super) fn sweep(&mut self, now: Now) {
+        if now.boot < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now.boot + self.timing.memory / 4;
+        let lives = |other: &super::Other| {
+            other.record.as_ref().is_some_and(|(session, _)| session.state == SessionState::Up)
+        };
+        let first = self.others.iter().find(|(_, other)| lives(other)).map(|(node, _)| node);
+        if !self.stands(now.boot)
+            || !self.view.whole
+            || first.is_some_and(|node| *node < self.me.node)
+        {
+            return;
+        }
+        let memory = self.timing.memory;
+        let old = |since| now.boot.since(since) >= memory;
+        let useless = self.rooms.iter().filter_map(|(name, room)| {
+            let (claim, at) = room.seen.as_ref()?;
+            let useless = Self::is_idle(room) && old(room.since) && self.is_over(now, claim, *at);
+            useless.then(|| (Arc::clone(name), *at))
+        });
+        let useless: Vec<(Arc<str>, Revision)> = useless.take(AT_ONCE).collect();
+        if useless.len() == AT_ONCE {
+            self.sweep_at = now.boot + self.timing.renewal;
+        }
+        for (name, at) in useless {
+            self.forget_room(&name, at);
+        }
+        let named = |node: &NodeId| {
+            let holders =
+                self.rooms.values().filter_map(|room| room.seen.as_ref()?.0.holder.as_ref());
+            holders.into_iter().any(|holder| holder.node == *node)
+        };
+        let gone = self.others.iter().filter_map(|(node, other)| {
+            let (session, at) = other.record.as_ref()?;
+            let useless = session.state == SessionState::Sealed && old(other.since) && !named(node);
+            useless.then(|| (node.clone(), *at))
+        });
+        for (node, at) in gone.collect::<Vec<_>>() {
+            // The changes say whether it was done.
+            self.call(Call::Forget(Key::Node(node), at));
+        }
+    }
+}
+
+/// Number of records that are removed at once, so that what is wanted does not wait.
+const AT_ONCE: usize = 64;

@@ -1,0 +1,342 @@
+//! A cluster of cores around one directory, with clocks that run at different rates, in steps.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::boot_time::{BootTime, Now};
+use crate::core::{Call, CallId, Core, Identity, Outcome, Output, Refused, Ticket, Timing};
+use crate::directory::{Change, DirectoryError, Key, Whole};
+use crate::node_id::NodeId;
+use crate::record::{Claim, Epoch, Revision, Session};
+
+/// What the world does to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Mode {
+    Well,
+    /// Its process stands still: it is told nothing, and its time passes.
+    Paused,
+    /// Its calls are not carried out, and it sees no changes.
+    CutOff,
+    /// Its calls are carried out, but it does not hear the outcome.
+    Deaf,
+    /// It does not hear the outcome of its calls, and they are carried out once it is well again.
+    Late,
+    /// It sees no changes, and is not told so.
+    Blind,
+}
+
+pub(super) const MODES: [Mode; 6] =
+    [Mode::Well, Mode::Paused, Mode::CutOff, Mode::Deaf, Mode::Late, Mode::Blind];
+
+/// Directory with all its past.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Store {
+    generation: u64,
+    /// Changes in order; the revision of each is its place, from 1.
+    changes: Vec<(Key, Option<Record>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Record {
+    Session(Session),
+    Claim(Claim),
+}
+
+impl Store {
+    fn get(&self, key: &Key) -> (Option<&Record>, Option<Revision>) {
+        let last = self.changes.iter().rposition(|(of, _)| of == key);
+        let record = last.and_then(|at| self.changes[at].1.as_ref());
+        (record, last.filter(|_| record.is_some()).map(|at| Revision(at as u64 + 1)))
+    }
+
+    fn put(&mut self, key: Key, was: Option<Revision>, record: Option<Record>) -> Outcome {
+        if self.get(&key).1 != was {
+            return Err(DirectoryError::Conflict);
+        }
+        self.changes.push((key, record));
+        Ok(Revision(self.changes.len() as u64))
+    }
+
+    fn carry_out(&mut self, call: Call) -> Outcome {
+        match call {
+            Call::Enter(session, was) | Call::Seal(session, was) => {
+                self.put(Key::Node(session.node.clone()), was, Some(Record::Session(session)))
+            }
+            Call::Renew(session, was) => {
+                self.put(Key::Node(session.node.clone()), Some(was), Some(Record::Session(session)))
+            }
+            Call::Claim(room, claim, was) => {
+                self.put(Key::Room(room), was, Some(Record::Claim(claim)))
+            }
+            Call::Forget(key, was) => self.put(key, Some(was), None),
+        }
+    }
+
+    fn change(&self, at: usize) -> Change {
+        let (revision, (key, record)) = (Revision(at as u64 + 1), self.changes[at].clone());
+        match (key, record) {
+            (key, None) => Change::Forgotten(key, revision),
+            (Key::Room(room), Some(Record::Claim(claim))) => Change::Claim(room, claim, revision),
+            (_, Some(Record::Session(session))) => Change::Session(session, revision),
+            (Key::Node(_), Some(Record::Claim(_))) => unreachable!("claims are of rooms"),
+        }
+    }
+
+    fn whole(&self) -> Whole {
+        let mut whole = Whole::new(self.generation, Revision(self.changes.len() as u64));
+        for at in 0..self.changes.len() {
+            if self.get(&self.changes[at].0).1 != Some(Revision(at as u64 + 1)) {
+                continue;
+            }
+            match self.change(at) {
+                Change::Session(session, revision) => whole.sessions.push((session, revision)),
+                Change::Claim(room, claim, revision) => whole.claims.push((room, claim, revision)),
+                _ => {}
+            }
+        }
+        whole
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Node {
+    core: Core,
+    mode: Mode,
+    /// Local time, in tenths of a step.
+    clock: u64,
+    rate: u64,
+    /// Number of changes that it has seen; none if it must be told all that there is.
+    seen: Option<usize>,
+    late: Vec<Call>,
+}
+
+/// A cluster, and one room that every node wants all the time, unless it is not wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    nodes: Vec<Node>,
+    store: Store,
+    steps: u64,
+    tickets: u64,
+    /// Whether all nodes want the room.
+    pub(super) wanted: bool,
+    /// Greatest epoch that was held, and by whom.
+    top: (Epoch, usize),
+    pub(super) refusals: Vec<Refused>,
+}
+
+/// Breach of what must hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Breach {
+    /// Two nodes hold the room at once.
+    HeldTwice,
+    /// A hold has no greater epoch than one before it.
+    EpochStoodStill,
+}
+
+impl World {
+    /// Creates a world with nodes whose clocks make so many tenths of a step in a step.
+    pub(super) fn new(timing: Timing, rates: &[u64]) -> Self {
+        let node = |(number, &rate): (usize, &u64)| {
+            let me = Identity {
+                node: NodeId::new(format!("n{number}")).unwrap(),
+                url: Some(format!("wss://n{number}")),
+                zone: None,
+                process: Uuid::from_u128(number as u128),
+                term: 1,
+                unique: false,
+            };
+            let (core, mode, clock) = (Core::new(me, timing), Mode::Well, 1_000);
+            Node { core, mode, clock, rate, seen: None, late: Vec::new() }
+        };
+        let nodes = rates.iter().enumerate().map(node).collect();
+        let top = (Epoch::default(), usize::MAX);
+        let (store, refusals) = (Store::default(), Vec::new());
+        Self { nodes, store, steps: 0, tickets: 0, wanted: true, top, refusals }
+    }
+
+    pub(super) fn holder(&self) -> Option<usize> {
+        (0..self.nodes.len()).find(|&number| self.epoch(number).is_some())
+    }
+
+    fn epoch(&self, number: usize) -> Option<Epoch> {
+        let node = &self.nodes[number];
+        node.core.held(ROOM, BootTime::from_nanos(node.clock))
+    }
+
+    pub(super) fn mode(&self, number: usize) -> Mode {
+        self.nodes[number].mode
+    }
+
+    pub(super) fn set_mode(&mut self, number: usize, mode: Mode) {
+        let node = &mut self.nodes[number];
+        // What lost its connection asks for all again.
+        if node.mode == Mode::CutOff || node.mode == Mode::Blind && mode != Mode::CutOff {
+            node.seen = None;
+        }
+        node.mode = mode;
+        for call in std::mem::take(&mut self.nodes[number].late) {
+            _ = self.store.carry_out(call);
+        }
+    }
+
+    /// Lets the store lose its last changes, as after a power failure. Its connections break.
+    pub(super) fn lose(&mut self, changes: usize) -> Result<(), Breach> {
+        let left = self.store.changes.len().saturating_sub(changes);
+        self.store.changes.truncate(left);
+        for number in 0..self.nodes.len() {
+            self.nodes[number].seen = None;
+            if self.nodes[number].mode != Mode::Paused {
+                self.tell(number, |core, now| core.handle_change(now, Change::Lost));
+            }
+        }
+        self.check()
+    }
+
+    /// Gives the node's place to another process of the same name, as systemd does.
+    pub(super) fn restart(&mut self, number: usize, timing: Timing) {
+        let node = &mut self.nodes[number];
+        let me = Identity {
+            node: NodeId::new(format!("n{number}")).unwrap(),
+            url: None,
+            zone: None,
+            process: Uuid::from_u128(100 + u128::from(self.steps)),
+            term: 1,
+            unique: true,
+        };
+        (node.core, node.mode, node.seen) = (Core::new(me, timing), Mode::Well, None);
+    }
+
+    /// Gives the room back, and asks no more for it.
+    pub(super) fn release(&mut self, number: usize) -> Result<(), Breach> {
+        self.tell(number, |core, now| core.handle_release(now, &ROOM.into()));
+        self.settle(number)
+    }
+
+    /// Number of the records that the store has.
+    pub(super) fn records(&self) -> usize {
+        let whole = self.store.whole();
+        whole.sessions.len() + whole.claims.len()
+    }
+
+    pub(super) fn leave(&mut self, number: usize) -> Result<(), Breach> {
+        self.tell(number, Core::handle_leave);
+        self.settle(number)
+    }
+
+    /// Lets a step of time pass: every node that lives sees the changes, looks at its clock, and asks for the room.
+    pub(super) fn step(&mut self) -> Result<(), Breach> {
+        self.steps += 1;
+        for node in &mut self.nodes {
+            node.clock += node.rate;
+        }
+        self.check()?;
+        for number in 0..self.nodes.len() {
+            self.settle(number)?;
+            let wants =
+                self.wanted && self.mode(number) != Mode::Paused && self.epoch(number).is_none();
+            if wants {
+                self.tickets += 1;
+                let ticket = Ticket(self.tickets);
+                self.tell(number, |core, now| core.handle_claim(now, &ROOM.into(), ticket));
+                self.settle(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out all that a node asks for, and shows it the changes.
+    fn settle(&mut self, number: usize) -> Result<(), Breach> {
+        if self.mode(number) == Mode::Paused {
+            return Ok(());
+        }
+        self.tell(number, Core::handle_timeout);
+        let mut outputs: VecDeque<Output> = VecDeque::new();
+        for _ in 0..1_000 {
+            self.show_changes(number);
+            while let Some(output) = self.nodes[number].core.poll_output() {
+                outputs.push_back(output);
+            }
+            let Some(output) = outputs.pop_front() else {
+                let node = &self.nodes[number];
+                let (due, now) = (node.core.poll_timeout(), BootTime::from_nanos(node.clock));
+                assert!(due > now, "it is due again at once: {node:#?}");
+                return Ok(());
+            };
+            match output {
+                Output::Call(id, call) => self.call(number, id, call),
+                Output::Refresh => self.nodes[number].seen = None,
+                Output::Answer(_, Err(refused)) => {
+                    self.refusals.push(refused);
+                    let excess = self.refusals.len().saturating_sub(2);
+                    self.refusals.drain(..excess);
+                }
+                _ => {}
+            }
+            self.check()?;
+        }
+        panic!("node {number} never rests: {:?}", self.nodes[number]);
+    }
+
+    fn show_changes(&mut self, number: usize) {
+        if matches!(self.mode(number), Mode::Blind | Mode::CutOff) {
+            return;
+        }
+        let seen = self.nodes[number].seen.replace(self.store.changes.len());
+        let changes = match seen {
+            Some(seen) => {
+                (seen..self.store.changes.len()).map(|at| self.store.change(at)).collect()
+            }
+            None => vec![Change::Whole(self.store.whole())],
+        };
+        for change in changes {
+            self.tell(number, |core, now| core.handle_change(now, change));
+        }
+    }
+
+    fn call(&mut self, number: usize, id: CallId, call: Call) {
+        let unknown = Err(DirectoryError::Unknown("no answer".into()));
+        let outcome = match self.mode(number) {
+            Mode::Well | Mode::Blind | Mode::Paused => self.store.carry_out(call),
+            Mode::CutOff => unknown,
+            Mode::Deaf => {
+                _ = self.store.carry_out(call);
+                unknown
+            }
+            Mode::Late => {
+                self.nodes[number].late.push(call);
+                unknown
+            }
+        };
+        self.tell(number, |core, now| core.handle_outcome(now, id, outcome));
+    }
+
+    fn tell(&mut self, number: usize, input: impl FnOnce(&mut Core, Now)) {
+        let node = &mut self.nodes[number];
+        let now = Now { boot: BootTime::from_nanos(node.clock), unix_ms: self.steps };
+        input(&mut node.core, now);
+    }
+
+    /// Checks that at most one node holds the room, and that the epochs of holds grow.
+    fn check(&mut self) -> Result<(), Breach> {
+        let mut holders = (0..self.nodes.len()).filter(|&number| self.epoch(number).is_some());
+        let Some(holder) = holders.next() else { return Ok(()) };
+        if holders.next().is_some() {
+            return Err(Breach::HeldTwice);
+        }
+        let held = self.epoch(holder).expect("it holds the room");
+        if held < self.top.0 || held == self.top.0 && holder != self.top.1 {
+            return Err(Breach::EpochStoodStill);
+        }
+        self.top = (held, holder);
+        Ok(())
+    }
+}
+
+/// Returns times with which a session lapses after so many tenths of a step.
+pub(super) fn timing(hold: u64) -> Timing {
+    Timing::new(Duration::from_nanos(hold))
+}
+
+const ROOM: &str = "demo";

@@ -1,0 +1,41 @@
+//! Times by which sessions hold and end.
+
+use std::time::Duration;
+
+/// Times by which sessions hold and end, all from one: for how long a renewal holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Timing {
+    /// Time from the sending of a renewal for which its session holds.
+    pub(crate) hold: Duration,
+    /// Time without a new revision after which a session is dead.
+    ///
+    /// The clocks of two machines may run differently: a session must have lapsed by its node's clock before it is dead
+    /// by another's. With rates 10 % off each, one too slow and one too fast, that takes 1.1 ÷ 0.9 = 1.22 times the
+    /// hold.
+    pub(crate) silence: Duration,
+    /// Time between two renewals: as many tries as there are in a hold may fail but one.
+    pub(crate) renewal: Duration,
+    /// Time after which a silent node is no longer told to clients as the place of its rooms.
+    pub(crate) doubt: Duration,
+    /// Longest time that a request for a room waits for the directory.
+    pub(crate) patience: Duration,
+    /// Time after which a record that is of no use is removed: by then its epoch has been left behind by every wall
+    /// clock that is not an hour off.
+    pub(crate) memory: Duration,
+}
+
+impl Timing {
+    pub(crate) fn new(hold: Duration) -> Self {
+        Self {
+            hold,
+            silence: hold * 5 / 4,
+            renewal: hold / 5,
+            doubt: hold * 3 / 5,
+            patience: hold * 3 / 10,
+            memory: MEMORY,
+        }
+    }
+}
+
+/// Time after which a record that is of no use is removed.
+const MEMORY: Duration = Duration::from_secs(3_600);

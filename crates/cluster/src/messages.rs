@@ -1,0 +1,25 @@
+//! Messages to a node's actor.
+
+use std::sync::Arc;
+
+use actix::Message;
+use tokio::sync::oneshot;
+
+use crate::error::ClaimError;
+use crate::hold::Hold;
+
+/// Claim a room, and answer with its hold.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ClaimRoom {
+    pub(crate) room: Arc<str>,
+    pub(crate) answer: oneshot::Sender<Result<Hold, ClaimError>>,
+}
+
+/// Give a room back, if it is still held by the hold of this number.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct GiveRoomBack {
+    pub(crate) room: Arc<str>,
+    pub(crate) number: u64,
+}
