@@ -16,3 +16,4 @@ mod server;
 mod stopping;
 mod streams;
 mod waking;
+mod watching;

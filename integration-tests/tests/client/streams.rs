@@ -7,7 +7,7 @@ use crate::page::Page;
 use crate::server::{Server, Setup};
 
 /// Opens a page that publishes its camera and microphone, and receives. It shows each of the others.
-async fn joined(kind: Kind, port: u16) -> Page {
+pub(crate) async fn joined(kind: Kind, port: u16) -> Page {
     joined_with(kind, port, "media").await
 }
 

@@ -207,6 +207,20 @@ export class Client {
      */
     wish(wishes: Wishes): void;
     /**
+     * Shows tracks of the others in an element, as long as they are there, and wishes for their pictures by the size and the
+     * sight of the element: as high as it is, and nothing while it cannot be seen. Where the page wishes something else for
+     * a track by {@link Client#wish}, that holds. Several elements may show one track. Called again for an element, it
+     * shows other tracks in place of those.
+     *
+     * The element gets a stream while something of it flows (`srcObject`), and plays it if it has `autoplay`.
+     *
+     * @param {HTMLMediaElement} element
+     * @param {string | string[]} tracks ids of tracks, as in `tracks` of {@link ClientEvents}: one, or a picture and the
+     *   sound that goes with it
+     * @returns {() => void} ends it, unless `watch` was called for the element again
+     */
+    watch(element: HTMLMediaElement, tracks: string | string[]): () => void;
+    /**
      * Adds a data channel to the peer connection, and to each that replaces it.
      *
      * @param {string} label

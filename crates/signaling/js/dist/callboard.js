@@ -1536,7 +1536,8 @@ class Streams {
 
   /**
    * @param {RTCPeerConnection} connection
-   * @param {{ emit: (event: string, ...told: any[]) => void, offer: () => void }} host
+   * @param {{ emit: (event: string, ...told: any[]) => void, flowing: () => void, offer: () => void }} host `flowing`:
+   *   told when it has changed what is published or received
    */
   constructor(connection, host) {
     this.#connection = connection;
@@ -1551,6 +1552,18 @@ class Streams {
    */
   published(kind) {
     return [...this.#tracks.values()].filter((track) => track.kind === kind).length;
+  }
+
+  /**
+   * Returns the kind of a track of another, and what comes here of it, if it has a section.
+   *
+   * @param {string} track its id
+   * @returns {{ kind: string, received: MediaStreamTrack | null } | null}
+   */
+  received(track) {
+    const slot = [...this.#slots.values()].find(({ id }) => id === track);
+    const kind = slot?.track.kind ?? this.#tracks.get(track)?.kind;
+    return kind ? { kind, received: slot?.track ?? null } : null;
   }
 
   /**
@@ -1576,6 +1589,7 @@ class Streams {
       this.#tracks.set(told.track, now);
       changes.changed.push(now);
     }
+    this.#host.flowing();
     this.#host.emit("tracks", [...this.#tracks.values()], changes);
   }
 
@@ -1607,6 +1621,7 @@ class Streams {
       this.#streams.set(peer, stream);
       changed.add(peer);
     }
+    if (news.length > 0) this.#host.flowing();
     for (const peer of changed) this.#tell(peer);
     const bound = new Set([...this.#slots.values()].map(({ id }) => id));
     for (const flow of flows) if (bound.has(flow.track)) this.#host.emit("flow", flow);
@@ -1625,6 +1640,7 @@ class Streams {
       this.#slots.delete(mid);
       this.#streams.get(peer)?.removeTrack(slot.track);
     }
+    this.#host.flowing();
     if (this.#streams.has(peer)) this.#tell(peer);
   }
 
@@ -1649,6 +1665,7 @@ class Streams {
     const peers = [...this.#streams.keys()];
     const removed = [...this.#tracks.values()];
     for (const map of [this.#tracks, this.#slots, this.#streams]) map.clear();
+    this.#host.flowing();
     // Later, because a listener may change the connection that is about to replace this one.
     queueMicrotask(() => {
       for (const peer of peers) this.#host.emit("stream", peer, null);
@@ -1701,6 +1718,7 @@ class Link {
    *   emit: (event: string, ...told: any[]) => void,
    *   data: (channel: string, data: string | ArrayBuffer) => void,
    *   wishes: () => Wishes | null,
+   *   flowing: () => void,
    * }} host
    */
   constructor(options, labels, host) {
@@ -1863,6 +1881,15 @@ class Link {
     negotiation.afterDescriptions(() => streams.handleSlots(slots, flows));
   }
 
+  /**
+   * Returns what comes here of a track that another publishes.
+   *
+   * @param {string} track its id
+   */
+  received(track) {
+    return this.#current.streams.received(track);
+  }
+
   /** @param {string} peer that is in the room no more */
   handleLeft(peer) {
     this.#current.streams.handleLeft(peer);
@@ -1879,8 +1906,8 @@ class Link {
 
   /** Tells the server what the page wishes, if it has an answer. */
   wish() {
-    const wishes = this.#host.wishes();
-    if (wishes && this.negotiation.answered) this.#host.tell("media:wish", wishes);
+    const wishes = this.negotiation.answered ? this.#host.wishes() : null;
+    if (wishes) this.#host.tell("media:wish", wishes);
   }
 
   /** Handles that the server has given up this client's media. */
@@ -1897,7 +1924,7 @@ class Link {
     const isCurrent = () => this.#current?.connection === connection;
     const isOver = () => !isCurrent() || this.closed;
     const lost = () => this.#reopen();
-    const { tell, reachable, emit, data } = this.#host;
+    const { tell, reachable, emit, data, flowing } = this.#host;
     const channels = new Channels(connection, { isCurrent, emit, data });
     const path = new Path(connection, {
       isOver,
@@ -1924,7 +1951,7 @@ class Link {
       failed: (code, error) => this.#failed(code, error),
       lost,
     });
-    const streams = new Streams(connection, { emit, offer: () => negotiation.renew() });
+    const streams = new Streams(connection, { emit, flowing, offer: () => negotiation.renew() });
     connection.ondatachannel = ({ channel }) => channels.adopt(channel);
     connection.ontrack = (event) => emit("track", event);
     try {
@@ -2653,6 +2680,226 @@ const RESUMABLE = new Set([1006, GOING_AWAY, UNANSWERED]);
 /** Close codes for an error of this client, or of the server over something that the client sent and may send again. */
 const FAULTS = new Set([1002, 1003, 1007, 1008, 1009, 1010, 1011, 1013]);
 
+// Elements of the page that show tracks of the others, and what is wished for that.
+
+/** Elements that show tracks of the others, over each peer connection that replaces another. */
+class Watches {
+  /** @type {Map<HTMLMediaElement, Watch>} */
+  #all = new Map();
+  /** Whether the page has watched anything: then the server may know of wishes. */
+  #used = false;
+  /** @type {ResizeObserver | undefined} */
+  #sizes;
+  /** @type {IntersectionObserver | undefined} */
+  #sights;
+  /** Ends listening to the page. @type {AbortController | undefined} */
+  #listening;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #due;
+  /** What was said last. */
+  #said = "";
+  #host;
+
+  /**
+   * @param {{
+   *   received: (track: string) => { kind: string, received: MediaStreamTrack | null } | null,
+   *   wish: () => void,
+   * }} host `received`: what comes here of a track that another publishes, null if no one publishes it
+   */
+  constructor(host) {
+    this.#host = host;
+  }
+
+  /**
+   * @param {HTMLMediaElement} element
+   * @param {string[]} tracks
+   * @returns {() => void} ends it, unless it was called for the element again
+   */
+  watch(element, tracks) {
+    const watch = this.#all.get(element) ?? this.#begin(element);
+    if (watch.tracks.join() !== tracks.join()) {
+      watch.tracks = [...tracks];
+      this.settle();
+    }
+    const turn = (watch.turn = {});
+    return () => {
+      if (this.#all.get(element) === watch && watch.turn === turn) this.#end(element, watch);
+    };
+  }
+
+  /** Shows what flows now, and wishes for what is shown. */
+  settle() {
+    for (const watch of this.#all.values()) watch.show(this.#host.received);
+    this.#changed();
+  }
+
+  /**
+   * Returns all wishes, which are said then: those of the page, and those of the elements for what the page has not wished itself.
+   *
+   * @param {Wishes | null} page
+   * @returns {Wishes | null} null if nothing was ever wished
+   */
+  wishes(page) {
+    if (!this.#used) return page;
+    const shown = this.#shown();
+    this.#said = JSON.stringify(shown);
+    const tracks = { ...page?.tracks };
+    for (const [track, wish] of Object.entries(shown)) {
+      if (track in tracks || Object.keys(tracks).length < MOST_WISHES) tracks[track] = { ...wish, ...tracks[track] };
+    }
+    return { ...page, tracks };
+  }
+
+  /** Ends all, with the client. */
+  clear() {
+    for (const [element, watch] of [...this.#all]) this.#end(element, watch);
+    clearTimeout(this.#due);
+  }
+
+  /**
+   * @param {HTMLMediaElement} element
+   * @returns {Watch} of nothing yet
+   */
+  #begin(element) {
+    const watch = new Watch(element);
+    this.#all.set(element, watch);
+    this.#used = true;
+    this.#sizes ??= new ResizeObserver(() => this.#changed());
+    this.#sights ??= new IntersectionObserver((seen) => {
+      for (const { target, isIntersecting } of seen) {
+        this.#all.get(/** @type {HTMLMediaElement} */ (target))?.see(isIntersecting, () => this.#changed());
+      }
+      this.#changed();
+    });
+    if (!this.#listening) {
+      this.#listening = new AbortController();
+      document.addEventListener("visibilitychange", () => this.#changed(), { signal: this.#listening.signal });
+    }
+    this.#sizes.observe(element);
+    this.#sights.observe(element);
+    element.addEventListener("resize", this.#changed);
+    return watch;
+  }
+
+  /**
+   * @param {HTMLMediaElement} element
+   * @param {Watch} watch
+   */
+  #end(element, watch) {
+    this.#all.delete(element);
+    watch.end();
+    this.#sizes?.unobserve(element);
+    this.#sights?.unobserve(element);
+    element.removeEventListener("resize", this.#changed);
+    if (this.#all.size === 0) {
+      this.#listening?.abort();
+      this.#listening = undefined;
+    }
+    this.#changed();
+  }
+
+  /** Says what is wished now, if that has changed, a moment later: much changes at once. */
+  #changed = () => {
+    this.#due ??= setTimeout(() => {
+      this.#due = undefined;
+      if (JSON.stringify(this.#shown()) !== this.#said) this.#host.wish();
+    }, GATHERS);
+  };
+
+  /**
+   * Returns what the elements show of each picture: of one in several elements, enough for all of them.
+   *
+   * @returns {Record<string, Wish>}
+   */
+  #shown() {
+    /** @type {Record<string, Wish>} */
+    const shown = {};
+    for (const watch of this.#all.values()) {
+      const wish = watch.wish();
+      for (const track of watch.tracks) {
+        if (this.#host.received(track)?.kind !== "video") continue;
+        const { height = 0, pause = true } = shown[track] ?? {};
+        shown[track] = { height: Math.max(height, wish.height), pause: pause && wish.pause };
+      }
+    }
+    return shown;
+  }
+}
+
+/** Element that shows tracks. */
+class Watch {
+  /** Their ids. @type {string[]} */
+  tracks = [];
+  /** Who has asked for them last. */
+  turn = {};
+  #element;
+  #stream = new MediaStream();
+  /** Whether the element can be seen, as far as is known. */
+  #seen = true;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #leaving;
+
+  /** @param {HTMLMediaElement} element */
+  constructor(element) {
+    this.#element = element;
+  }
+
+  /** @param {(track: string) => { received: MediaStreamTrack | null } | null} received */
+  show(received) {
+    const now = this.tracks.flatMap((track) => received(track)?.received ?? []);
+    for (const track of this.#stream.getTracks()) if (!now.includes(track)) this.#stream.removeTrack(track);
+    for (const track of now) this.#stream.addTrack(track);
+    const shown = now.length > 0 ? this.#stream : null;
+    if (this.#element.srcObject !== shown) this.#element.srcObject = shown;
+  }
+
+  /**
+   * Notes whether the element can be seen: that it cannot only after a while, because a page that is scrolled shows it
+   * again soon.
+   *
+   * @param {boolean} seen
+   * @param {() => void} left
+   */
+  see(seen, left) {
+    clearTimeout(this.#leaving);
+    if (seen) this.#seen = true;
+    else this.#leaving = setTimeout(() => { this.#seen = false; left(); }, LINGERS);
+  }
+
+  /**
+   * Returns what is wished of its picture.
+   *
+   * @returns {{ height: number, pause: boolean }}
+   */
+  wish() {
+    const element = this.#element;
+    // In a window of its own it is seen wherever the page is.
+    const apart = document.pictureInPictureElement === element;
+    const { clientWidth: width, clientHeight: height } = element;
+    const { videoWidth = 0, videoHeight = 0 } = /** @type {HTMLVideoElement} */ (element);
+    // A picture that is shown whole may be lower than its element.
+    const whole = videoWidth > 0 && getComputedStyle(element).objectFit === "contain";
+    const shown = whole ? Math.min(height, (width * videoHeight) / videoWidth) : height;
+    const pause = !apart && (!this.#seen || document.visibilityState === "hidden" || height === 0);
+    // In steps, so that not every pixel is another wish.
+    return { height: STEP * Math.max(1, Math.ceil((shown * devicePixelRatio) / STEP)), pause };
+  }
+
+  end() {
+    clearTimeout(this.#leaving);
+    if (this.#element.srcObject === this.#stream) this.#element.srcObject = null;
+  }
+}
+
+/** Time in which changes are put together, in ms. */
+const GATHERS = 200;
+/** Time after which a picture that is out of sight is wished no more, in ms. */
+const LINGERS = 1_000;
+/** Steps of heights, in pixels. */
+const STEP = 90;
+/** Tracks with a wish of their own at most, as on the server. */
+const MOST_WISHES = 256;
+
 // Member of a room: what the application uses, and the events of the server.
 
 /** A member of a room. Created by {@link connect}. */
@@ -2670,6 +2917,10 @@ export class Client {
   #link = null;
   /** What the page wishes to receive, if it has said that. @type {Wishes | null} */
   #wishes = null;
+  #watches = new Watches({
+    received: (track) => this.#link?.received(track) ?? null,
+    wish: () => this.#link?.wish(),
+  });
   /** Stops listening to changes of the network and the page. */
   #awake = new AbortController();
   #calls = new Calls({
@@ -2790,7 +3041,8 @@ export class Client {
       reachable: () => this.state === "open",
       emit: this.#listeners.emit,
       data: (channel, data) => this.#data(channel, data),
-      wishes: () => this.#wishes,
+      wishes: () => this.#watches.wishes(this.#wishes),
+      flowing: () => this.#watches.settle(),
     });
     // Channels whose options the browser refuses are not created again.
     this.#labels = labels;
@@ -2821,6 +3073,24 @@ export class Client {
   wish(wishes) {
     this.#wishes = wishes;
     this.#link?.wish();
+  }
+
+  /**
+   * Shows tracks of the others in an element, as long as they are there, and wishes for their pictures by the size and the
+   * sight of the element: as high as it is, and nothing while it cannot be seen. Where the page wishes something else for
+   * a track by {@link Client#wish}, that holds. Several elements may show one track. Called again for an element, it
+   * shows other tracks in place of those.
+   *
+   * The element gets a stream while something of it flows (`srcObject`), and plays it if it has `autoplay`.
+   *
+   * @param {HTMLMediaElement} element
+   * @param {string | string[]} tracks ids of tracks, as in `tracks` of {@link ClientEvents}: one, or a picture and the
+   *   sound that goes with it
+   * @returns {() => void} ends it, unless `watch` was called for the element again
+   */
+  watch(element, tracks) {
+    if (this.state === "closed") return () => {};
+    return this.#watches.watch(element, typeof tracks === "string" ? [tracks] : tracks);
   }
 
   /**
@@ -2903,6 +3173,7 @@ export class Client {
       this.#awake.abort();
       this.#calls.lost(closed());
       this.#link?.close();
+      this.#watches.clear();
     } else if (state === "waiting" && !this.#socket.resumable) {
       this.#calls.lost(disconnected());
     }

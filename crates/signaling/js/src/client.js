@@ -11,6 +11,7 @@ import { Members } from "./members.js";
 import { whenAwake } from "./page.js";
 import { PeerConnection } from "./peer_connection.js";
 import { FAULTS, Socket } from "./socket.js";
+import { Watches } from "./watches.js";
 
 /** @import { ClientEvents, ConnectOptions, Message, PeerConnectionOptions, PeerMetadata, PublishOptions, State, StateDetail, Wishes } from "./types.js" */
 /** @import { Publication } from "./publications.js" */
@@ -30,6 +31,10 @@ export class Client {
   #link = null;
   /** What the page wishes to receive, if it has said that. @type {Wishes | null} */
   #wishes = null;
+  #watches = new Watches({
+    received: (track) => this.#link?.received(track) ?? null,
+    wish: () => this.#link?.wish(),
+  });
   /** Stops listening to changes of the network and the page. */
   #awake = new AbortController();
   #calls = new Calls({
@@ -150,7 +155,8 @@ export class Client {
       reachable: () => this.state === "open",
       emit: this.#listeners.emit,
       data: (channel, data) => this.#data(channel, data),
-      wishes: () => this.#wishes,
+      wishes: () => this.#watches.wishes(this.#wishes),
+      flowing: () => this.#watches.settle(),
     });
     // Channels whose options the browser refuses are not created again.
     this.#labels = labels;
@@ -181,6 +187,24 @@ export class Client {
   wish(wishes) {
     this.#wishes = wishes;
     this.#link?.wish();
+  }
+
+  /**
+   * Shows tracks of the others in an element, as long as they are there, and wishes for their pictures by the size and the
+   * sight of the element: as high as it is, and nothing while it cannot be seen. Where the page wishes something else for
+   * a track by {@link Client#wish}, that holds. Several elements may show one track. Called again for an element, it
+   * shows other tracks in place of those.
+   *
+   * The element gets a stream while something of it flows (`srcObject`), and plays it if it has `autoplay`.
+   *
+   * @param {HTMLMediaElement} element
+   * @param {string | string[]} tracks ids of tracks, as in `tracks` of {@link ClientEvents}: one, or a picture and the
+   *   sound that goes with it
+   * @returns {() => void} ends it, unless `watch` was called for the element again
+   */
+  watch(element, tracks) {
+    if (this.state === "closed") return () => {};
+    return this.#watches.watch(element, typeof tracks === "string" ? [tracks] : tracks);
   }
 
   /**
@@ -263,6 +287,7 @@ export class Client {
       this.#awake.abort();
       this.#calls.lost(closed());
       this.#link?.close();
+      this.#watches.clear();
     } else if (state === "waiting" && !this.#socket.resumable) {
       this.#calls.lost(disconnected());
     }

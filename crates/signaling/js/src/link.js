@@ -41,6 +41,7 @@ export class Link {
    *   emit: (event: string, ...told: any[]) => void,
    *   data: (channel: string, data: string | ArrayBuffer) => void,
    *   wishes: () => Wishes | null,
+   *   flowing: () => void,
    * }} host
    */
   constructor(options, labels, host) {
@@ -203,6 +204,15 @@ export class Link {
     negotiation.afterDescriptions(() => streams.handleSlots(slots, flows));
   }
 
+  /**
+   * Returns what comes here of a track that another publishes.
+   *
+   * @param {string} track its id
+   */
+  received(track) {
+    return this.#current.streams.received(track);
+  }
+
   /** @param {string} peer that is in the room no more */
   handleLeft(peer) {
     this.#current.streams.handleLeft(peer);
@@ -219,8 +229,8 @@ export class Link {
 
   /** Tells the server what the page wishes, if it has an answer. */
   wish() {
-    const wishes = this.#host.wishes();
-    if (wishes && this.negotiation.answered) this.#host.tell("media:wish", wishes);
+    const wishes = this.negotiation.answered ? this.#host.wishes() : null;
+    if (wishes) this.#host.tell("media:wish", wishes);
   }
 
   /** Handles that the server has given up this client's media. */
@@ -237,7 +247,7 @@ export class Link {
     const isCurrent = () => this.#current?.connection === connection;
     const isOver = () => !isCurrent() || this.closed;
     const lost = () => this.#reopen();
-    const { tell, reachable, emit, data } = this.#host;
+    const { tell, reachable, emit, data, flowing } = this.#host;
     const channels = new Channels(connection, { isCurrent, emit, data });
     const path = new Path(connection, {
       isOver,
@@ -264,7 +274,7 @@ export class Link {
       failed: (code, error) => this.#failed(code, error),
       lost,
     });
-    const streams = new Streams(connection, { emit, offer: () => negotiation.renew() });
+    const streams = new Streams(connection, { emit, flowing, offer: () => negotiation.renew() });
     connection.ondatachannel = ({ channel }) => channels.adopt(channel);
     connection.ontrack = (event) => emit("track", event);
     try {

@@ -27,7 +27,8 @@ export class Streams {
 
   /**
    * @param {RTCPeerConnection} connection
-   * @param {{ emit: (event: string, ...told: any[]) => void, offer: () => void }} host
+   * @param {{ emit: (event: string, ...told: any[]) => void, flowing: () => void, offer: () => void }} host `flowing`:
+   *   told when it has changed what is published or received
    */
   constructor(connection, host) {
     this.#connection = connection;
@@ -42,6 +43,18 @@ export class Streams {
    */
   published(kind) {
     return [...this.#tracks.values()].filter((track) => track.kind === kind).length;
+  }
+
+  /**
+   * Returns the kind of a track of another, and what comes here of it, if it has a section.
+   *
+   * @param {string} track its id
+   * @returns {{ kind: string, received: MediaStreamTrack | null } | null}
+   */
+  received(track) {
+    const slot = [...this.#slots.values()].find(({ id }) => id === track);
+    const kind = slot?.track.kind ?? this.#tracks.get(track)?.kind;
+    return kind ? { kind, received: slot?.track ?? null } : null;
   }
 
   /**
@@ -67,6 +80,7 @@ export class Streams {
       this.#tracks.set(told.track, now);
       changes.changed.push(now);
     }
+    this.#host.flowing();
     this.#host.emit("tracks", [...this.#tracks.values()], changes);
   }
 
@@ -98,6 +112,7 @@ export class Streams {
       this.#streams.set(peer, stream);
       changed.add(peer);
     }
+    if (news.length > 0) this.#host.flowing();
     for (const peer of changed) this.#tell(peer);
     const bound = new Set([...this.#slots.values()].map(({ id }) => id));
     for (const flow of flows) if (bound.has(flow.track)) this.#host.emit("flow", flow);
@@ -116,6 +131,7 @@ export class Streams {
       this.#slots.delete(mid);
       this.#streams.get(peer)?.removeTrack(slot.track);
     }
+    this.#host.flowing();
     if (this.#streams.has(peer)) this.#tell(peer);
   }
 
@@ -140,6 +156,7 @@ export class Streams {
     const peers = [...this.#streams.keys()];
     const removed = [...this.#tracks.values()];
     for (const map of [this.#tracks, this.#slots, this.#streams]) map.clear();
+    this.#host.flowing();
     // Later, because a listener may change the connection that is about to replace this one.
     queueMicrotask(() => {
       for (const peer of peers) this.#host.emit("stream", peer, null);

@@ -59,6 +59,11 @@ camera.mute();
 camera.mute(!camera.muted);
 await camera.replace(camera.track);
 camera.unpublish();
+const unwatch: () => void = client.watch(document.createElement("video"), ["picture", "sound"]);
+unwatch();
+client.watch(document.createElement("audio"), "sound");
+// @ts-expect-error it plays nothing
+client.watch(document.createElement("div"), "picture");
 // @ts-expect-error no such source
 client.publish(camera.track, { source: "film" } satisfies PublishOptions);
 // @ts-expect-error it is muted by a call
