@@ -269,6 +269,17 @@ impl Sample {
     }
 }
 
+impl From<&ReceivedSample> for Sample {
+    /// Returns the frame as it is forwarded to another peer: with its time, and in one encoding.
+    fn from(received: &ReceivedSample) -> Self {
+        Self {
+            timestamp: Some(received.timestamp),
+            captured: Some(received.received),
+            ..Self::new(Arc::clone(&received.data), Duration::ZERO)
+        }
+    }
+}
+
 /// A frame that came from the peer, complete and in order.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -146,7 +146,7 @@ pub use json_log::json_log_line;
 pub use limits::Limits;
 pub use options::PeerOptions;
 #[cfg(feature = "webrtc")]
-pub use peer::ChannelEvent;
+pub use peer::{ChannelEvent, TrackEvent};
 pub use peer::{InitContext, JoinRequest, Peer, PeerContext, PeerInit, SocketOptions};
 #[cfg(feature = "rpc")]
 pub use peer_ref::CallClientError;
@@ -156,7 +156,10 @@ pub use room_peers::RoomPeers;
 pub use rpc::Hooks;
 pub use run::{Run, run};
 #[cfg(feature = "webrtc")]
-pub use server_peer::{DescriptionBudget, EndReason, WebRtc, WebRtcLimits};
+pub use server_peer::{
+    AddServerTrackError, ClientTrack, DescriptionBudget, EndReason, ServerTrack, WebRtc,
+    WebRtcLimits, WriteTrackError,
+};
 pub use signaling::Signaling;
 
 /// The README, whose code is compiled.

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 #[cfg(feature = "webrtc")]
-use callboard_peer_connection::{Configuration, DataChannelMessage, PeerConnectionState};
+use callboard_peer_connection::{
+    Configuration, DataChannelMessage, PeerConnectionState, ReceivedSample,
+};
 use callboard_room_supervisor::{AuthData, PeerId, Rejection, RoomHandle, RoomMessage};
 use serde_json::{Map, Value};
 
 use crate::peer_ref::PeerRef;
 #[cfg(feature = "webrtc")]
-use crate::server_peer::EndReason;
+use crate::server_peer::{ClientTrack, EndReason, ServerTrack};
 
 /// The behaviour of the peers behind one WebSocket route; the value is one peer's state.
 ///
@@ -68,6 +70,30 @@ pub trait Peer: Send + Unpin + Sized + 'static {
     #[cfg(feature = "webrtc")]
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
         _ = (channel, data, context);
+    }
+
+    /// Handles the begin or end of a track that the client sends to the server. After a crash of the peer the new
+    /// instance is told all tracks that there are. Not called where media is the room's
+    /// ([`WebRtc::media`](crate::WebRtc::media)). Default: does nothing.
+    #[cfg(feature = "webrtc")]
+    fn on_track(&mut self, event: TrackEvent<'_>, context: &PeerContext) {
+        _ = (event, context);
+    }
+
+    /// Handles a frame of a track that the client sends. Frames come in order; of those that the peer does not take in
+    /// time the oldest are lost ([`ClientTrack::dropped`]). [`ServerTrack::forward`] sends it to another client. In RTP
+    /// mode there are none: packets go to a [sink](callboard_peer_connection::messages::SetMediaSink) of
+    /// [`PeerRef::connection`]. Default: does nothing.
+    #[cfg(feature = "webrtc")]
+    fn on_sample(&mut self, track: &ClientTrack, sample: &ReceivedSample, context: &PeerContext) {
+        _ = (track, sample, context);
+    }
+
+    /// Handles that the client needs a key frame of a track that the server sends to it, because it cannot show
+    /// anything before: a forwarder asks the track's source ([`ClientTrack::request_keyframe`]). Default: does nothing.
+    #[cfg(feature = "webrtc")]
+    fn on_keyframe_request(&mut self, track: &ServerTrack, context: &PeerContext) {
+        _ = (track, context);
     }
 
     /// Sets the configuration of the client's peer connection to the server: ICE servers with credentials of its own, a
@@ -128,6 +154,17 @@ pub enum ChannelEvent<'a> {
     Opened(&'a str),
     /// The channel with this label is closed.
     Closed(&'a str),
+}
+
+/// Change of a track that a client sends.
+#[cfg(feature = "webrtc")]
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum TrackEvent<'a> {
+    /// The client sends this track from now on.
+    Added(&'a ClientTrack),
+    /// The client sends it no more, or has another peer connection, on which its tracks are added anew.
+    Removed(&'a ClientTrack),
 }
 
 /// Content of a request to open a WebSocket.

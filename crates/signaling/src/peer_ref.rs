@@ -17,7 +17,7 @@ use callboard_peer_connection::error::DeliverDataError;
 #[cfg(feature = "webrtc")]
 use callboard_peer_connection::error::SendDataError;
 #[cfg(feature = "webrtc")]
-use callboard_peer_connection::{DataChannelMessage, PeerConnectionHandle};
+use callboard_peer_connection::{DataChannelMessage, LocalTrack, PeerConnectionHandle};
 #[cfg(feature = "webrtc")]
 use callboard_room_supervisor::To;
 use callboard_room_supervisor::{
@@ -39,7 +39,9 @@ use crate::rpc::{CallRefused, CallTable, NoOutcome};
 #[cfg(all(feature = "rpc", feature = "webrtc"))]
 use crate::server_peer::EVENTS;
 #[cfg(feature = "webrtc")]
-use crate::server_peer::{Channels, SendToChannelError};
+use crate::server_peer::{
+    AddServerTrackError, Channels, MediaOwner, SendToChannelError, ServerTrack,
+};
 
 /// Handle of a peer's client, usable from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -58,6 +60,8 @@ pub(crate) struct Client {
     pub(crate) call_table: Arc<CallTable>,
     #[cfg(feature = "webrtc")]
     pub(crate) channels: Channels,
+    #[cfg(feature = "webrtc")]
+    pub(crate) media_owner: MediaOwner,
 }
 
 /// Reason why a call of a client's function has no result.
@@ -288,6 +292,21 @@ impl PeerRef {
     #[cfg(feature = "webrtc")]
     pub fn connection(&self) -> Option<PeerConnectionHandle> {
         self.client.channels.connection()
+    }
+
+    /// Sends the client a track, which the server offers to it: at once, or when it has a peer connection, and again on
+    /// each that replaces it. In a browser `callboard.js` reports it as `track`. The client gets what is written to the
+    /// handle ([`ServerTrack::forward`], [`ServerTrack::write`]); the track ends with the last clone of it.
+    ///
+    /// # Errors
+    /// [`AddServerTrackError`]
+    #[cfg(feature = "webrtc")]
+    pub fn add_track(&self, track: LocalTrack) -> Result<ServerTrack, AddServerTrackError> {
+        match self.client.media_owner {
+            MediaOwner::Application => self.client.channels.tracks().send(track),
+            MediaOwner::Room => Err(AddServerTrackError::MediaRoom),
+            MediaOwner::NoOne => Err(AddServerTrackError::Disabled),
+        }
     }
 
     /// Returns how many calls of hooks by this client are running.

@@ -54,21 +54,12 @@ impl Viewer {
         client.connection.send(GetTransceivers).await.unwrap()[0].sender
     }
 
-    /// Sends a key frame with this text in it.
     async fn show(&self, text: &str) {
-        let header = [0x10, 0, 0, 0x9d, 1, 0x2a, 64, 1, 180, 0];
-        let data = [&header[..], text.as_bytes()].concat();
-        let sample = Sample::new(data, Duration::from_millis(33));
-        let written =
-            self.client.connection.send(WriteSample { sender: self.sender, sample }).await;
-        written.unwrap().unwrap();
+        self.client.show(self.sender, text).await;
     }
 
     fn sees(&self, text: &str) -> bool {
-        self.client.told.iter().any(|event| match event {
-            ConnectionEvent::Sample(sample) => sample.data.ends_with(text.as_bytes()),
-            _ => false,
-        })
+        self.client.sees(text)
     }
 
     /// Returns what the slots carry, as the server has said.

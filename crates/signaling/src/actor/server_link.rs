@@ -342,9 +342,12 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
             // One that was killed has reported no closed channels; if there is a newer one, that reports them.
             let channels = self.context.client.channels();
             let closed = if is_current { channels.connected(None) } else { Vec::new() };
+            let tracks = channels.tracks();
+            let removed = if is_current { tracks.connected(None) } else { Vec::new() };
             for (_, label) in closed {
                 self.channel_closed(&label);
             }
+            removed.iter().for_each(|track| self.track_removed(track));
             let (state, reason) = (PeerConnectionState::Failed, CloseReason::Stopped);
             self.say_state(state, &reason);
             self.ended(state, &reason.into());

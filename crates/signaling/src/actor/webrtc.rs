@@ -15,7 +15,7 @@ use crate::control::Control as Said;
 use crate::control_event::{ANSWER, ICE, OFFER, SEND};
 use crate::error_text::{LONGEST_NAME, shorten};
 use crate::media_event::describe;
-use crate::peer::{ChannelEvent, Peer};
+use crate::peer::{ChannelEvent, Peer, TrackEvent};
 #[cfg(feature = "rpc")]
 use crate::rpc::Frame;
 use crate::server_peer::*;
@@ -105,6 +105,10 @@ impl<P: Peer> PeerActor<P> {
             self.say("webrtc:channel_closed", &json!({ "channel": label }));
         }
         self.call(|peer, context| peer.on_channel(ChannelEvent::Closed(label), context));
+    }
+
+    pub(super) fn track_removed(&mut self, track: &ClientTrack) {
+        self.call(|peer, context| peer.on_track(TrackEvent::Removed(track), context));
     }
 
     /// Returns whether the peer is about to end, and its WebRTC peer with it.
@@ -197,6 +201,18 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
             ServerPeerEvent::ChannelClosed { label, .. } => self.channel_closed(&label),
             ServerPeerEvent::Data { label, message } => {
                 self.data(&label, message, Path::Channel);
+            }
+            ServerPeerEvent::TrackAdded(track) => {
+                self.call(|peer, context| peer.on_track(TrackEvent::Added(&track), context));
+            }
+            ServerPeerEvent::TrackRemoved(track) => self.track_removed(&track),
+            ServerPeerEvent::Samples(samples) => {
+                for (track, sample) in samples.take() {
+                    self.call(|peer, context| peer.on_sample(&track, &sample, context));
+                }
+            }
+            ServerPeerEvent::KeyframeRequested(request) => {
+                self.call(|peer, context| peer.on_keyframe_request(request.track(), context));
             }
             // These come with their reason.
             ServerPeerEvent::ConnectionState(

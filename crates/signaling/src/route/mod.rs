@@ -36,7 +36,7 @@ use crate::room_quota::RoomQuota;
 #[cfg(feature = "rpc")]
 use crate::rpc::CallTable;
 #[cfg(feature = "webrtc")]
-use crate::server_peer::Channels;
+use crate::server_peer::{Channels, MediaOwner};
 use crate::session::Session;
 
 /// State of one route that all workers of a server share.
@@ -208,6 +208,8 @@ async fn try_open<P: Peer>(
         call_table: CallTable::new(policy.hooks.clone(), Arc::clone(counters)),
         #[cfg(feature = "webrtc")]
         channels: Channels::default(),
+        #[cfg(feature = "webrtc")]
+        media_owner: MediaOwner::of(policy.webrtc.as_ref()),
     });
     let welcome = welcome(&link);
     let new = || {

@@ -9,6 +9,7 @@ use callboard_peer_connection::messages::{SendData, SendLossy};
 use callboard_peer_connection::{DataChannelId, DataChannelMessage, PeerConnectionHandle};
 use callboard_supervision::CallError;
 
+use super::tracks::Tracks;
 use super::usage::LastingUsage;
 
 /// Label of the data channel that carries RPC.
@@ -46,6 +47,7 @@ struct Open {
     labels: BTreeMap<DataChannelId, String>,
     /// Shared with the client's server peers, one after another.
     spent: LastingUsage,
+    tracks: Tracks,
 }
 
 impl Channels {
@@ -67,6 +69,11 @@ impl Channels {
     /// Returns the usage that lasts as long as the client's peer.
     pub(super) fn spent(&self) -> LastingUsage {
         self.with(|open| open.spent.clone())
+    }
+
+    /// Returns the tracks between the client and the server.
+    pub(crate) fn tracks(&self) -> Tracks {
+        self.with(|open| open.tracks.clone())
     }
 
     pub(super) fn opened(&self, id: DataChannelId, label: &str) {

@@ -10,6 +10,7 @@
 mod actor;
 mod channels;
 mod media;
+mod tracks;
 mod usage;
 mod webrtc;
 
@@ -29,12 +30,16 @@ use callboard_websocket::Rate;
 
 pub use actor::{ServerPeer, ServerPeerHandle};
 pub use channels::{EVENTS, SendToChannelError};
+pub use tracks::{
+    AddServerTrackError, ClientTrack, KeyframeRequest, ServerTrack, WaitingSamples, WriteTrackError,
+};
 pub use webrtc::{WebRtc, WebRtcSession};
 
 pub(crate) use actor::{Control, Controller};
 pub(crate) use channels::Channels;
 pub(crate) use media::{MediaRooms, MediaSeat};
-pub(crate) use webrtc::Entry;
+pub(crate) use tracks::Tracks;
+pub(crate) use webrtc::{Entry, MediaOwner};
 
 use crate::limits::Limits;
 
@@ -262,6 +267,14 @@ pub enum ServerPeerEvent {
         /// The message.
         message: DataChannelMessage,
     },
+    /// The client sends this track from now on. A new controller is told all tracks that there are.
+    TrackAdded(ClientTrack),
+    /// The client sends this track no more, or has another peer connection.
+    TrackRemoved(ClientTrack),
+    /// Frames of the client's tracks wait: [taken](WaitingSamples::take) or lost.
+    Samples(WaitingSamples),
+    /// The client needs a key frame of a track that is sent to it.
+    KeyframeRequested(KeyframeRequest),
     /// The state of the peer connection has changed to this one.
     ConnectionState(PeerConnectionState),
     /// The peer connection has failed for this reason; [`Self::ConnectionState`] follows.

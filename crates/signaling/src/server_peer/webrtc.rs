@@ -30,6 +30,24 @@ pub struct WebRtc {
     media: Option<Arc<MediaRooms>>,
 }
 
+/// Owner of the media of a route's clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MediaOwner {
+    NoOne,
+    Application,
+    Room,
+}
+
+impl MediaOwner {
+    pub(crate) fn of(webrtc: Option<&WebRtc>) -> Self {
+        match webrtc {
+            None => Self::NoOne,
+            Some(webrtc) if webrtc.has_media() => Self::Room,
+            Some(_) => Self::Application,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Session {
     connection: Option<PeerConnectionId>,

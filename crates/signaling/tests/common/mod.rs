@@ -257,6 +257,19 @@ impl Server {
         rooms: Rooms,
         options: impl FnOnce(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
     ) -> Self {
+        Self::serve(http, rooms, |rooms| options(PeerOptions::new((), rooms))).await
+    }
+
+    /// Starts the same server with peers of another kind.
+    pub(crate) async fn of_peers<P: Peer>(options: impl FnOnce(Rooms) -> PeerOptions<P>) -> Self {
+        Self::serve(Http::Tuned, Rooms::new(), options).await
+    }
+
+    async fn serve<P: Peer>(
+        http: Http,
+        rooms: Rooms,
+        options: impl FnOnce(Rooms) -> PeerOptions<P>,
+    ) -> Self {
         let tree = rooms.start().await.expect("nothing to go wrong");
         for name in ["demo", "other"] {
             let room = RoomOptions::<TestRoom>::new(name, ());
@@ -264,7 +277,7 @@ impl Server {
             let room = room.join_timeout(Duration::from_secs(600));
             rooms.start_supervised(room).await.expect("a free name");
         }
-        let signaling = Signaling::new(options(PeerOptions::new((), rooms.clone())));
+        let signaling = Signaling::new(options(rooms.clone()));
         let counters = signaling.counters();
         let app = move || {
             let app = App::new().wrap_fn(|request, service| {

@@ -153,6 +153,23 @@ impl RtcClient {
         self.connection.send(SendData::text(channel, text)).await.expect("it runs").expect("sent");
     }
 
+    /// Sends a picture that needs no other one, with this text in it.
+    pub(crate) async fn show(&self, sender: SenderId, text: &str) {
+        let header = [0x10, 0, 0, 0x9d, 1, 0x2a, 64, 1, 180, 0];
+        let data = [&header[..], text.as_bytes()].concat();
+        let sample = Sample::new(data, Duration::from_millis(33));
+        let written = self.connection.send(WriteSample { sender, sample }).await;
+        written.expect("it runs").expect("written");
+    }
+
+    /// Returns whether a picture with this text has arrived.
+    pub(crate) fn sees(&self, text: &str) -> bool {
+        self.told.iter().any(|event| match event {
+            ConnectionEvent::Sample(sample) => sample.data.ends_with(text.as_bytes()),
+            _ => false,
+        })
+    }
+
     /// Returns the texts that have arrived on a channel.
     pub(crate) fn texts(&self, on: DataChannelId) -> impl Iterator<Item = &str> {
         self.told.iter().filter_map(move |event| match event {

@@ -1,4 +1,4 @@
-//! Events of the peer connection: its state, its candidates, and its data channels.
+//! Events of the peer connection: its state, candidates, data channels and tracks.
 
 use actix::prelude::*;
 use callboard_peer_connection::messages::CloseDataChannel;
@@ -8,6 +8,7 @@ use callboard_peer_connection::{
 };
 use tokio::time::Instant;
 
+use super::super::tracks::NewClientTrack;
 use super::super::usage::DataVerdict;
 use super::super::*;
 use super::ServerPeer;
@@ -53,6 +54,19 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
                 if let Some(label) = self.channels.closed(id) {
                     self.tell(ServerPeerEvent::ChannelClosed { id, label });
                 }
+            }
+            ConnectionEvent::TrackAdded { transceiver, kind, mid, track, streams, encodings } => {
+                let name = track;
+                let new = NewClientTrack { transceiver, kind, mid, name, streams, encodings };
+                self.track_added(new, ctx);
+            }
+            ConnectionEvent::TrackRemoved { transceiver }
+            | ConnectionEvent::TransceiverStopped { transceiver } => {
+                self.track_removed(transceiver)
+            }
+            ConnectionEvent::Sample(sample) => self.sample_received(sample),
+            ConnectionEvent::KeyframeRequested { transceiver, .. } => {
+                self.keyframe_requested(transceiver);
             }
             ConnectionEvent::Closed(reason) => self.end(reason.into(), ctx),
             _ => {}

@@ -78,6 +78,7 @@ impl Handler<Control> for ServerPeer {
     fn handle(&mut self, Control(controller): Control, ctx: &mut Self::Context) {
         self.controller = controller;
         self.watch_controller(ctx);
+        self.tell_tracks();
     }
 }
 

@@ -6,6 +6,7 @@ mod media;
 mod offering;
 mod opening;
 mod rounds;
+mod tracks;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -55,6 +56,7 @@ pub struct ServerPeer {
     origin: Option<String>,
     state: PeerConnectionState,
     channels: Channels,
+    tracks: Tracks,
     /// Channels that the application has created.
     own: BTreeSet<DataChannelId>,
     rounds: Rounds,
@@ -93,6 +95,7 @@ impl ServerPeer {
             origin: None,
             state: PeerConnectionState::New,
             channels: Channels::default(),
+            tracks: Tracks::default(),
             own: BTreeSet::new(),
             rounds: Rounds::default(),
             entry: None,
@@ -116,6 +119,7 @@ impl ServerPeer {
     /// Makes it the server peer of a peer of a route.
     pub(crate) fn behind(mut self, client: &PeerRef, entry: Entry) -> Self {
         self.channels = client.channels().clone();
+        self.tracks = self.channels.tracks();
         self.account = Usage::going_on(self.options.limits, self.channels.spent());
         (self.entry, self.client) = (Some(entry), Some(Arc::clone(client.outbox())));
         self.address = client.address();
@@ -204,7 +208,7 @@ impl ServerPeer {
                 with_message_size(answer, message),
             ))
         };
-        Box::pin(answering.into_actor(self).map(move |answered, this, _| {
+        Box::pin(answering.into_actor(self).map(move |answered, this, ctx| {
             let (connection, participant, answer) = answered?;
             this.origin = whose;
             this.adopt(connection);
@@ -214,6 +218,7 @@ impl ServerPeer {
             this.rounds.settled();
             // The peer connection's events wait in the mailbox meanwhile, so candidates come after the answer.
             this.tell(ServerPeerEvent::Answer(answer));
+            this.send_tracks(ctx);
             Ok(())
         }))
     }
@@ -244,6 +249,7 @@ impl ServerPeer {
             entry.connected(Some(connection.id()));
         }
         self.channels.connected(Some(connection.clone()));
+        self.tracks.connected(Some(connection.clone()));
         self.connection = Some(connection);
     }
 
@@ -254,6 +260,9 @@ impl ServerPeer {
         self.participant = None;
         for (id, label) in self.channels.connected(None) {
             self.tell(ServerPeerEvent::ChannelClosed { id, label });
+        }
+        for track in self.tracks.connected(None) {
+            self.tell(ServerPeerEvent::TrackRemoved(track));
         }
         if let Some(connection) = self.connection.take() {
             // If its mailbox is full, it has ended, or is about to notice the end of its owner.
@@ -293,6 +302,7 @@ impl Actor for ServerPeer {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         self.watch_controller(ctx);
+        self.tracks.serve(Some(ctx.address().recipient()));
         if let Some(lifeline) = self.lifeline.take() {
             self.hold_lifeline(lifeline, ctx);
         }
@@ -300,6 +310,7 @@ impl Actor for ServerPeer {
 
     /// Runs also after a panic; its monitors report that.
     fn stopped(&mut self, _: &mut Self::Context) {
+        self.tracks.serve(None);
         if self.state == PeerConnectionState::Closed {
             return; // it has ended by itself, and has said so
         }
