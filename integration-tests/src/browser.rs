@@ -235,6 +235,17 @@ impl Browser {
         .await;
     }
 
+    /// Waits until all videos that this selector finds move from now on: their clocks run, new frames are shown, and they
+    /// differ.
+    pub async fn sees_pictures_move(&self, selector: &str) {
+        self.evaluate(WATCH, vec![json!(selector)]).await;
+        until("moving pictures", PATIENCE, async || match self.evaluate(MOVES, vec![]).await {
+            Value::Bool(true) => Moment::Now(()),
+            watched => Moment::NotYet(format!("{watched:#} of {}", self.text().await)),
+        })
+        .await;
+    }
+
     /// Makes the window this large, in pixels, with its frame.
     ///
     /// # Panics
@@ -345,3 +356,29 @@ const FIREFOX_PREFERENCES: [(&str, bool); 5] = [
     ("media.peerconnection.ice.obfuscate_host_addresses", false),
     ("network.captive-portal-service.enabled", false),
 ];
+
+/// Script that counts, for each picture, the frames shown from now on, and how many of them look different.
+const WATCH: &str = "
+    window.watched = [];
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width: 32, height: 18 });
+    const pen = canvas.getContext('2d', { willReadFrequently: true });
+    for (const video of document.querySelectorAll(arguments[0])) {
+        const seen = { of: video.dataset.peer, frames: 0, looks: new Set(), from: video.currentTime, to: video.currentTime };
+        window.watched.push(seen);
+        const frameShown = () => {
+            seen.frames += 1;
+            seen.to = video.currentTime;
+            pen.drawImage(video, 0, 0, canvas.width, canvas.height);
+            if (seen.looks.size < 100) seen.looks.add(String(pen.getImageData(0, 0, canvas.width, canvas.height).data));
+            video.requestVideoFrameCallback(frameShown);
+        };
+        video.requestVideoFrameCallback(frameShown);
+    }";
+
+/// Script that returns whether all of these move, or what they did.
+const MOVES: &str = "
+    const watched = window.watched.map(({ of, frames, looks, from, to }) =>
+        ({ of, frames, looks: looks.size, seconds: to - from }));
+    const move = ({ frames, looks, seconds }) => frames >= 20 && looks >= 3 && seconds >= 0.5;
+    return (watched.length > 0 && watched.every(move)) || watched;";

@@ -219,6 +219,34 @@ async fn handshake(browser: &Browser) {
     leave(browser, server).await;
 }
 
+#[test]
+fn a_camera_is_seen_in_all_browsers_through_a_server_peer() {
+    in_network_namespace(async || {
+        let chapter = Chapter::of("tracks.md");
+        let server = Server::of("guide", &["tracks"]).await;
+        let chromium = Browser::start(Kind::Chromium).await;
+        let firefox = Browser::start(Kind::Firefox).await;
+        for (camera, viewer) in [(&chromium, &firefox), (&firefox, &chromium)] {
+            camera.go_to(PAGE).await;
+            viewer.go_to(PAGE).await;
+            camera.click("button").await;
+            for page in [camera, viewer] {
+                page.shows(chapter.says("A picture of")).await;
+                page.sees_pictures_move("video").await;
+            }
+            // One that comes later begins with a key frame of its own.
+            viewer.go_to("about:blank").await;
+            viewer.go_to(PAGE).await;
+            viewer.sees_pictures_move("video").await;
+        }
+        for browser in [chromium, firefox] {
+            browser.go_to("about:blank").await;
+            browser.close().await;
+        }
+        assert_eq!(server.terminate(PATIENCE).await.code(), Some(0));
+    });
+}
+
 /// Each program ends with one line that names the address and the reason.
 #[test]
 fn a_taken_port_is_said_in_one_line_by_each_program_of_the_guide() {
@@ -228,7 +256,7 @@ fn a_taken_port_is_said_in_one_line_by_each_program_of_the_guide() {
         let all = Command::new(&guide).output().await.expect("it starts");
         let all = String::from_utf8(all.stderr).expect("text");
         let programs = all.trim().split_once(": ").expect("a list").1.split(", ");
-        assert_eq!(programs.clone().count(), 9, "{all}");
+        assert_eq!(programs.clone().count(), 10, "{all}");
         for program in programs {
             let mut run = Command::new(&guide);
             run.arg(program).env_remove("RUST_LOG").kill_on_drop(true);

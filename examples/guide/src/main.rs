@@ -29,7 +29,18 @@ macro_rules! programs {
     };
 }
 
-programs!(authentication, data_channels, deploying, first_room, handshake, jwt, limits, rpc, tree);
+programs!(
+    authentication,
+    data_channels,
+    deploying,
+    first_room,
+    handshake,
+    jwt,
+    limits,
+    rpc,
+    tracks,
+    tree,
+);
 
 fn main() -> Result<ExitCode, MainError> {
     let program = std::env::args().nth(1).unwrap_or_default();
