@@ -235,8 +235,8 @@ impl Browser {
         .await;
     }
 
-    /// Waits until all videos that this selector finds move from now on: their clocks run, new frames are shown, and they
-    /// differ.
+    /// Waits until all videos that this selector finds move from now on: their clocks run, new frames are shown, and
+    /// they differ.
     pub async fn sees_pictures_move(&self, selector: &str) {
         self.evaluate(WATCH, vec![json!(selector)]).await;
         until("moving pictures", PATIENCE, async || match self.evaluate(MOVES, vec![]).await {
@@ -364,13 +364,15 @@ const WATCH: &str = "
     Object.assign(canvas, { width: 32, height: 18 });
     const pen = canvas.getContext('2d', { willReadFrequently: true });
     for (const video of document.querySelectorAll(arguments[0])) {
-        const seen = { of: video.dataset.peer, frames: 0, looks: new Set(), from: video.currentTime, to: video.currentTime };
+        const now = video.currentTime;
+        const seen = { of: video.dataset.peer, frames: 0, looks: new Set(), from: now, to: now };
         window.watched.push(seen);
         const frameShown = () => {
             seen.frames += 1;
             seen.to = video.currentTime;
             pen.drawImage(video, 0, 0, canvas.width, canvas.height);
-            if (seen.looks.size < 100) seen.looks.add(String(pen.getImageData(0, 0, canvas.width, canvas.height).data));
+            const look = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+            if (seen.looks.size < 100) seen.looks.add(String(look));
             video.requestVideoFrameCallback(frameShown);
         };
         video.requestVideoFrameCallback(frameShown);
