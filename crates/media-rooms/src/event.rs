@@ -132,6 +132,16 @@ pub enum MediaEvent {
     /// The application or its participant has muted a track, or lets it be heard and seen again. The publisher is told
     /// as well.
     TrackMuted(TrackId, bool),
+    /// The application has [muted](crate::MediaRoom::mute) a track of this participant, or lets it be heard and seen
+    /// again, as far as the participant does. Told to it alone.
+    OwnTrackMuted {
+        /// The track.
+        track: TrackId,
+        /// `a=mid` of its section.
+        mid: String,
+        /// Whether it is muted from now on.
+        muted: bool,
+    },
     /// A track is published no more.
     TrackRemoved(TrackId),
     /// The room's [policy](crate::MediaPolicy) does not let this participant publish: nothing of this section is

@@ -333,6 +333,30 @@ async fn a_client_says_what_its_tracks_show_and_mutes_them() {
 }
 
 #[actix::test]
+async fn a_client_is_told_when_the_application_mutes_its_track() {
+    let (server, webrtc) = server().await;
+    let mut two = Viewer::join(&server, 1).await;
+    let (mut one, mid) = join_described(&server, json!({ "source": "camera" })).await;
+    shows(&mut one, &mut two, "before").await;
+    let track = told_of(&two.client, "added")["track"].clone();
+    let room = server.rooms.list().into_iter().find_map(|room| webrtc.media_room(&room)).unwrap();
+    let of_one = room.tracks().into_iter().find(|it| it.id.to_string() == track).unwrap().id;
+
+    for muted in [true, false] {
+        assert!(room.mute(of_one, muted));
+        let is_told = |client: &RtcClient| client.events("media:muted").last().is_some();
+        one.client.until("its own track", is_told).await;
+        let is_told = |client: &RtcClient| told_of(client, "changed")["muted"] == muted;
+        two.client.until("a changed track", is_told).await;
+    }
+
+    let told = |muted| json!({ "track": track, "mid": mid, "muted": muted });
+    one.client.until("both", |client| client.events("media:muted").count() == 2).await;
+    assert_eq!(one.client.events("media:muted").collect::<Vec<_>>(), [told(true), told(false)]);
+    assert_eq!(two.client.events("media:muted").count(), 0, "it is none of its own");
+}
+
+#[actix::test]
 async fn a_track_may_be_muted_from_the_beginning() {
     let (server, _webrtc) = server().await;
     let mut two = Viewer::join(&server, 1).await;

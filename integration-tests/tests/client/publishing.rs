@@ -81,6 +81,30 @@ async fn publishes(publishing: Kind, viewing: Kind) {
     let expected = ["camera true", "microphone false", "camera false", "microphone true"];
     assert_eq!(told.await, json!(expected));
 
+    // The application mutes all of it: its publisher is told, and what the page has muted stays so.
+    one.run("window.told = heard(ann, 'track_muted'); microphone.mute()").await;
+    let count = one.run("return ann.call('test', 'mute', [true])").await;
+    assert_eq!(count, json!(3));
+    one.becomes(
+        "told.length === 3 && [camera, microphone, screen].every((one) => one.mutedByServer)",
+    )
+    .await;
+    two.becomes("now().camera.muted && now().screen.muted").await;
+    one.run("microphone.mute(false); await ann.call('test', 'mute', [false])").await;
+    one.becomes("told.length === 6").await;
+    let told = one
+        .run(
+            "const one = told[0][0];
+             const known = told.every(([{ mid, track, publication }]) => mid && track === publication.track);
+             return [known, told.map(([{ muted }]) => muted), camera.mutedByServer, camera.muted, typeof one.mid];",
+        )
+        .await;
+    let muted = [true, true, true, false, false, false];
+    assert_eq!(told, json!([true, muted, false, false, "string"]));
+    two.becomes("!now().camera.muted && !now().microphone.muted").await;
+    sees(&two, 1).await;
+    one.run("microphone.mute()").await;
+
     // Another picture in place of the camera's, upright.
     one.run("screen.unpublish()").await;
     two.becomes("all('removed').map(({ source }) => source).join() === 'screen'").await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::System;
 use actix_web::{App, HttpResponse, HttpServer, web};
+use callboard_media_rooms::ParticipantId;
 use callboard_peer_connection::messages::{AddTrack, CreateDataChannel};
 use callboard_peer_connection::{
     DataChannelMessage, LocalTrack, PeerConnectionHandle, PeerConnections, PeerConnectionsOptions,
@@ -101,16 +102,16 @@ async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Recei
     let connections = connections.expect("an address to be reached at");
     let options = PeerOptions::<Guest>::new((), rooms.clone())
         .origins(Origins::Any)
-        .resume_grace(setup.resume_grace)
-        .hooks(hooks());
+        .resume_grace(setup.resume_grace);
     let options = match setup.webrtc {
         true => {
             let Setup { data, message, .. } = setup;
             let limits = WebRtcLimits { data, message, ..WebRtcLimits::default() };
             let webrtc = WebRtc::new(connections.clone()).limits(limits);
-            options.webrtc(if setup.media { webrtc.media() } else { webrtc })
+            let webrtc = if setup.media { webrtc.media() } else { webrtc };
+            options.hooks(hooks(Some(webrtc.clone()))).webrtc(webrtc)
         }
-        false => options,
+        false => options.hooks(hooks(None)),
     };
     let signaling = Signaling::new(options);
     let app = move || {
@@ -142,7 +143,7 @@ async fn page() -> HttpResponse {
 }
 
 /// Returns the functions that pages may call.
-fn hooks() -> Hooks {
+fn hooks(webrtc: Option<WebRtc>) -> Hooks {
     let gate = Arc::new(Semaphore::new(0));
     let dropped = Arc::new(AtomicUsize::new(0));
     let (waits, opens, counts) = (Arc::clone(&gate), gate, Arc::clone(&dropped));
@@ -188,6 +189,11 @@ fn hooks() -> Hooks {
                 .hook("break_media", async |(what,): (String,), context: HookContext| {
                     break_media(&context, &what).await.map_err(refused)
                 })
+                .hook("mute", move |(muted,): (bool,), context: HookContext| {
+                    let told = webrtc.as_ref().ok_or_else(|| Rejection::new("there is no media"));
+                    let told = told.and_then(|webrtc| mute(webrtc, &context, muted));
+                    async { told }
+                })
                 .hook("kill_connection", async |(): (), context: HookContext| {
                     connection(&context)?.close().await;
                     Ok::<_, Rejection>(())
@@ -200,6 +206,14 @@ fn hooks() -> Hooks {
 /// Returns the server's side of the page's connection.
 fn connection(context: &HookContext) -> Result<PeerConnectionHandle, Rejection> {
     context.client.connection().ok_or_else(|| Rejection::new("there is none"))
+}
+
+/// Mutes all tracks of the caller, or ends that. Returns how many there are.
+fn mute(webrtc: &WebRtc, context: &HookContext, muted: bool) -> Result<usize, Rejection> {
+    let room = webrtc.media_room(&context.room).ok_or_else(|| Rejection::new("there is none"))?;
+    let caller = ParticipantId(connection(context)?.id());
+    let tracks = room.tracks().into_iter().filter(|track| track.participant == caller);
+    Ok(tracks.filter(|track| room.mute(track.id, muted)).count())
 }
 
 /// Lets an actor of the room's media panic: the stage, or the one of this name of the caller.

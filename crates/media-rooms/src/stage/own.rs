@@ -52,8 +52,12 @@ impl Stage {
     /// Mutes a track on behalf of the application, or ends that. Returns whether there is such a track.
     pub(crate) fn mute(&mut self, id: TrackId, muted: bool) -> bool {
         let Some(track) = find(&self.tracks, id) else { return false };
-        if let Some(entry) = self.participants.get_mut(&track.info.participant) {
-            set(&mut entry.muted, id, muted);
+        let (participant, mid) = (track.info.participant, track.info.mid.clone());
+        if let Some(entry) = self.participants.get_mut(&participant)
+            && set(&mut entry.muted, id, muted)
+        {
+            let event = MediaEvent::OwnTrackMuted { track: id, mid, muted };
+            self.outputs.push_back(Output::Tell(participant, event));
         }
         self.tell_muted(id);
         true
@@ -81,10 +85,7 @@ impl Stage {
     }
 }
 
-fn set(set: &mut BTreeSet<TrackId>, id: TrackId, contains: bool) {
-    if contains {
-        set.insert(id);
-    } else {
-        set.remove(&id);
-    }
+/// Lets a set contain a track, or not. Returns whether that has changed.
+fn set(set: &mut BTreeSet<TrackId>, id: TrackId, contains: bool) -> bool {
+    if contains { set.insert(id) } else { set.remove(&id) }
 }

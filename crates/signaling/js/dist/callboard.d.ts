@@ -69,6 +69,18 @@ export class Publication {
     /** Whether it is muted. */
     get muted(): boolean;
     /**
+     * Whether the application on the server has muted it: nothing of it is forwarded then, whether or not the page has
+     * {@link muted} it as well.
+     */
+    get mutedByServer(): boolean;
+    /**
+     * Notes whether the application on the server has muted it.
+     *
+     * @internal
+     * @param {boolean} muted
+     */
+    handleMuted(muted: boolean): void;
+    /**
      * Mutes the track, or ends that. While it is muted, it is not `enabled`, the server forwards nothing of it, and the
      * others are told.
      *
@@ -465,6 +477,27 @@ export type PublishedTrack = {
      */
     metadata: any;
 };
+/**
+ * a track of the page that the application on the server has muted, or no longer
+ */
+export type MutedTrack = {
+    /**
+     * of the section in which it is sent
+     */
+    mid: string;
+    /**
+     * whether it is muted from now on: nothing of it is forwarded
+     */
+    muted: boolean;
+    /**
+     * what is sent there, if anything is
+     */
+    track: MediaStreamTrack | null;
+    /**
+     * the same, if it was published by itself
+     */
+    publication: Publication | null;
+};
 export type TrackChanges = {
     added: PublishedTrack[];
     /**
@@ -552,6 +585,11 @@ export type ClientEvents = {
      * section yet; and what has changed
      */
     tracks: [tracks: PublishedTrack[], changes: TrackChanges];
+    /**
+     * the application on the server has muted a track of this page, or lets it be
+     * heard and seen again
+     */
+    track_muted: [muted: MutedTrack];
     /**
      * whether another's picture flows, and in which layer: whenever that changes
      */

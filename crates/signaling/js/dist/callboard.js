@@ -107,6 +107,13 @@
  * @property {any} metadata what else its publisher has said of it
  */
 /**
+ * @typedef {object} MutedTrack a track of the page that the application on the server has muted, or no longer
+ * @property {string} mid of the section in which it is sent
+ * @property {boolean} muted whether it is muted from now on: nothing of it is forwarded
+ * @property {MediaStreamTrack | null} track what is sent there, if anything is
+ * @property {Publication | null} publication the same, if it was published by itself
+ */
+/**
  * @typedef {object} TrackChanges
  * @property {PublishedTrack[]} added
  * @property {PublishedTrack[]} changed those that are described in another way than before
@@ -147,6 +154,8 @@
  *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
  * @property {[tracks: PublishedTrack[], changes: TrackChanges]} tracks all that the others publish, also what has no
  *   section yet; and what has changed
+ * @property {[muted: MutedTrack]} track_muted the application on the server has muted a track of this page, or lets it be
+ *   heard and seen again
  * @property {[flow: Flow]} flow whether another's picture flows, and in which layer: whenever that changes
  * @property {[peer: string | null, levels: Readonly<Record<string, number>>]} speaker the member that dominates the
  *   conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the
@@ -496,6 +505,7 @@ function serverEvents({ members, link, emit, data: received }) {
     "media:refused": ({ mid, kind }) => {
       emit("error", new CallboardError("media_refused", "the server does not let this client publish a track", { mid: text(mid), kind }));
     },
+    "media:muted": ({ mid, muted }) => link()?.handleMuted(text(mid), muted === true),
     "media:failed": () => link()?.handleMediaFailed(),
     // The client's ends of the channels report that.
     "webrtc:channel_open": () => {},
@@ -506,7 +516,7 @@ function serverEvents({ members, link, emit, data: received }) {
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 const EVENT_NAMES = new Set([
   ..."joined left room_restarted resumed rejoined message error state".split(" "),
-  ..."webrtc track tracks stream flow speaker channel_open channel_closed data".split(" "),
+  ..."webrtc track tracks track_muted stream flow speaker channel_open channel_closed data".split(" "),
 ]);
 
 /**
@@ -1306,6 +1316,7 @@ export class Publication {
   metadata;
   #track;
   #muted = false;
+  #mutedByServer = false;
   #host;
 
   /**
@@ -1332,6 +1343,24 @@ export class Publication {
   /** Whether it is muted. */
   get muted() {
     return this.#muted;
+  }
+
+  /**
+   * Whether the application on the server has muted it: nothing of it is forwarded then, whether or not the page has
+   * {@link muted} it as well.
+   */
+  get mutedByServer() {
+    return this.#mutedByServer;
+  }
+
+  /**
+   * Notes whether the application on the server has muted it.
+   *
+   * @internal
+   * @param {boolean} muted
+   */
+  handleMuted(muted) {
+    this.#mutedByServer = muted;
   }
 
   /**
@@ -1444,6 +1473,19 @@ class Publications {
     }
   }
 
+  /**
+   * Notes that the application on the server has muted what is sent in a transceiver, or ends that.
+   *
+   * @param {RTCRtpTransceiver | undefined} transceiver
+   * @param {boolean} muted
+   * @returns {Publication | null} what is sent there
+   */
+  handleMuted(transceiver, muted) {
+    const sent = [...this.#published].find(([, one]) => one && one === transceiver);
+    sent?.[0].handleMuted(muted);
+    return sent?.[0] ?? null;
+  }
+
   /** Forgets the connection, which is about to be replaced. */
   release() {
     this.#connection = null;
@@ -1451,7 +1493,11 @@ class Publications {
     if (this.#described !== "[]") this.#described = "";
     this.#told.clear();
     this.#left.clear();
-    for (const publication of this.#published.keys()) this.#published.set(publication, null);
+    for (const publication of this.#published.keys()) {
+      // The server knows nothing of the next one.
+      publication.handleMuted(false);
+      this.#published.set(publication, null);
+    }
   }
 
   /** Ends all, with the last connection. */
@@ -1902,6 +1948,21 @@ class Link {
   handleLayers(mid, rids) {
     const { connection, negotiation } = this.#current;
     negotiation.afterDescriptions(() => sendWanted(connection, mid, rids));
+  }
+
+  /**
+   * Handles that the application on the server has muted a track of the page, or lets it be heard and seen again.
+   *
+   * @param {string} mid of the section in which it is sent
+   * @param {boolean} muted
+   */
+  handleMuted(mid, muted) {
+    const { connection, negotiation } = this.#current;
+    negotiation.afterDescriptions(() => {
+      const transceiver = connection.getTransceivers().find((one) => one.mid === mid);
+      const publication = this.publications.handleMuted(transceiver, muted);
+      this.#host.emit("track_muted", Object.freeze({ mid, muted, track: transceiver?.sender.track ?? null, publication }));
+    });
   }
 
   /** Tells the server what the page wishes, if it has an answer. */

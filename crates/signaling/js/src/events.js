@@ -60,6 +60,7 @@ export function serverEvents({ members, link, emit, data: received }) {
     "media:refused": ({ mid, kind }) => {
       emit("error", new CallboardError("media_refused", "the server does not let this client publish a track", { mid: text(mid), kind }));
     },
+    "media:muted": ({ mid, muted }) => link()?.handleMuted(text(mid), muted === true),
     "media:failed": () => link()?.handleMediaFailed(),
     // The client's ends of the channels report that.
     "webrtc:channel_open": () => {},
@@ -70,7 +71,7 @@ export function serverEvents({ members, link, emit, data: received }) {
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 export const EVENT_NAMES = new Set([
   ..."joined left room_restarted resumed rejoined message error state".split(" "),
-  ..."webrtc track tracks stream flow speaker channel_open channel_closed data".split(" "),
+  ..."webrtc track tracks track_muted stream flow speaker channel_open channel_closed data".split(" "),
 ]);
 
 /**

@@ -227,6 +227,21 @@ export class Link {
     negotiation.afterDescriptions(() => sendWanted(connection, mid, rids));
   }
 
+  /**
+   * Handles that the application on the server has muted a track of the page, or lets it be heard and seen again.
+   *
+   * @param {string} mid of the section in which it is sent
+   * @param {boolean} muted
+   */
+  handleMuted(mid, muted) {
+    const { connection, negotiation } = this.#current;
+    negotiation.afterDescriptions(() => {
+      const transceiver = connection.getTransceivers().find((one) => one.mid === mid);
+      const publication = this.publications.handleMuted(transceiver, muted);
+      this.#host.emit("track_muted", Object.freeze({ mid, muted, track: transceiver?.sender.track ?? null, publication }));
+    });
+  }
+
   /** Tells the server what the page wishes, if it has an answer. */
   wish() {
     const wishes = this.negotiation.answered ? this.#host.wishes() : null;

@@ -13,6 +13,7 @@ export class Publication {
   metadata;
   #track;
   #muted = false;
+  #mutedByServer = false;
   #host;
 
   /**
@@ -39,6 +40,24 @@ export class Publication {
   /** Whether it is muted. */
   get muted() {
     return this.#muted;
+  }
+
+  /**
+   * Whether the application on the server has muted it: nothing of it is forwarded then, whether or not the page has
+   * {@link muted} it as well.
+   */
+  get mutedByServer() {
+    return this.#mutedByServer;
+  }
+
+  /**
+   * Notes whether the application on the server has muted it.
+   *
+   * @internal
+   * @param {boolean} muted
+   */
+  handleMuted(muted) {
+    this.#mutedByServer = muted;
   }
 
   /**
@@ -151,6 +170,19 @@ export class Publications {
     }
   }
 
+  /**
+   * Notes that the application on the server has muted what is sent in a transceiver, or ends that.
+   *
+   * @param {RTCRtpTransceiver | undefined} transceiver
+   * @param {boolean} muted
+   * @returns {Publication | null} what is sent there
+   */
+  handleMuted(transceiver, muted) {
+    const sent = [...this.#published].find(([, one]) => one && one === transceiver);
+    sent?.[0].handleMuted(muted);
+    return sent?.[0] ?? null;
+  }
+
   /** Forgets the connection, which is about to be replaced. */
   release() {
     this.#connection = null;
@@ -158,7 +190,11 @@ export class Publications {
     if (this.#described !== "[]") this.#described = "";
     this.#told.clear();
     this.#left.clear();
-    for (const publication of this.#published.keys()) this.#published.set(publication, null);
+    for (const publication of this.#published.keys()) {
+      // The server knows nothing of the next one.
+      publication.handleMuted(false);
+      this.#published.set(publication, null);
+    }
   }
 
   /** Ends all, with the last connection. */

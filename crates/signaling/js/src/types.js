@@ -1,6 +1,7 @@
 // Types that the client's API speaks of.
 
 /** @import { CallboardError } from "./errors.js" */
+/** @import { Publication } from "./publications.js" */
 
 /**
  * @typedef {object} ConnectOptions
@@ -84,6 +85,13 @@
  * @property {any} metadata what else its publisher has said of it
  */
 /**
+ * @typedef {object} MutedTrack a track of the page that the application on the server has muted, or no longer
+ * @property {string} mid of the section in which it is sent
+ * @property {boolean} muted whether it is muted from now on: nothing of it is forwarded
+ * @property {MediaStreamTrack | null} track what is sent there, if anything is
+ * @property {Publication | null} publication the same, if it was published by itself
+ */
+/**
  * @typedef {object} TrackChanges
  * @property {PublishedTrack[]} added
  * @property {PublishedTrack[]} changed those that are described in another way than before
@@ -124,6 +132,8 @@
  *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
  * @property {[tracks: PublishedTrack[], changes: TrackChanges]} tracks all that the others publish, also what has no
  *   section yet; and what has changed
+ * @property {[muted: MutedTrack]} track_muted the application on the server has muted a track of this page, or lets it be
+ *   heard and seen again
  * @property {[flow: Flow]} flow whether another's picture flows, and in which layer: whenever that changes
  * @property {[peer: string | null, levels: Readonly<Record<string, number>>]} speaker the member that dominates the
  *   conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the

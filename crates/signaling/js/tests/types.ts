@@ -30,6 +30,7 @@ client.on("error", (error) => console.log(error.code.length, error.details));
 client.on("stream", (peer, stream) => console.log(peer.length, stream?.getVideoTracks().length));
 client.on("tracks", (tracks) => console.log(tracks.filter(({ kind, peer }) => kind === "video" && peer !== client.peerId)));
 client.on("tracks", (_, { added, changed, removed }) => console.log(added.length, changed[0]?.muted, removed[0]?.source satisfies TrackSource | null | undefined));
+client.on("track_muted", ({ mid, muted, track, publication }) => console.log(mid.length, muted satisfies boolean, track?.kind, publication?.mutedByServer));
 // An event of the application.
 client.on("chat", (text, from, { to }) => console.log(text, from?.length, to.length));
 // @ts-expect-error a peer's id is a string

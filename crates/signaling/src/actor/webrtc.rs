@@ -135,6 +135,10 @@ impl<P: Peer> PeerActor<P> {
                 let changed = json!({ "track": id.to_string(), "muted": muted });
                 self.say("media:tracks", &json!({ "changed": [changed] }));
             }
+            MediaEvent::OwnTrackMuted { track, mid, muted } => {
+                let told = json!({ "track": track.to_string(), "mid": mid, "muted": muted });
+                self.say("media:muted", &told);
+            }
             MediaEvent::TrackRemoved(id) => {
                 self.say("media:tracks", &json!({ "removed": [id.to_string()] }));
             }

@@ -229,11 +229,13 @@ fn a_track_is_muted_until_both_the_application_and_its_participant_end_that() {
     stage.negotiated(one, &[section(1, 0, Video, true, false)]);
     let id = stage.tracks()[0].info.id;
 
-    assert!(stage.mute_own(one, "0", true) && stage.mute(id, true));
-    assert_eq!(told(&mut stage, one), [MediaEvent::TrackMuted(id, true)]);
+    assert!(stage.mute_own(one, "0", true) && stage.mute(id, true) && stage.mute(id, true));
+    // The participant learns what the application does, also where that changes nothing for the others.
+    let own = |muted| MediaEvent::OwnTrackMuted { track: id, mid: "0".to_owned(), muted };
+    assert_eq!(told(&mut stage, one), [MediaEvent::TrackMuted(id, true), own(true)]);
     assert!(stage.mute_own(one, "0", false) && stage.tracks()[0].info.muted);
     assert!(stage.mute(id, false) && !stage.tracks()[0].info.muted);
-    assert_eq!(told(&mut stage, one), [MediaEvent::TrackMuted(id, false)]);
+    assert_eq!(told(&mut stage, one), [own(false), MediaEvent::TrackMuted(id, false)]);
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn all_told(stage: &mut Stage) -> Vec<(ParticipantId, &'static str)> {
                 MediaEvent::TrackAdded(_) => "added",
                 MediaEvent::TrackRemoved(_) => "removed",
                 MediaEvent::TrackMuted(..) => "muted",
+                MediaEvent::OwnTrackMuted { .. } => "own muted",
                 MediaEvent::Refused { .. } => "refused",
                 MediaEvent::SlotBound { .. } => "bound",
                 MediaEvent::SlotUnbound { .. } => "unbound",
@@ -101,7 +102,7 @@ fn who_may_not_receive_a_track_learns_nothing_of_it() {
     assert_eq!(stage.hidden(), BTreeSet::from([track]));
     assert_eq!(stage.viewers_of(one), [three]);
     stage.mute(track, true);
-    assert_eq!(all_told(&mut stage), [(one, "muted"), (three, "muted")]);
+    assert_eq!(all_told(&mut stage), [(one, "own muted"), (one, "muted"), (three, "muted")]);
 
     // One that comes later is asked about as well.
     rules.0.lock().unwrap().hidden = Some((participant(4), one));
