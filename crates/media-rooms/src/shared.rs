@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
+use callboard_peer_connection::{PeerConnectionHandle, PeerConnections, Rid};
 use callboard_supervision::{ArbiterPool, NoSupervisorError, Placement, SupervisorRef};
 
 use crate::bot_seat::BotSeat;
 use crate::core::allocate::{Allocator, Layer, SpeakerFirst};
+use crate::core::layers::Known;
 use crate::core::switch::Encoding;
 use crate::event::{MediaEvent, ParticipantEvent, ParticipantId, TrackId};
 use crate::messages::{ToPublisher, ToRelay, ToRoom, ToSubscriber};
@@ -63,12 +64,17 @@ pub(crate) struct Seat {
     pub(crate) subscriber: Arc<Way<ToSubscriber>>,
     /// Layers of the tracks that it publishes, as its publisher has measured them last.
     pub(crate) layers: ArcSwap<TrackLayers>,
+    /// What its publisher knows of the encodings of its tracks of simulcast, for the next instance.
+    pub(crate) encodings: ArcSwap<HashMap<TrackId, KnownEncodings>>,
     /// Estimated bits per second of the path to it; 0 where nothing is estimated, or the peer does not help with it.
     pub(crate) estimate: AtomicU64,
 }
 
 /// Layers of tracks, each in ascending quality.
 pub(crate) type TrackLayers = HashMap<TrackId, Arc<[Layer]>>;
+
+/// What is known of the encodings of a track, by their names in the order of the offer.
+pub(crate) type KnownEncodings = Vec<(Option<Rid>, Known)>;
 
 pub(crate) type NewAllocator = Box<dyn Fn() -> Box<dyn Allocator> + Send + Sync>;
 
@@ -89,8 +95,8 @@ impl Seat {
         thread: usize,
         events: Recipient<ParticipantEvent>,
     ) -> Self {
-        let (publisher, subscriber, layers, estimate) = Default::default();
-        Self { connection, thread, events, publisher, subscriber, layers, estimate }
+        let (publisher, subscriber, layers, encodings, estimate) = Default::default();
+        Self { connection, thread, events, publisher, subscriber, layers, encodings, estimate }
     }
 }
 

@@ -242,6 +242,21 @@ async fn encodings_that_no_viewer_wishes_need_not_be_sent() {
     talk_until(&mut [&mut one, &mut two, &mut three], |all| is(all[0], [true, true, false])).await;
     one.encodings[2].active = false;
 
+    // A publisher that is restarted knows what was wished, and says nothing else meanwhile.
+    let events = one.room.len();
+    let actors = call.room.supervisor().unwrap().supervisor(&one.id().to_string()).unwrap();
+    actors.inject("publisher", Fault::Panic("a fault".into())).await.unwrap();
+    let before = frames(&two).len();
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| {
+        let new = &frames(all[1])[before..];
+        let begun = new.iter().position(|frame| frame.is_key);
+        begun.is_some_and(|begun| new.len() > begun + 300)
+    })
+    .await;
+    let told = one.room[events..].iter();
+    assert_eq!(told.filter(|it| matches!(it, MediaEvent::LayersWanted { .. })).count(), 0);
+    assert!(is(&one, [true, true, false]));
+
     // It is wanted at once when it is wished again, and flows when it is sent.
     two.wish(Wishes::default()).unwrap();
     talk_until(&mut [&mut one, &mut two, &mut three], |all| is(all[0], [true; 3])).await;

@@ -352,7 +352,8 @@ async fn a_client_is_told_when_the_application_mutes_its_track() {
 
     let told = |muted| json!({ "track": track, "mid": mid, "muted": muted });
     one.client.until("both", |client| client.events("media:muted").count() == 2).await;
-    assert_eq!(one.client.events("media:muted").collect::<Vec<_>>(), [told(true), told(false)]);
+    let heard: Vec<_> = one.client.events("media:muted").cloned().collect();
+    assert_eq!(heard, [told(true), told(false)]);
     assert_eq!(two.client.events("media:muted").count(), 0, "it is none of its own");
 }
 

@@ -12,6 +12,7 @@ use crate::core::packet::{Coding, Contents};
 use crate::core::speaker::{Loudness, Meter};
 use crate::core::switch::Encoding;
 use crate::event::TrackInfo;
+use crate::shared::KnownEncodings;
 
 /// A published track.
 pub(super) struct Published {
@@ -81,6 +82,20 @@ impl Published {
                 clock: None,
             });
             self.encodings = new.collect();
+        }
+    }
+
+    /// Returns what another publisher of the track should know of its encodings.
+    pub(super) fn known(&self) -> KnownEncodings {
+        self.encodings.iter().map(|it| it.rid).zip(self.layers.known()).collect()
+    }
+
+    /// Goes on with what an earlier publisher knew, if the track has the same encodings.
+    pub(super) fn resume(&mut self, known: &KnownEncodings) {
+        if self.encodings.iter().map(|it| it.rid).eq(known.iter().map(|(rid, _)| *rid)) {
+            self.layers = Layers::resume(known.iter().map(|(_, known)| *known));
+            let told = known.iter().map(|&(rid, known)| Some((rid?, known.is_wanted)));
+            self.told = told.collect();
         }
     }
 

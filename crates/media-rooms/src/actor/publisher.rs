@@ -63,11 +63,17 @@ impl Publisher {
             let codings = track.codecs.iter();
             let codings = codings.filter_map(|(number, codec)| Some((*number, Coding::of(codec)?)));
             let codings = codings.collect();
-            let mut published = match before.remove(&id) {
+            let before = before.remove(&id);
+            let is_new = before.is_none();
+            let mut published = match before {
                 Some(published) => published.with_codings(codings),
                 None => Published::new(&track.info, codings, self.epoch),
             };
             published.name_encodings(&track.encodings);
+            let known = self.seat.as_ref().filter(|_| is_new).map(|seat| seat.encodings.load());
+            if let Some(known) = known.as_ref().and_then(|known| known.get(&track.info.id)) {
+                published.resume(known);
+            }
             published.wish(stage.wishes_for(track.info.id));
             published.consider_wishes(now, is_tapped);
             self.tracks.insert(id, published);
@@ -96,6 +102,12 @@ impl Publisher {
                 let (track, mid) = (TrackId(transceiver), published.mid.clone());
                 seat.tell(MediaEvent::LayersWanted { track, mid, rids });
             }
+        }
+        let known = self.tracks.iter().filter(|(_, it)| it.encodings.len() > 1);
+        let known: HashMap<_, _> =
+            known.map(|(&track, published)| (TrackId(track), published.known())).collect();
+        if **seat.encodings.load() != known {
+            seat.encodings.store(Arc::new(known));
         }
     }
 

@@ -48,6 +48,15 @@ pub(crate) enum Output {
     WantedChanged,
 }
 
+/// What stays true of an encoding when its measurement begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// In pixels, if it is known.
+    pub(crate) height: Option<u32>,
+    /// Whether the publisher is to send it.
+    pub(crate) is_wanted: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     since: Instant,
@@ -81,6 +90,21 @@ impl Layers {
             unwanted_since: None,
         };
         Self { encodings: vec![encoding; encodings], heard: None, outputs: VecDeque::new() }
+    }
+
+    /// Creates the layers of a track of which this is known. None was heard yet.
+    pub(crate) fn resume(known: impl Iterator<Item = Known>) -> Self {
+        let known: Vec<_> = known.collect();
+        let mut layers = Self::new(known.len());
+        for (encoding, Known { height, is_wanted }) in layers.encodings.iter_mut().zip(known) {
+            (encoding.height, encoding.is_wanted) = (height, is_wanted);
+        }
+        layers
+    }
+
+    /// Returns what is known of each encoding.
+    pub(crate) fn known(&self) -> impl Iterator<Item = Known> {
+        self.encodings.iter().map(|it| Known { height: it.height, is_wanted: it.is_wanted })
     }
 
     /// Handles a packet of the publisher. One of an encoding that was not offered is ignored.
