@@ -1,7 +1,7 @@
 //! A published track, as its publisher reads it.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use callboard_peer_connection::{Rid, RtpPacket, SenderReport, TrackKind};
 
@@ -9,6 +9,7 @@ use crate::core::allocate::{Layer, Wish};
 use crate::core::keyframes::Keyframes;
 use crate::core::layers::{self, Layers, OVERHEAD};
 use crate::core::packet::{Coding, Contents};
+use crate::core::reports::ReportedClock;
 use crate::core::speaker::{Loudness, Meter};
 use crate::core::switch::Encoding;
 use crate::event::TrackInfo;
@@ -41,8 +42,7 @@ pub(super) struct Published {
 pub(super) struct PublishedEncoding {
     pub(super) rid: Option<Rid>,
     pub(super) keyframes: Keyframes,
-    /// A time of the participant's clock, and the RTP time of the same moment (RFC 3550 §6.4.1).
-    clock: Option<(SystemTime, u32)>,
+    clock: ReportedClock,
 }
 
 impl Published {
@@ -79,7 +79,7 @@ impl Published {
             let new = names.into_iter().map(|rid| PublishedEncoding {
                 rid,
                 keyframes: Keyframes::default(),
-                clock: None,
+                clock: ReportedClock::new(VIDEO_CLOCK),
             });
             self.encodings = new.collect();
         }
@@ -137,7 +137,7 @@ impl Published {
     /// Notes what the participant reports on the clock of an encoding.
     pub(super) fn report(&mut self, report: &SenderReport) {
         if let Some(place) = self.encoding(report.rid) {
-            self.encodings[usize::from(place)].clock = Some((report.ntp, report.rtp_time));
+            self.encodings[usize::from(place)].clock.handle_report(report.ntp, report.rtp_time);
         }
     }
 
@@ -146,10 +146,7 @@ impl Published {
         if self.kind != TrackKind::Video {
             return None;
         }
-        let (time, rtp_time) = self.encodings[usize::from(encoding)].clock?;
-        let ticks = timestamp.wrapping_sub(rtp_time).cast_signed();
-        let apart = Duration::from_secs(1) * ticks.unsigned_abs() / VIDEO_CLOCK;
-        if ticks < 0 { time.checked_sub(apart) } else { time.checked_add(apart) }
+        self.encodings[usize::from(encoding)].clock.time_of_day(timestamp)
     }
 
     /// Sets the wishes of its viewers.

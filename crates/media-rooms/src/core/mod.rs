@@ -7,6 +7,7 @@ mod h264;
 pub(crate) mod keyframes;
 pub(crate) mod layers;
 pub(crate) mod packet;
+pub(crate) mod reports;
 pub(crate) mod rewrite;
 mod shifts;
 pub(crate) mod speaker;

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::core::reports::ReportedClock;
+
 /// Clock of a sender: its time of day on the clock of this machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SenderClock {
@@ -22,8 +24,7 @@ pub(crate) struct StreamClock {
     latest: Option<i64>,
     /// Time of the stream, and µs after the origin at which a packet of it came. For a sender that has not reported.
     arrived: Option<(i64, i64)>,
-    /// Time of the stream, and the sender's time of day in µs since 1970.
-    reported: Option<(i64, i64)>,
+    reported: ReportedClock,
     last: Option<i64>,
 }
 
@@ -44,9 +45,8 @@ impl SenderClock {
         rtp_time: u32,
         received: Instant,
     ) {
-        let Ok(day) = ntp.duration_since(UNIX_EPOCH) else { return };
-        let day = day.as_micros() as i64;
-        stream.reported = Some((stream.widen(rtp_time), day));
+        let Some(day) = micros_since_1970(ntp) else { return };
+        stream.reported.handle_report(ntp, rtp_time);
         let measured = self.micros(received).saturating_sub(day);
         let offset = match self.offset {
             // Jitter is smoothed and a drift followed, for all streams together.
@@ -70,10 +70,8 @@ impl SenderClock {
         let (now, time) = (self.micros(at), stream.widen(timestamp));
         stream.latest = Some(stream.latest.map_or(time, |latest| latest.max(time)));
         let near = |captured: &i64| captured.abs_diff(now) < FAR;
-        let by_report = stream.reported.zip(self.offset);
-        let by_report = by_report.map(|((zero, day), offset)| {
-            stream.micros(time - zero).saturating_add(day).saturating_add(offset)
-        });
+        let by_report = stream.reported.time_of_day(timestamp).and_then(micros_since_1970);
+        let by_report = by_report.zip(self.offset).map(|(day, offset)| day.saturating_add(offset));
         let by_arrival = stream.arrived.map(|(zero, arrived)| arrived + stream.micros(time - zero));
         let captured = by_report.filter(near).or(by_arrival.filter(near)).unwrap_or_else(|| {
             // The first, or a sender whose times have jumped.
@@ -94,7 +92,8 @@ impl SenderClock {
 
 impl StreamClock {
     pub(crate) fn new(rate: u32) -> Self {
-        Self { rate: rate.max(1), latest: None, arrived: None, reported: None, last: None }
+        let reported = ReportedClock::new(rate);
+        Self { rate: rate.max(1), latest: None, arrived: None, reported, last: None }
     }
 
     /// Returns a time of the stream without wraps: the one closest to the latest.
@@ -108,6 +107,11 @@ impl StreamClock {
     fn micros(&self, ticks: i64) -> i64 {
         ticks.saturating_mul(1_000_000) / i64::from(self.rate)
     }
+}
+
+/// Returns the µs of a time of day; none of one before 1970.
+fn micros_since_1970(day: SystemTime) -> Option<i64> {
+    day.duration_since(UNIX_EPOCH).ok().map(|since| since.as_micros() as i64)
 }
 
 /// Returns the µs from one moment to another.
