@@ -106,10 +106,24 @@ impl Namespace {
     ///
     /// When `ip` refuses.
     pub fn ip(&self, arguments: &str) {
-        let output = self.command("ip").args(arguments.split(' ')).output();
+        self.configure("ip", arguments);
+    }
+
+    /// Runs `tc` inside, which makes links narrow: `namespace.tc("qdisc add dev eth0 root tbf rate 1mbit burst 10kb
+    /// latency 300ms")`.
+    ///
+    /// # Panics
+    ///
+    /// When `tc` refuses.
+    pub fn tc(&self, arguments: &str) {
+        self.configure("tc", arguments);
+    }
+
+    fn configure(&self, program: &str, arguments: &str) {
+        let output = self.command(program).args(arguments.split(' ')).output();
         let output = output.expect("nsenter and setpriv, which come with util-linux, start");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "`ip {arguments}` failed: {}", said.trim());
+        assert!(output.status.success(), "`{program} {arguments}` failed: {}", said.trim());
     }
 
     /// Runs `nft` inside, with all rules in one transaction.
