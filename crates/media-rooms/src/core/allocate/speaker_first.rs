@@ -11,6 +11,9 @@ use super::{Allocator, Bitrate, Demand, Grant};
 /// the budget bear it. What does not fit is passed over, so that a cheaper track after it may flow. A layer above the
 /// one that was granted last needs room for a tenth more than the new total, so that a small change of the estimate
 /// does not switch back and forth.
+///
+/// The first track whose priority is above 0 is never paused if its lowest layer takes at most 200 kbit/s: a path that
+/// carries video at all bears that, and an estimate below is rather one that is too low for a while.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpeakerFirst;
@@ -22,6 +25,10 @@ impl Allocator for SpeakerFirst {
         let mut climbing: Vec<_> = (0..demands.len()).collect();
         climbing.sort_by_key(|&index| rank(&demands[index]));
 
+        let is_pinned =
+            |index: &usize| demands[*index].wish.priority > 0 && !ladders[*index].is_empty();
+        let pinned = climbing.iter().copied().find(is_pinned);
+
         grants.resize(demands.len(), Grant::Paused);
         let mut used = Bitrate::ZERO;
         while !climbing.is_empty() {
@@ -31,11 +38,12 @@ impl Allocator for SpeakerFirst {
                 let total = used - cost(demand, granted) + cost(demand, Some(next));
                 let is_upgrade = demand.current.is_none_or(|current| next > current);
                 let fits = if is_upgrade { total.percent(UPGRADE_PERCENT) } else { total } <= keep;
-                if fits {
+                let goes_on = pinned == Some(index) && granted.is_none() && total <= LEAST;
+                if fits || goes_on {
                     used = total;
                     grants[index] = Grant::Layer(next);
                 }
-                fits
+                fits || goes_on
             });
         }
     }
@@ -55,3 +63,6 @@ const USED_PERCENT: u64 = 90;
 
 /// Share of the new total that an upgrade must find.
 const UPGRADE_PERCENT: u64 = 110;
+
+/// Bitrate that the first track of a priority may take whatever the budget is.
+const LEAST: Bitrate = Bitrate::from_kbps(200);
