@@ -95,6 +95,34 @@ async fn shows(one: &mut Viewer, other: &mut Viewer, text: &str) {
 }
 
 #[actix::test]
+async fn the_bandwidth_to_clients_is_estimated_unless_the_application_does_not_wish_it() {
+    let of_the_api = Api::default().bandwidth_estimation(Some(2_000_000));
+    for (webrtc, first) in [
+        (webrtc().await.media(), Some(1_000_000)),
+        (webrtc().await.media().first_estimate(Some(500_000)), Some(500_000)),
+        (webrtc().await.media().api(of_the_api).first_estimate(None), Some(2_000_000)),
+        (webrtc().await.media().first_estimate(None), None),
+        (webrtc().await, None),
+    ] {
+        let (server, webrtc) = serve(webrtc).await;
+        let mut viewer = Viewer::join(&server, 1).await;
+        let id = webrtc.sessions()[0].connection.expect("it is connected");
+        let connection = webrtc.connections().get(id).expect("it is open");
+
+        let (minimum, desired) = (0, 0);
+        let is_estimated = connection.send(SetBitrate { minimum, desired }).await.unwrap();
+
+        assert_eq!(is_estimated, first.is_some());
+        let told = async {
+            while connection.send(GetBandwidthEstimate).await.unwrap() != first {
+                viewer.client.take().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), told).await.expect("the first estimate");
+    }
+}
+
+#[actix::test]
 async fn clients_of_a_room_see_each_other_through_the_server() {
     let (server, webrtc) = server().await;
     let mut one = Viewer::join(&server, 2).await;
