@@ -158,7 +158,7 @@ async fn narrow_link(server: &Namespace, home: &Namespace) {
 }
 
 /// Time after which a state that should come in seconds never will.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(300);
 /// Time for which the narrow link is watched.
 const OBSERVED: Duration = Duration::from_secs(5);
 /// Estimate of the viewer's bandwidth to begin with, in bits per second: what signaling begins with.
