@@ -84,26 +84,31 @@ fn two_tabs_of_firefox_at_the_address_of_media_room_are_in_a_call() {
 
 async fn two_tabs_in_a_media_room(kind: Kind) {
     let readme = Readme::in_folder("examples/media-room");
-    let server = readme.serve("media-room", &[]).await;
+    let arguments = ["--bots", "3", "--record-on-demand", "recordings"];
+    let server = readme.serve("media-room", &arguments).await;
     let address = printed(&server, &readme, "http://127.0.0.1:8080/demo");
 
     let browser = Browser::start(kind).await;
     browser.go_to(&address).await;
     let first = browser.tab().await;
-    browser.shows("You are in. Nobody else is here yet.").await;
+    browser.resize(1_200, 1_600).await;
+    shows_pictures(&browser, 3).await;
     browser.open_tab(&address).await;
-    shows_a_picture(&browser).await;
+    shows_pictures(&browser, 4).await;
+    // It was hidden meanwhile, and got no pictures.
     browser.show(&first).await;
-    shows_a_picture(&browser).await;
+    shows_pictures(&browser, 4).await;
     browser.close().await;
 }
 
-/// Waits until a picture of the one other is shown.
-async fn shows_a_picture(browser: &Browser) {
-    browser.shows("In a call with 1 other.").await;
-    until("a picture of the other", PATIENCE, async || {
+/// Waits until pictures of these many others are shown, and move.
+async fn shows_pictures(browser: &Browser, others: usize) {
+    browser.shows(&format!("In a call with {others} others.")).await;
+    browser.evaluate("window.before = window.callState.peers", vec![]).await;
+    until("pictures of the others", PATIENCE, async || {
         let look = "const { peers } = window.callState;
-            return [peers.length === 1 && peers[0].width > 0 && peers[0].time > 0, peers]";
+            const before = (id) => window.before.find((one) => one.id === id)?.time ?? 0;
+            return [peers.every(({ id, width, time }) => width > 0 && time > before(id)), peers]";
         let told = browser.evaluate(look, vec![]).await;
         if told[0] == true { Moment::Now(()) } else { Moment::NotYet(told.to_string()) }
     })

@@ -52,9 +52,12 @@ async fn not_found(request: HttpRequest) -> HttpResponse {
 
 const PAGE: &str = include_str!("../static/index.html");
 
-const ASSETS: [Asset; 7] = [
+const ASSETS: [Asset; 10] = [
     Asset::script("call.js", include_str!("../static/call.js")),
-    Asset::script("layers.js", include_str!("../static/layers.js")),
+    Asset::script("details.js", include_str!("../static/details.js")),
+    Asset::script("people.js", include_str!("../static/people.js")),
+    Asset::script("screen.js", include_str!("../static/screen.js")),
+    Asset::script("stage.js", include_str!("../static/stage.js")),
     Asset::script("view.js", include_str!("../static/view.js")),
     Asset::style("style.css", include_str!("../static/style.css")),
     example_pages::ICE_SERVERS,

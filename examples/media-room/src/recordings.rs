@@ -1,38 +1,101 @@
-//! Recordings of all calls, for an operator who asks for them.
+//! Recordings of calls: of all, for an operator who asks for that, or of those whose hosts do.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use callboard_media_rooms::{Recorder, RecorderOptions, StartTapError};
-use callboard_room_supervisor::RoomHandle;
+use callboard_room_supervisor::{Rejection, RoomHandle};
 use callboard_signaling::WebRtc;
+use clap::Args;
 
-/// What is needed to record a room.
+/// Which calls are recorded.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RecordingOptions {
+    /// Record all calls into files in this folder
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+
+    /// Let the host of a call record it, into files in this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "record")]
+    record_on_demand: Option<PathBuf>,
+}
+
+/// Recorders of all rooms.
 #[derive(Debug)]
 pub(crate) struct Recordings {
-    folder: PathBuf,
+    options: RecordingOptions,
     webrtc: WebRtc,
+    /// With their rooms.
+    running: Mutex<Vec<(RoomHandle, Recorder)>>,
 }
 
 impl Recordings {
-    pub(crate) fn new(folder: PathBuf, webrtc: WebRtc) -> Arc<Self> {
-        Arc::new(Self { folder, webrtc })
+    pub(crate) fn new(options: RecordingOptions, webrtc: WebRtc) -> Arc<Self> {
+        Arc::new(Self { options, webrtc, running: Mutex::default() })
     }
 
-    /// Begins to record a room, if it is not recorded yet. A recording ends with its room.
-    pub(crate) fn begin(&self, room: &RoomHandle) {
-        let Some(media) = self.webrtc.media_room(room) else { return };
-        let (options, room) = (RecorderOptions::new(&self.folder), room.clone());
-        actix_web::rt::spawn(async move {
-            match Recorder::start(&media, options).await {
-                Ok(recorder) => {
+    /// Returns whether all calls are recorded.
+    pub(crate) fn of_all(&self) -> bool {
+        self.options.record.is_some()
+    }
+
+    /// Returns whether hosts decide on it.
+    pub(crate) fn on_demand(&self) -> bool {
+        self.options.record_on_demand.is_some()
+    }
+
+    pub(crate) fn is_recorded(&self, room: &RoomHandle) -> bool {
+        self.running().iter().any(|(recorded, _)| is_same(recorded, room))
+    }
+
+    /// Begins to record a room; returns false if it is recorded already. A recording ends with its room.
+    ///
+    /// # Errors
+    /// No one is connected yet, or the reason is in the log.
+    pub(crate) async fn begin(self: &Arc<Self>, room: &RoomHandle) -> Result<bool, Rejection> {
+        let RecordingOptions { record, record_on_demand } = &self.options;
+        let folder = record.as_ref().or(record_on_demand.as_ref());
+        let media = self.webrtc.media_room(room);
+        let (folder, media) = folder.zip(media).ok_or("nothing_to_record")?;
+        match Recorder::start(&media, RecorderOptions::new(folder)).await {
+            Ok(recorder) => {
+                self.running().push((room.clone(), recorder));
+                let (recordings, room) = (Arc::clone(self), room.clone());
+                actix_web::rt::spawn(async move {
                     // Through the restarts of its media.
                     room.freed().await;
-                    drop(recorder);
-                }
-                Err(StartTapError::Taken) => {}
-                Err(error) => log::error!("a room is not recorded: {error}"),
+                    recordings.running().retain(|(room, _)| !room.is_closed());
+                });
+                Ok(true)
             }
-        });
+            Err(StartTapError::Taken) => Ok(false),
+            Err(error) => {
+                log::error!("{} is not recorded: {error}", room.name());
+                Err("not_recorded".into())
+            }
+        }
     }
+
+    /// Ends the recording of a room, if there is one: its files are complete.
+    pub(crate) async fn end(&self, room: &RoomHandle) {
+        let ended = {
+            let mut running = self.running();
+            let place = running.iter().position(|(recorded, _)| is_same(recorded, room));
+            place.map(|place| running.swap_remove(place))
+        };
+        if let Some((_, recorder)) = ended {
+            let files = recorder.stop().await;
+            log::info!("{} was recorded into {} files", room.name(), files.len());
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<(RoomHandle, Recorder)>> {
+        // Each change is one call, and cannot panic halfway.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns whether it is the same room, and not an earlier one of its name.
+fn is_same(one: &RoomHandle, other: &RoomHandle) -> bool {
+    one.name() == other.name() && !one.is_closed()
 }

@@ -1,173 +1,150 @@
 // The call: one connection to the server, which carries our media to it and that of all others back.
 //
 // window.callState is a frozen snapshot, made anew at each reading:
-//   { status, room, peerId, state, media, peers: [{ id, name, state, width, time, flow }] }
-//   state:  of the peer connection, as in RTCPeerConnection.connectionState
-//   flow:   what flows of its picture, as in the client's event of that name; null before it is known
-//   media:  "none" | "camera" | "mixed" | "synthetic" | "screen"
+//   { status, room, peerId, state, media, isHost, isRecorded, view, large, peers, screens }
+//   state:    of the peer connection, as in RTCPeerConnection.connectionState
+//   media:    "none" | "camera" | "mixed" | "synthetic"
+//   view:     "grid" | "speaker"; large: key of the tile that is large, a peer id or `PEER screen`
+//   peers:    [{ id, name, state, width, time, flow }]; flow: what flows of its picture, as in the client's event of that
+//             name; null before it is known
+//   screens:  those that others share, [{ id, name, state, width, time, flow }]
 
 import { connect } from "/callboard.js";
 import { iceServers } from "./ice_servers.js";
-import { Details, wishBySize } from "./layers.js";
+import { Details } from "./details.js";
 import { openLocalMedia } from "./media.js";
-import { element, press, showOthers, showOwn, showStatus, soundOn } from "./view.js";
+import { People } from "./people.js";
+import { Screen } from "./screen.js";
+import { Stage } from "./stage.js";
+import { element, press, showOwn, showStatus } from "./view.js";
 
 const room = decodeURIComponent(location.pathname.slice(1));
 const query = new URLSearchParams(location.search);
-/** What the others send, by peer. @type {Map<string, MediaStream>} */
-const streams = new Map();
-/** What the others have switched off, by peer. @type {Map<string, { sound: boolean, picture: boolean }>} */
-const off = new Map();
-const own = { sound: false, picture: false };
+/** What we have switched off. */
+const off = { sound: false, picture: false };
+/** How the call stands, as the server says: its host, and whether it is recorded. */
+let call = { host: null, recorded: false, on_demand: false };
 let client = null;
 let peer = null;
-/** What the others' pictures are shown as. @type {{ update(): void } | null} */
-let sizes = null;
+let people = null;
+let stage = null;
 let details = null;
 let media = null;
-let shared = null;
-/** The browser's question which screen to share, while it is open. */
-let question = null;
+/** What we publish of our camera and microphone. */
+let published = null;
 let end = "";
+let trouble = "";
+
+const screen = new Screen((track) => client.publish(track, { source: "screen" }), render);
 
 async function start() {
   Object.defineProperty(window, "callState", { get: snapshot });
   element("room").textContent = room;
   document.title = `${room} · Callboard`;
-  element("mute").addEventListener("click", () => toggle("sound"));
-  element("camera").addEventListener("click", () => toggle("picture"));
-  element("screen").addEventListener("click", share);
-  element("screen").hidden = !navigator.mediaDevices?.getDisplayMedia;
-  element("details").addEventListener("click", () => { if (details) press("details", details.toggle(), "Details"); });
-  element("sound").addEventListener("click", soundOn);
-  element("retry").addEventListener("click", () => (end ? location.reload() : peer.retry()));
+  const clicked = (id, does) => element(id).addEventListener("click", does);
+  clicked("mute", () => toggle("sound"));
+  clicked("camera", () => toggle("picture"));
+  clicked("screen", () => screen.toggle());
+  clicked("view", () => { stage?.toggleView(); render(); });
+  clicked("record", () => ask("record", !call.recorded));
+  clicked("details", () => { if (details) press("details", details.toggle(), "Details"); });
+  clicked("sound", () => stage?.soundOn());
+  clicked("retry", () => (end ? location.reload() : peer.retry()));
   addEventListener("pagehide", () => client?.close());
   addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
   const label = query.get("name") ?? "";
   media = await openLocalMedia({ synthetic: query.has("synthetic"), label });
   showOwn(media);
+  apply();
   try {
-    const name = new URLSearchParams({ name: label });
-    client = await connect(`/socket/${encodeURIComponent(room)}?${name}`);
+    client = await connect(`/socket/${encodeURIComponent(room)}?${new URLSearchParams({ name: label })}`);
   } catch (error) {
     end = error.details === "room_is_full" ? "The room is full." : `Cannot join the room: ${error.message}`;
     return render();
   }
-  client.on("joined", (id) => { client.send("off", own, id); render(); });
-  client.on("left", (id) => { off.delete(id); render(); });
-  client.on("rejoined", () => client.send("off", own));
-  client.on("off", (what, from) => { off.set(from, { sound: what?.sound === true, picture: what?.picture === true }); render(); });
-  client.on("stream", (id, stream) => {
-    if (stream) streams.set(id, stream);
-    else streams.delete(id);
-    render();
-  });
-  client.on("webrtc", render);
-  sizes = wishBySize(client);
+  people = new People(client, render);
+  stage = new Stage(client, { changed: render, remove: (id) => ask("remove", id) });
   details = new Details(client, () => peer?.connection);
-  client.on("state", (state, { reason }) => { if (state === "closed") end = `The call is over: ${reason}.`; render(); });
-  peer = client.openPeerConnection({
-    media: media.stream,
-    receive: { audio: 4, video: 4 },
-    iceServers: await iceServers(),
-  });
+  for (const event of ["joined", "left", "webrtc", "flow"]) client.on(event, render);
+  client.on("call", (now, from) => { if (from === null) call = now; render(); });
+  client.on("state", (state, { reason }) => { if (state === "closed") leave(reason); render(); });
+  peer = client.openPeerConnection({ receive: { audio: 4, video: 4 }, iceServers: await iceServers() });
+  const [sound, picture] = ["audio", "video"].map((kind) => media.stream.getTracks().find((track) => track.kind === kind));
+  published = { sound: client.publish(sound), picture: client.publish(picture) };
+  apply();
+  element("screen").hidden = !navigator.mediaDevices?.getDisplayMedia;
   render();
 }
 
-/** Switches our sound or picture off, or on again; the others are told. */
+function leave(reason) {
+  end = `The call is over: ${reason}.`;
+  screen.stop();
+}
+
+/** Switches our sound or picture off, or on again; the server tells the others. */
 function toggle(what) {
-  own[what] = !own[what];
-  if (what === "sound") press("mute", own.sound, own.sound ? "Unmute" : "Mute");
-  else press("camera", own.picture, own.picture ? "Camera on" : "Camera off");
+  off[what] = !off[what];
   apply();
-  client?.send("off", own);
 }
 
 function apply() {
-  for (const track of media?.stream.getTracks() ?? []) track.enabled = track.kind === "audio" ? !own.sound : !own.picture;
-}
-
-/** Sends the screen in place of the camera, until the user ends it here or in the browser's own bar. */
-function share() {
-  if (shared) return unshare();
-  question ??= ask().finally(() => { question = null; });
-}
-
-async function ask() {
-  try {
-    shareThis((await navigator.mediaDevices.getDisplayMedia({ video: true })).getVideoTracks()[0]);
-  } catch (error) {
-    if (error.name !== "NotAllowedError") showStatus(`The screen cannot be shared: ${error.message}`);
+  press("mute", off.sound, off.sound ? "Unmute" : "Mute");
+  press("camera", off.picture, off.picture ? "Camera on" : "Camera off");
+  for (const track of media?.stream.getTracks() ?? []) track.enabled = track.kind === "audio" ? !off.sound : !off.picture;
+  for (const what of ["sound", "picture"]) {
+    if (published && published[what].muted !== off[what]) published[what].mute(off[what]);
   }
 }
 
-function shareThis(screen) {
-  shared = { screen, camera: media.stream.getVideoTracks()[0] };
-  screen.addEventListener("ended", unshare);
-  send(screen);
-}
-
-function unshare() {
-  if (!shared) return;
-  const { screen, camera } = shared;
-  shared = null;
-  screen.stop();
-  send(camera);
-}
-
-/** Sends this picture instead, also over a connection that replaces this one. */
-function send(track) {
-  const before = media.stream.getVideoTracks()[0];
-  media.stream.removeTrack(before);
-  media.stream.addTrack(track);
-  apply();
-  press("screen", Boolean(shared), shared ? "Stop sharing" : "Share screen");
-  element("own").parentElement.classList.toggle("mirrored", !shared && media.kind === "camera");
-  const sender = peer?.connection.getSenders().find((one) => one.track === before);
-  // A connection that is over is replaced by one that sends the stream.
-  sender?.replaceTrack(track).catch(() => {});
-}
-
-function others() {
-  if (!client || end) return [];
-  return [...client.peers].map(([id, metadata]) => {
-    const { sound = false, picture = false } = off.get(id) ?? {};
-    const stream = streams.get(id) ?? null;
-    const silent = [sound && "muted", picture && "camera off"].filter(Boolean).join(", ");
-    return { id, name: nameOf(id, metadata), stream, state: stream ? silent : "connecting…" };
-  });
-}
-
-/** Returns the name that a peer gave, and the start of its id: names may be shared, ids are not. */
-function nameOf(id, { name }) {
-  return typeof name === "string" && name ? `${name} (${id.slice(0, 4)})` : `Guest ${id.slice(0, 4)}`;
+/** Asks the server for what a host may do. */
+async function ask(what, argument) {
+  trouble = "";
+  try {
+    await client.call("call", what, [argument]);
+  } catch (error) {
+    trouble = `The server does not do that: ${error.message}`;
+  }
+  render();
 }
 
 function render() {
-  const all = others();
-  showOthers(all);
-  sizes?.update();
-  showStatus(words(all.length));
+  const isHost = client !== null && call.host === client.peerId;
+  const tiles = end ? [] : people?.tiles(details) ?? [];
+  stage?.show(tiles, isHost);
+  showStatus(words(tiles));
+  element("recorded").hidden = !call.recorded || Boolean(end);
+  element("record").hidden = !isHost || !call.on_demand || Boolean(end);
+  press("record", call.recorded, call.recorded ? "Stop recording" : "Record");
+  press("screen", screen.isShared, screen.isShared ? "Stop sharing" : "Share screen");
+  press("view", stage?.view === "speaker", "Speaker view");
   element("retry").hidden = !end && peer?.state !== "failed";
+  document.body.classList.toggle("over", Boolean(end));
 }
 
-function words(count) {
+function words(tiles) {
   if (end) return end;
   if (!client) return "Connecting…";
   if (client.state !== "open") return "Reconnecting…";
   if (peer?.state === "failed") return "There is no way for media to the server.";
   if (peer?.state !== "connected") return "Connecting sound and pictures…";
-  if (count === 0) return "You are in. Nobody else is here yet.";
-  return `In a call with ${count} ${count === 1 ? "other" : "others"}.`;
+  const count = tiles.filter(({ isScreen }) => !isScreen).length;
+  const here = count === 0 ? "You are in. Nobody else is here yet." : `In a call with ${count} ${count === 1 ? "other" : "others"}.`;
+  const shared = tiles.filter(({ isScreen }) => isScreen).map(({ owner }) => `${owner} shares a screen.`);
+  return [here, ...shared, screen.isShared && "You share your screen.", trouble].filter(Boolean).join(" ");
 }
 
 function snapshot() {
-  const peers = others().map(({ id, name, state }) => {
-    const video = document.querySelector(`video[data-peer="${CSS.escape(id)}"]`);
-    return Object.freeze({ id, name, state, width: video?.videoWidth ?? 0, time: video?.currentTime ?? 0, flow: details?.flow(id) ?? null });
+  const tiles = end ? [] : people?.tiles(details) ?? [];
+  const shown = ({ id, key, name, state, picture }) => {
+    const { videoWidth = 0, currentTime = 0 } = stage.video(key) ?? {};
+    return Object.freeze({ id, name, state, width: videoWidth, time: currentTime, flow: details.flow(picture) });
+  };
+  return Object.freeze({
+    status: words(tiles), room, peerId: client?.peerId, state: peer?.state, media: media?.kind ?? "none",
+    isHost: client !== null && call.host === client.peerId, isRecorded: call.recorded,
+    view: stage?.view ?? "grid", large: stage?.large ?? null,
+    peers: tiles.filter(({ isScreen }) => !isScreen).map(shown), screens: tiles.filter(({ isScreen }) => isScreen).map(shown),
   });
-  const kind = shared ? "screen" : media?.kind ?? "none";
-  return Object.freeze({ status: words(peers.length), room, peerId: client?.peerId, state: peer?.state, media: kind, peers });
 }
 
 // Last: everything that it uses is defined.

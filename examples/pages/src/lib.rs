@@ -1,6 +1,7 @@
 //! Shared parts of the examples: their command lines and processes, their HTTP answers, camera and microphone of pages.
 #![allow(clippy::exhaustive_enums, reason = "only the examples beside it use it")]
 
+pub mod bots;
 pub mod options;
 pub mod process;
 

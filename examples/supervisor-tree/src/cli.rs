@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Parser;
+use example_pages::bots::BotOptions;
 use example_pages::options::{Network, Web};
 use example_pages::process::Process;
 
@@ -22,6 +23,9 @@ pub(crate) struct Cli {
     /// only this machine may
     #[arg(long, value_name = "TOKEN", env = "CALLBOARD_ADMIN_TOKEN", hide_env_values = true, value_parser = token)]
     pub(crate) admin_token: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) bots: BotOptions,
 
     #[command(flatten)]
     pub(crate) web: Web,

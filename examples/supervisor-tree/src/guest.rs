@@ -4,17 +4,19 @@ use std::ops::Not;
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, web};
-use callboard_peer_connection::DataChannelMessage;
+use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
 use callboard_room_supervisor::{AuthData, PeerId, To};
 use callboard_signaling::{
-    InitContext, JoinRequest, Peer, PeerContext, PeerInit, Rejection, RoomPeers,
+    EndReason, InitContext, JoinRequest, Peer, PeerContext, PeerInit, Rejection, RoomPeers,
 };
+use example_pages::bots::Bots;
 use serde::{Deserialize, Serialize};
 
 /// Session of a client in a room.
 #[derive(Clone)]
 pub(crate) struct Guest {
     name: Arc<str>,
+    bots: Bots,
 }
 
 /// Message of a client on the channel `chat`. Messages that cannot be parsed are dropped.
@@ -57,7 +59,7 @@ struct Echo {
 }
 
 impl Peer for Guest {
-    type Options = ();
+    type Options = Bots;
 
     fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
         #[derive(Deserialize)]
@@ -73,10 +75,22 @@ impl Peer for Guest {
     async fn on_init(
         _: &InitContext,
         auth: &AuthData,
-        (): &(),
+        bots: &Bots,
     ) -> Result<PeerInit<Self>, Rejection> {
         let name: Arc<str> = auth.metadata.as_str().unwrap_or_default().into();
-        Ok(PeerInit::from(Self { name: Arc::clone(&name) }).public(NAME, &*name))
+        Ok(PeerInit::from(Self { name: Arc::clone(&name), bots: bots.clone() })
+            .public(NAME, &*name))
+    }
+
+    fn on_webrtc_state(
+        &mut self,
+        state: PeerConnectionState,
+        _: Option<&EndReason>,
+        context: &PeerContext,
+    ) {
+        if state == PeerConnectionState::Connected {
+            self.bots.join(&context.room);
+        }
     }
 
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {

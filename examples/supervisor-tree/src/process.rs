@@ -20,6 +20,7 @@ use callboard_supervision::{
     Flags, StartChildError, StartSupervisorError, SupervisorRef, SupervisorSpec, TreeSnapshot,
 };
 use callboard_transport::mux::InterfaceFilter;
+use example_pages::bots::{BotOptions, Bots};
 use example_pages::options::{Network, Web};
 use serde_json::{Value, json};
 
@@ -64,6 +65,7 @@ impl Server {
     pub(crate) async fn start(
         listen: Listen,
         operator: Operator,
+        bots: BotOptions,
         web: &Web,
         network: &Network,
     ) -> Result<Self, ServerError> {
@@ -79,7 +81,8 @@ impl Server {
         let tree = SupervisorSpec::new(flags).child(webrtc).start_as("server").await?;
         // The handle stays valid through all restarts.
         let connections = told.recv().map_err(|_| ServerError::Nowhere)?;
-        let started = Self::start_on(&tree, &connections, listen, operator, (web, network)).await;
+        let started =
+            Self::start_on(&tree, &connections, listen, operator, (bots, web, network)).await;
         if started.is_err() {
             tree.stop().await;
         }
@@ -91,7 +94,7 @@ impl Server {
         connections: &PeerConnections,
         listen: Listen,
         operator: Operator,
-        (web, network): (&Web, &Network),
+        (bots, web, network): (BotOptions, &Web, &Network),
     ) -> Result<Self, ServerError> {
         let hold = Hold::default();
         let rooms = rooms();
@@ -101,7 +104,7 @@ impl Server {
             .api(api)
             .configuration(network.configuration())
             .media();
-        let peers = PeerOptions::<Guest>::new((), rooms.clone())
+        let peers = PeerOptions::<Guest>::new(Bots::new(bots, webrtc.clone()), rooms.clone())
             .webrtc(webrtc.clone())
             .hooks(hooks(hold.clone(), operator.clone())?)
             .resume_grace(RESUME_GRACE)

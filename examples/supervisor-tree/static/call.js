@@ -49,6 +49,11 @@ export class Call {
     this.#sending = new Set(tracks.filter(({ kind }) => kind === "video").map(({ peer }) => peer));
   }
 
+  /** Returns the peers that send pictures. */
+  senders() {
+    return [...this.#sending];
+  }
+
   /** @param {string} peer that has left */
   forget(peer) {
     this.#others.get(peer)?.tile.remove();

@@ -136,6 +136,16 @@ function others() {
   return [...(client?.peers.keys() ?? [])];
 }
 
+/** Returns who sends something without being a member. */
+function bots() {
+  return call.senders().filter((id) => !client?.peers.has(id));
+}
+
+/** @param {string} id of a peer, or of a bot, which is its name */
+function nameOf(id) {
+  return client?.peers.has(id) ? pointers.nameOf(id) : id;
+}
+
 function show(now, words) {
   status = now;
   element("status").dataset.status = now;
@@ -145,7 +155,7 @@ function show(now, words) {
 function render() {
   const open = client?.state === "open";
   if (open) {
-    const count = client.peers.size;
+    const count = client.peers.size + bots().length;
     show("in", pointers.unanswered ? SILENT : count === 0 ? "You are in. Nobody else is here yet." : company(count));
   }
   chat.allow(open);
@@ -155,9 +165,9 @@ function render() {
   say(element("chat-way"), channels.has("chat") ? "over a data channel" : "over the WebSocket");
   say(element("transport"), open && pointers.rtt !== null ? `${milliseconds(pointers.rtt)} to the server and back, by ${way}` : "");
   const present = [{ id: client?.peerId ?? "", name: `${name} (you)`, state: webrtc }];
-  for (const id of others()) present.push({ id, name: pointers.nameOf(id), state: PICTURES[call.stateOf(id)] });
+  for (const id of [...others(), ...bots()]) present.push({ id, name: nameOf(id), state: PICTURES[call.stateOf(id)] });
   showPeople(open ? present : []);
-  call.label((id) => pointers.nameOf(id));
+  call.label(nameOf);
 }
 
 /** @param {number} count how many others are here */

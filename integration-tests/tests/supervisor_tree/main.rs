@@ -81,6 +81,45 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_fault_is_injected() {
 }
 
 #[test]
+fn two_browsers_and_three_bots_hold_a_call_that_goes_on() {
+    in_network_namespace(async || {
+        let arguments = ["--listen", "127.0.0.1:0", "--bots", "3"];
+        let server = Server::of("supervisor-tree", &arguments).await;
+        let (ann, bob) = tokio::join!(
+            Page::open("Ann", Kind::Chromium, &server),
+            Page::open("Bob", Kind::Firefox, &server)
+        );
+        let mark = "window.marks = new Map([...document.querySelectorAll('video[data-peer]')]
+            .map((video) => [video, video.currentTime]))";
+        let moving = "const videos = [...document.querySelectorAll('video[data-peer]')];
+             return videos.length === 4
+                 && videos.every((video) => video.videoWidth > 0 && video.currentTime > (marks.get(video) ?? 0) + 0.5)";
+        let pages = [&ann, &bob];
+        for page in pages {
+            page.talks().await;
+            page.says("In a call with 4 others.").await;
+            for name in ["Bot 1", "Bot 2", "Bot 3"] {
+                page.browser.shows(name).await;
+            }
+        }
+        for (owner, actor, fault) in [
+            ("room", "RoomActor", "panic"),
+            ("stage", "RoomActor", "panic"),
+            ("media of Ann", "Subscriber", "panic"),
+            ("media", "Supervisor", "kill"),
+        ] {
+            ann.presses(owner, actor, fault).await;
+            for page in pages {
+                page.browser.evaluate(mark, vec![]).await;
+                page.waits("four pictures that move", moving).await;
+                page.talks().await;
+            }
+        }
+        ann.picture("a call with bots").await;
+    });
+}
+
+#[test]
 fn messages_go_on_while_a_fifth_of_the_datagrams_is_lost() {
     in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;

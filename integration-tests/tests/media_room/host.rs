@@ -1,0 +1,80 @@
+//! What the host of a call may do: remove others, and record.
+
+use callboard_client::{Client, ClientOptions};
+use integration_tests::recording::decoded;
+use integration_tests::{CallPage, Kind, Server, in_network_namespace};
+use serde_json::json;
+
+use crate::{holds, sees};
+
+#[test]
+fn a_host_records_a_call_and_removes_a_member_and_others_may_not() {
+    in_network_namespace(async || {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().to_str().expect("UTF-8");
+        let arguments = ["--listen", "127.0.0.1:0", "--record-on-demand", path];
+        let server = Server::of("media-room", &arguments).await;
+        let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo?name=Ann").await;
+        ann.browser().shows("You are in.").await;
+        let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo?name=Bob").await;
+        sees(&ann, 1).await;
+        sees(&bob, 1).await;
+        let stands = "const { isHost, isRecorded } = window.callState;
+             const shown = (id) => !document.getElementById(id).hidden;
+             const removes = [...document.querySelectorAll('.remove')].some(({ hidden }) => !hidden);
+             return isHost === arguments[0] && shown('record') === arguments[0] && removes === arguments[0]
+                 && isRecorded === arguments[1] && shown('recorded') === arguments[1]";
+        let stand = async |is_recorded: bool| {
+            holds(ann.browser(), stands, vec![json!(true), json!(is_recorded)]).await;
+            holds(bob.browser(), stands, vec![json!(false), json!(is_recorded)]).await;
+        };
+        stand(false).await;
+
+        ann.browser().click("#record").await;
+        stand(true).await;
+        // Those who come later are told.
+        let eve = CallPage::open("Eve", Kind::Chromium, &server, "demo?name=Eve").await;
+        eve.browser().shows("This call is recorded.").await;
+        eve.close().await;
+        sees(&ann, 1).await;
+        sees(&ann, 1).await;
+        ann.browser().click("#record").await;
+        stand(false).await;
+        // When that is said, the files are complete.
+        let mut both = 0;
+        for file in std::fs::read_dir(folder.path()).expect("the recordings") {
+            let recording = decoded(&file.unwrap().path()).await;
+            let streams = recording["streams"].as_array().expect("streams").len();
+            both += usize::from(streams == 2);
+        }
+        assert!(both >= 2, "sound and picture of each: {both}");
+
+        // The page asks for nothing that is not the host's; the server refuses others who do.
+        let url = format!("ws://{}/socket/demo", server.listen());
+        let stranger = Client::connect(&url, ClientOptions::new()).await.expect("a place");
+        let peer = bob.browser().evaluate("return window.callState.peerId", vec![]).await;
+        for (function, argument) in [("remove", peer), ("record", json!(true))] {
+            let answer = stranger.call("call", function, vec![argument]).await;
+            let error = answer.expect_err("only the host may").to_string();
+            assert!(error.contains("not_the_host"), "{error}");
+        }
+        drop(stranger);
+        sees(&ann, 1).await;
+
+        ann.browser().click(".tile:not(.own) .remove").await;
+        bob.browser().shows("The call is over: removed by the host.").await;
+        ann.browser().shows("You are in. Nobody else is here yet.").await;
+
+        // The next host is the one that has been there for the longest time.
+        let joe = CallPage::open("Joe", Kind::Chromium, &server, "demo?name=Joe").await;
+        sees(&joe, 1).await;
+        bob.browser().click("#retry").await;
+        sees(&bob, 2).await;
+        ann.close().await;
+        holds(joe.browser(), stands, vec![json!(true), json!(false)]).await;
+        holds(bob.browser(), stands, vec![json!(false), json!(false)]).await;
+        for page in [bob, joe] {
+            page.close().await;
+        }
+    });
+}
