@@ -63,7 +63,8 @@ pub(super) fn serve(media: bool) -> io::Result<()> {
             ..WebRtcLimits::default()
         };
         let webrtc = WebRtc::new(connections).limits(limits);
-        let webrtc = if media { webrtc.media() } else { webrtc };
+        // A machine that is busy with the clients as well looks like a narrow path, and what does not fit is paused.
+        let webrtc = if media { webrtc.media().first_estimate(None) } else { webrtc };
         let admin = Admin::builder(root).webrtc(&webrtc).build();
         let options = PeerOptions::<Echo>::new((), rooms)
             .webrtc(webrtc)
