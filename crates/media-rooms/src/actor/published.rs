@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use callboard_peer_connection::{Rid, RtpPacket, SenderReport, TrackKind};
 
 use crate::core::allocate::{Layer, Wish};
+use crate::core::hold::Frames;
 use crate::core::keyframes::Keyframes;
 use crate::core::layers::{self, Layers, OVERHEAD};
 use crate::core::packet::{Coding, Contents};
@@ -42,6 +43,7 @@ pub(super) struct Published {
 pub(super) struct PublishedEncoding {
     pub(super) rid: Option<Rid>,
     pub(super) keyframes: Keyframes,
+    pub(super) frames: Frames,
     clock: ReportedClock,
 }
 
@@ -79,6 +81,7 @@ impl Published {
             let new = names.into_iter().map(|rid| PublishedEncoding {
                 rid,
                 keyframes: Keyframes::default(),
+                frames: Frames::default(),
                 clock: ReportedClock::new(VIDEO_CLOCK),
             });
             self.encodings = new.collect();

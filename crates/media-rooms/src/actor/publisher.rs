@@ -1,5 +1,5 @@
 //! Publisher: takes the packets of one participant, reads them once, and hands them to all subscribers that receive
-//! them.
+//! them, a frame at a time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use callboard_peer_connection::messages::{RequestKeyframe, SetMediaSink};
 use callboard_peer_connection::{
-    KeyframeRequestKind, PacketBatch, RtpPacket, TrackKind, TransceiverId,
+    KeyframeRequestKind, PacketBatch, RtpPacket, SenderReport, TrackKind, TransceiverId,
 };
 
 use super::published::{Published, PublishedEncoding};
+use crate::core::hold::{Hold, Part};
 use crate::core::packet::{self, Coding, ContentsError};
 use crate::event::{MediaEvent, ParticipantId, TrackId};
 use crate::messages::{MediaPacket, ToPublisher, ToRelay, ToRoom, ToSubscriber, Viewers};
@@ -27,6 +28,10 @@ pub(crate) struct Publisher {
     viewers: Vec<Arc<Seat>>,
     /// Viewers on other threads, with their threads.
     far: Vec<(usize, Viewers)>,
+    /// Packets that wait for the rest of their frame, and those that go on.
+    hold: Hold<MediaPacket>,
+    /// A timer lets go on what has waited long enough.
+    hold_is_timed: bool,
     /// First epoch of its tracks.
     epoch: u32,
     /// When the next key frame is asked for.
@@ -46,6 +51,8 @@ impl Publisher {
             tracks: HashMap::new(),
             viewers: Vec::new(),
             far: Vec::new(),
+            hold: Hold::default(),
+            hold_is_timed: false,
             // Another one for each instance: what came between two is lost to all viewers.
             epoch: uuid::Uuid::new_v4().as_u128() as u32,
             timer: None,
@@ -168,7 +175,8 @@ impl Publisher {
         }
     }
 
-    fn read(&mut self, packet: RtpPacket) -> Option<MediaPacket> {
+    /// Reads a packet. It goes on with the rest of its frame; one that is not forwarded goes no further.
+    fn read(&mut self, now: Instant, packet: RtpPacket) -> Option<()> {
         let track = TrackId(packet.transceiver);
         let published = self.tracks.get_mut(&packet.transceiver)?;
         let encoding = published.encoding(packet.rid)?;
@@ -199,7 +207,55 @@ impl Publisher {
             published.encodings[usize::from(encoding)].keyframes.came();
         }
         let captured = published.captured(encoding, packet.timestamp);
-        Some(MediaPacket { track, encoding, contents, epoch: published.epoch, captured, packet })
+        let part = Part {
+            number: packet.sequence_number,
+            timestamp: packet.timestamp,
+            ends_frame: packet.marker,
+        };
+        let epoch = published.epoch;
+        let media = MediaPacket { track, encoding, contents, epoch, captured, packet };
+        match published.kind {
+            TrackKind::Audio => self.hold.pass(media),
+            TrackKind::Video => {
+                let frames = &mut published.encodings[usize::from(encoding)].frames;
+                self.hold.push(now, frames, part, media);
+            }
+        }
+        Some(())
+    }
+
+    /// Hands on what waits no more, and the reports that came with it; sets the timer for what waits.
+    fn hand_on(&mut self, reports: Vec<SenderReport>, ctx: &mut Context<Self>) {
+        let packets: Arc<[_]> = self.hold.take().collect();
+        if !packets.is_empty() {
+            for viewer in &self.viewers {
+                // One that has no room, or is being restarted, loses it: its receiver asks for a key frame.
+                viewer.subscriber.try_send(ToSubscriber::Packets(Arc::clone(&packets)));
+            }
+            for (thread, viewers) in &self.far {
+                let (packets, viewers) = (Arc::clone(&packets), Arc::clone(viewers));
+                if let Some(relay) = self.shared.relays.get(*thread) {
+                    // Likewise.
+                    relay.try_send(ToRelay { packets, viewers });
+                }
+            }
+        }
+        let taps = self.shared.taps();
+        let has_news = !packets.is_empty() || !reports.is_empty();
+        if has_news && !taps.is_empty() {
+            let reports = reports.into();
+            taps.iter().for_each(|tap| tap.hand(self.id, &packets, &reports));
+        }
+        if let Some(due) = self.hold.poll_timeout()
+            && !std::mem::replace(&mut self.hold_is_timed, true)
+        {
+            // One that is early for what waits by then is set again.
+            ctx.run_later(due.saturating_duration_since(now()), |this, ctx| {
+                this.hold_is_timed = false;
+                this.hold.handle_timeout(now());
+                this.hand_on(Vec::new(), ctx);
+            });
+        }
     }
 
     /// Asks for the key frames that are due, and sets the timer for the next.
@@ -281,26 +337,11 @@ impl Handler<PacketBatch> for Publisher {
                 published.report(report);
             }
         }
-        let packets = received.packets.into_iter();
-        let packets: Arc<[_]> = packets.filter_map(|packet| self.read(packet)).collect();
-        if !packets.is_empty() {
-            for viewer in &self.viewers {
-                // One that has no room, or is being restarted, loses it: its receiver asks for a key frame.
-                viewer.subscriber.try_send(ToSubscriber::Packets(Arc::clone(&packets)));
-            }
-            for (thread, viewers) in &self.far {
-                let (packets, viewers) = (Arc::clone(&packets), Arc::clone(viewers));
-                if let Some(relay) = self.shared.relays.get(*thread) {
-                    // Likewise.
-                    relay.try_send(ToRelay { packets, viewers });
-                }
-            }
+        let now = now();
+        for packet in received.packets {
+            self.read(now, packet);
         }
-        let taps = self.shared.taps();
-        if !taps.is_empty() {
-            let reports = received.reports.into();
-            taps.iter().for_each(|tap| tap.hand(self.id, &packets, &reports));
-        }
+        self.hand_on(received.reports, ctx);
         self.tend_layers(ctx);
         self.ask(ctx);
     }

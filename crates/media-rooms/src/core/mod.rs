@@ -4,6 +4,7 @@ pub(crate) mod allocate;
 mod av1;
 pub(crate) mod frames;
 mod h264;
+pub(crate) mod hold;
 pub(crate) mod keyframes;
 pub(crate) mod layers;
 pub(crate) mod packet;
