@@ -137,7 +137,8 @@ pub struct InterceptorRegistry {
     pub video_report_interval: Duration,
     /// Whether to tell the sender when each packet arrived (transport-wide congestion control). Default: yes.
     pub transport_wide_feedback: bool,
-    /// Initial bandwidth estimate of the path to the peer, in bits per second. Default: none, and nothing is estimated.
+    /// Initial bandwidth estimate of the path to the peer, in bits per second. Default: none, and nothing is estimated;
+    /// peers that only receive are not asked when each packet arrived.
     pub bandwidth_estimation: Option<u64>,
     /// Interceptors of all media, in this order. Default: none.
     pub interceptors: Vec<Arc<dyn Interceptor>>,

@@ -77,23 +77,25 @@ impl Jsep {
             // RFC 4145 §4: an offer without `a=setup` is active.
             setup => setup.unwrap_or("active"),
         };
-        let text = rewriting::for_engine(remote, self.remote.as_ref(), setup, |at, section| {
-            let treatment = self.answer_section(remote, at, section, was_active(at));
-            let Treatment::Taken(direction, _) = &treatment else { return treatment };
-            let name = || section_name(at, section);
-            if !was_active(at) {
-                plan.recycled |= at < known_sections;
-                if section.is_data() {
-                    plan.new_data = true;
-                } else {
-                    plan.new_mids.push(name());
+        let estimates = self.settings.estimates;
+        let text =
+            rewriting::for_engine(remote, self.remote.as_ref(), setup, estimates, |at, section| {
+                let treatment = self.answer_section(remote, at, section, was_active(at));
+                let Treatment::Taken(direction, _) = &treatment else { return treatment };
+                let name = || section_name(at, section);
+                if !was_active(at) {
+                    plan.recycled |= at < known_sections;
+                    if section.is_data() {
+                        plan.new_data = true;
+                    } else {
+                        plan.new_mids.push(name());
+                    }
                 }
-            }
-            if section.is_rtp() {
-                plan.directions.push((name(), direction.reversed()));
-            }
-            treatment
-        });
+                if section.is_rtp() {
+                    plan.directions.push((name(), direction.reversed()));
+                }
+                treatment
+            });
         if remote.transport.is_some() {
             plan.offer = Some(text);
         }
@@ -184,8 +186,11 @@ impl Jsep {
                 if !kept.is_empty() && kept.len() < section.formats().count() {
                     section.keep_formats(&kept);
                 }
-                let sends = Direction::of_sdp(section.direction()).sends();
-                rewriting::write_track(section, transceiver, sends);
+                let direction = Direction::of_sdp(section.direction());
+                if !direction.receives() && !self.settings.estimates {
+                    rewriting::remove_congestion_feedback(section);
+                }
+                rewriting::write_track(section, transceiver, direction.sends());
             }
         }
         // The answer has a group only if the offer has one.
@@ -216,22 +221,30 @@ impl Jsep {
         let setup = checked.transport.as_ref().and_then(|transport| transport.setup.as_deref());
         // RFC 4145 §4: an answer without `a=setup` is passive.
         let setup = setup.unwrap_or("passive");
-        let text = rewriting::for_engine(checked, self.remote.as_ref(), setup, |at, section| {
-            let offered = offer.and_then(|offer| offer.get(at)).filter(|part| !part.is_rejected);
-            let theirs = Direction::of_sdp(section.direction());
-            match offered {
-                Some(_) if section.is_data() => return Treatment::Taken(theirs, None),
-                _ if !section.is_rtp() => return Treatment::Hidden,
-                Some(offered) if !checked.facts[at].rejected => {
-                    let agreed = theirs.reversed().intersection(offered.direction);
-                    plan.directions.push((section_name(at, section), agreed));
-                    return Treatment::Taken(agreed.reversed(), None);
+        let estimates = self.settings.estimates;
+        let text = rewriting::for_engine(
+            checked,
+            self.remote.as_ref(),
+            setup,
+            estimates,
+            |at, section| {
+                let offered =
+                    offer.and_then(|offer| offer.get(at)).filter(|part| !part.is_rejected);
+                let theirs = Direction::of_sdp(section.direction());
+                match offered {
+                    Some(_) if section.is_data() => return Treatment::Taken(theirs, None),
+                    _ if !section.is_rtp() => return Treatment::Hidden,
+                    Some(offered) if !checked.facts[at].rejected => {
+                        let agreed = theirs.reversed().intersection(offered.direction);
+                        plan.directions.push((section_name(at, section), agreed));
+                        return Treatment::Taken(agreed.reversed(), None);
+                    }
+                    _ => {}
                 }
-                _ => {}
-            }
-            plan.stopped.push(section_name(at, section));
-            Treatment::Rejected
-        });
+                plan.stopped.push(section_name(at, section));
+                Treatment::Rejected
+            },
+        );
         if checked.transport.is_some() {
             plan.answer = Some(text);
         }

@@ -117,12 +117,15 @@ fn read(value: &str) -> Option<ExtMap> {
 }
 
 pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+/// Numbers by which a receiver tells its sender when each packet arrived.
+pub(super) const TRANSPORT_CC: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// Extensions of the engine.
 pub(crate) const KNOWN: [&str; 7] = [
     MID,
     "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
     "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+    TRANSPORT_CC,
     "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
     "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
     "urn:3gpp:video-orientation",

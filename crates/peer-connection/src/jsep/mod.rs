@@ -79,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) answer_active: bool,
     /// Whether to offer `a=setup:active`.
     pub(crate) offer_active: bool,
+    /// Whether bandwidth to the peer is estimated, by its feedback.
+    pub(crate) estimates: bool,
 }
 
 /// State machine of descriptions.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::checked::Checked;
-use super::extensions::{self, ExtMap, MID};
+use super::extensions::{self, ExtMap, MID, TRANSPORT_CC};
 use super::formats;
 use super::names::{is_token, section_name};
 use super::transceiver::Transceiver;
@@ -21,16 +21,20 @@ pub(super) enum Treatment {
 }
 
 /// Writes a remote description for the engine: the parts that it knows, in the form that it reads, and attributes that
-/// the sections share only once. `setup` is the DTLS role of the peer.
+/// the sections share only once. `setup` is the DTLS role of the peer. Where the peer only receives, its packets are
+/// numbered for feedback only if this side `estimates` bandwidth by it.
 pub(super) fn for_engine(
     remote: &Checked,
     before: Option<&Checked>,
     setup: &str,
+    estimates: bool,
     mut decide: impl FnMut(usize, &Section) -> Treatment,
 ) -> String {
     let mut media = String::new();
     let mut bundle = String::new();
     let ids = extensions::agreed(remote, before);
+    let mut without_feedback = ids.clone();
+    without_feedback.retain(|(_, uri)| estimates || *uri != TRANSPORT_CC);
     for (at, section) in remote.sdp.media().iter().enumerate() {
         let mid = section_name(at, section);
         match decide(at, section) {
@@ -38,7 +42,8 @@ pub(super) fn for_engine(
                 bundle.push(' ');
                 bundle.push_str(&mid);
                 if section.is_rtp() {
-                    write_rtp(&mut media, remote, section, &mid, direction, kept, &ids);
+                    let ids = if direction.sends() { &ids } else { &without_feedback };
+                    write_rtp(&mut media, remote, section, &mid, direction, kept, ids);
                 } else {
                     write_data(&mut media, section, &mid);
                 }
@@ -113,6 +118,14 @@ fn write_rtp(
         format.feedback.iter().for_each(|one| line(text, format_args!("a=rtcp-fb:{name} {one}")));
         format.parameters.iter().for_each(|one| line(text, format_args!("a=fmtp:{name} {one}")));
     }
+}
+
+/// Removes what asks for the feedback by which a sender estimates bandwidth: a receiver would send it in vain.
+pub(super) fn remove_congestion_feedback(section: &mut Section) {
+    section.retain_attributes(|name, value| {
+        let feedback = || value.split_ascii_whitespace().nth(1).unwrap_or_default();
+        name != "rtcp-fb" || !matches!(feedback(), "transport-cc" | "goog-remb")
+    });
 }
 
 /// Writes the engine's lines of a section, beside its formats and extensions.

@@ -158,6 +158,7 @@ impl Session {
             lite: settings.ice_lite,
             answer_active: settings.answering_role == Role::Client,
             offer_active: settings.offer_active,
+            estimates: api.registry.bandwidth_estimation.is_some(),
         });
         let ufrag = engine.local_ufrag();
         let mut session = Self {

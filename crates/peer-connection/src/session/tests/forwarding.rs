@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::SECOND;
+use super::media::{send_frames, video};
 use super::rtp::{connect_and_make, in_rtp_mode, in_rtp_mode_with, packets, packets_of, waiting};
 use super::simulated_pair::{Pair, Peer};
 use crate::error::*;
@@ -262,4 +263,39 @@ fn bandwidth_is_probed_as_far_as_it_is_wanted() {
     // Where nothing is estimated, both do nothing.
     assert!(!pair.b.session.set_bitrate(pair.now, 0, 4_000_000));
     assert!(!pair.b.session.reset_estimate(pair.now, 200_000));
+}
+
+/// What arrived when is of use to a sender that estimates bandwidth.
+#[test]
+fn a_peer_that_only_receives_sends_feedback_only_for_an_estimate() {
+    for (estimate, direction, expected) in [
+        (None, Direction::RecvOnly, false),
+        (Some(1_000_000), Direction::RecvOnly, true),
+        (None, Direction::SendRecv, true),
+    ] {
+        let registry = InterceptorRegistry {
+            bandwidth_estimation: estimate,
+            ..InterceptorRegistry::default()
+        };
+        let mut pair = Pair::with(Api::new(MediaEngine::default(), registry), Api::default());
+        let now = pair.now;
+        let track = direction.sends().then(|| video("b"));
+        let session = &mut pair.b.session;
+        session.add_transceiver(now, TrackKind::Video, direction, track, Vec::new()).unwrap();
+        let sender = pair.a.session.add_track(now, video("a")).unwrap();
+        pair.negotiate_from_b();
+        pair.connect();
+
+        let answer = &pair.b.session.jsep().remote_description().unwrap().sdp;
+        for part in ["transport-cc", "transport-wide-cc", "goog-remb"] {
+            assert_eq!(answer.contains(part), expected, "{part}, {estimate:?}: {answer}");
+        }
+        assert!(answer.contains("nack pli"), "{answer}");
+
+        let before = pair.a.session.counters().datagrams_received;
+        send_frames(&mut pair, sender, 60, 1_500);
+        assert!(pair.b.samples().len() >= 55, "{}", pair.b.samples().len());
+        let came = pair.a.session.counters().datagrams_received - before;
+        assert_eq!(came > 25, expected, "{came} datagrams in 2 s");
+    }
 }
