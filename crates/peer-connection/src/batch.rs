@@ -1,5 +1,6 @@
 //! Batches of outgoing datagrams for GSO.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use callboard_transport::gather::Transport;
@@ -30,10 +31,15 @@ impl Batch {
             self.segment = contents.len();
         }
         self.full = contents.len() < self.segment;
-        // A single datagram is not copied; several are put together in the buffer of the batch before.
-        if self.contents.capacity() == 0 {
+        // A single datagram is not copied.
+        if self.count == 0 {
             self.contents = contents;
         } else {
+            if self.count == 1 {
+                let mut buffer = BUFFER.take();
+                buffer.extend_from_slice(&self.contents);
+                self.contents = buffer;
+            }
             self.contents.extend_from_slice(&contents);
         }
         self.count += 1;
@@ -45,15 +51,19 @@ impl Batch {
             let transmit = Transmit { source, destination, contents: &self.contents[..] };
             _ = transport.send_segments(transmit, self.segment);
         }
-        // Where only single datagrams are sent, no buffer is kept.
+        let mut buffer = std::mem::take(&mut self.contents);
         if self.count > 1 {
-            self.contents.clear();
-        } else {
-            self.contents = Vec::new();
+            buffer.clear();
+            BUFFER.set(buffer);
         }
         self.count = 0;
         self.full = false;
     }
+}
+
+thread_local! {
+    /// Buffer in which several datagrams are put together, of whichever connection of the thread sends next.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Most datagrams that `UDP_SEGMENT` takes in one call.
