@@ -65,7 +65,7 @@ async fn publish(mut peer: Box<Peer>, mut stopped: oneshot::Receiver<()>) -> io:
     Ok(())
 }
 
-/// Time from one viewer to the next.
-const APART: Duration = Duration::from_millis(600);
+/// Time from one viewer to the next: no whole number of frames, so viewers come at all times within one.
+const APART: Duration = Duration::from_millis(621);
 /// Longest time in which viewers come.
 const LONGEST: Duration = Duration::from_secs(3_600);
