@@ -110,6 +110,17 @@ pub fn python() -> PathBuf {
     })
 }
 
+/// Returns the path of a program that comes with one of the packages of [`python`].
+///
+/// # Panics
+///
+/// When there is none, with a hint how to install it.
+pub fn of_python(name: &str) -> PathBuf {
+    let program = python().with_file_name(name);
+    assert!(program.is_file(), "{name} is missing: run ./integration-tests/run");
+    program
+}
+
 /// Returns the folder of the npm packages that the tests of the client for browsers use, which `integration-tests/run`
 /// installs.
 ///

@@ -249,7 +249,7 @@ async fn make(directory: &dyn Directory, call: Call) -> Result<Revision, Directo
         Call::Renew(session, was) => directory.renew(session, was).await,
         Call::Seal(session, was) => directory.seal(session, was).await,
         Call::Claim(room, claim, was) => directory.claim(room, claim, was).await,
-        Call::Forget(key, was) => directory.forget(key, was).await,
+        Call::Forget(key, was) => directory.forget(key, was).await.map(|()| was),
     }
 }
 

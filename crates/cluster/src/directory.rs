@@ -47,8 +47,8 @@ pub trait Directory: Send + Sync + 'static {
         was: Option<Revision>,
     ) -> BoxFuture<'_, Result<Revision, DirectoryError>>;
 
-    /// Removes a record of revision `was` that is of no use any more. Returns the revision of the removal.
-    fn forget(&self, key: Key, was: Revision) -> BoxFuture<'_, Result<Revision, DirectoryError>>;
+    /// Removes a record of revision `was` that is of no use any more.
+    fn forget(&self, key: Key, was: Revision) -> BoxFuture<'_, Result<(), DirectoryError>>;
 
     /// Returns the changes: first all that there is ([`Change::Whole`]), then each change in order. After
     /// [`Change::Lost`] all that there is comes again. The stream may end; then the node asks for another.
@@ -73,7 +73,7 @@ pub enum Key {
 
 /// Error of a call to a directory.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "a node must know every kind of outcome")]
 pub enum DirectoryError {
     /// The record has another revision than the call names, or there is one and should be none. Nothing was changed.
     #[error("the record has changed")]

@@ -97,8 +97,8 @@ impl Directory for Embedded {
         self.put(Key::Room(room), was, Record::Claim(claim))
     }
 
-    fn forget(&self, key: Key, was: Revision) -> BoxFuture<'_, Result<Revision, DirectoryError>> {
-        self.put(key, Some(was), Record::None)
+    fn forget(&self, key: Key, was: Revision) -> BoxFuture<'_, Result<(), DirectoryError>> {
+        ready(self.shared.put(key, Some(was), Record::None).map(drop)).boxed()
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {

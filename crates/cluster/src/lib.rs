@@ -54,6 +54,8 @@ mod embedded;
 mod error;
 mod hold;
 mod messages;
+#[cfg(feature = "nats")]
+mod nats;
 mod node_id;
 mod record;
 mod shared;
@@ -66,5 +68,7 @@ pub use directory::{Change, Directory, DirectoryError, Key, Whole};
 pub use embedded::Embedded;
 pub use error::{BuildError, ClaimError, Elsewhere};
 pub use hold::Hold;
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsError, NatsOptions};
 pub use node_id::{Incarnation, NodeId, NodeIdError};
 pub use record::{Claim, Epoch, Holder, Revision, Session, SessionState};

@@ -32,10 +32,10 @@ impl Cable {
         _ = cut.subscribe().wait_for(|cut| !cut).await;
     }
 
-    fn pass<'a>(
+    fn pass<'a, T: 'a>(
         &'a self,
-        call: BoxFuture<'a, Result<Revision, DirectoryError>>,
-    ) -> BoxFuture<'a, Result<Revision, DirectoryError>> {
+        call: BoxFuture<'a, Result<T, DirectoryError>>,
+    ) -> BoxFuture<'a, Result<T, DirectoryError>> {
         async {
             Self::whole(&self.cut).await;
             call.await
@@ -78,7 +78,7 @@ impl Directory for Cable {
         self.pass(async move { self.directory.claim(room, claim, was).await }.boxed())
     }
 
-    fn forget(&self, key: Key, was: Revision) -> BoxFuture<'_, Result<Revision, DirectoryError>> {
+    fn forget(&self, key: Key, was: Revision) -> BoxFuture<'_, Result<(), DirectoryError>> {
         self.pass(async move { self.directory.forget(key, was).await }.boxed())
     }
 
@@ -284,6 +284,7 @@ async fn a_second_process_of_a_name_waits_until_the_first_is_silent() {
     let second = start(&directory, "a1").await;
     tokio::time::sleep(4 * HOLD).await;
     assert!(unavailable(second.cluster.claim("other").await));
+    assert!(unavailable(second.cluster.claim("demo").await), "not elsewhere: at this very name");
     assert!(hold.is_good());
 
     first.cable.cut(true);

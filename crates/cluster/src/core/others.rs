@@ -101,6 +101,8 @@ impl Core {
         }
         match session.state {
             SessionState::Sealed => Verdict::Dead,
+            // No client is sent to where it is.
+            SessionState::Up if *node == self.me.node => Verdict::Doubtful,
             SessionState::Up if now.boot.since(other.since) >= self.timing.doubt => {
                 Verdict::Doubtful
             }
