@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) webrtc: bool,
     /// Whether clients hear and see each other through the server.
     pub(crate) media: bool,
+    /// Whether the bandwidth to each client of a media room is estimated.
+    pub(crate) estimates: bool,
     pub(crate) resume_grace: Duration,
     /// Rate limit of data channels.
     pub(crate) data: Rate,
@@ -47,7 +49,15 @@ impl Default for Setup {
     fn default() -> Self {
         let data = Limits::default().data_channels;
         let message = WebRtcLimits::default().message;
-        Self { port: 0, webrtc: true, media: false, resume_grace: Duration::ZERO, data, message }
+        Self {
+            port: 0,
+            webrtc: true,
+            media: false,
+            estimates: true,
+            resume_grace: Duration::ZERO,
+            data,
+            message,
+        }
     }
 }
 
@@ -109,6 +119,7 @@ async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Recei
             let limits = WebRtcLimits { data, message, ..WebRtcLimits::default() };
             let webrtc = WebRtc::new(connections.clone()).limits(limits);
             let webrtc = if setup.media { webrtc.media() } else { webrtc };
+            let webrtc = if setup.estimates { webrtc } else { webrtc.first_estimate(None) };
             options.hooks(hooks(Some(webrtc.clone()))).webrtc(webrtc)
         }
         false => options.hooks(hooks(None)),

@@ -4,8 +4,13 @@ use integration_tests::{Kind, Moment, PATIENCE, in_network_namespace, until};
 use serde_json::{Value, json};
 
 use crate::page::Page;
-use crate::server::Server;
-use crate::streams::{arrived, joined, media};
+use crate::server::{Server, Setup};
+use crate::streams::{arrived, joined};
+
+/// Layers by wishes alone, however busy the machine is.
+fn setup() -> Setup {
+    Setup { media: true, estimates: false, ..Setup::default() }
+}
 
 /// Opens a page that shows another's camera and microphone in an element of this style.
 async fn viewer(kind: Kind, port: u16, style: &str) -> Page {
@@ -76,7 +81,7 @@ fn elements_get_the_layer_that_they_need_in_firefox() {
 }
 
 async fn watches(viewing: Kind, publishing: Kind) {
-    let server = Server::start(media()).await;
+    let server = Server::start(setup()).await;
     let one = joined(publishing, server.port).await;
     let two = viewer(viewing, server.port, SMALL).await;
     flows(&two, "flowing", Some("h")).await;
@@ -122,7 +127,7 @@ async fn watches(viewing: Kind, publishing: Kind) {
 #[test]
 fn elements_go_on_with_other_connections_until_they_are_ended() {
     in_network_namespace(async || {
-        let server = Server::start(media()).await;
+        let server = Server::start(setup()).await;
         let one = joined(Kind::Chromium, server.port).await;
         let two = viewer(Kind::Firefox, server.port, SMALL).await;
         two.becomes("video.srcObject?.getTracks().length === 2").await;
