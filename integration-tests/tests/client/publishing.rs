@@ -140,6 +140,41 @@ async fn publishes(publishing: Kind, viewing: Kind) {
 }
 
 #[test]
+fn a_transceiver_that_chromium_stops_ends_its_track_alone() {
+    in_network_namespace(async || stops(Kind::Chromium).await);
+}
+
+/// It describes the payload type of that section without its parameters.
+#[test]
+fn a_transceiver_that_firefox_stops_ends_its_track_alone() {
+    in_network_namespace(async || stops(Kind::Firefox).await);
+}
+
+async fn stops(kind: Kind) {
+    let server = Server::start(media()).await;
+    let two = viewer(Kind::Chromium, server.port).await;
+    let one = publisher(kind, server.port).await;
+    two.becomes("Object.keys(now()).sort().join() === 'camera,microphone,screen'").await;
+    sees(&two, 1).await;
+
+    one.run(
+        "window.before = peer.connection;
+         peer.connection.getTransceivers().find(({ sender }) => sender.track === camera.track).stop();",
+    )
+    .await;
+    two.becomes("Object.keys(now()).sort().join() === 'microphone,screen'").await;
+    // A later offer goes through as well.
+    one.run("ann.publish(drawn(320, 240), { source: 'camera', metadata: 'another' })").await;
+    two.becomes("now().camera?.metadata === 'another'").await;
+    sees(&two, 1).await;
+
+    let told = one.run("return [errors, peer.connection === before]").await;
+    assert_eq!(told, json!([[], true]));
+    one.close().await;
+    two.close().await;
+}
+
+#[test]
 fn what_cannot_be_published_is_said() {
     in_network_namespace(async || {
         let server = Server::start(media()).await;

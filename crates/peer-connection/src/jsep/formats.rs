@@ -164,41 +164,53 @@ fn tells(section: &Section) -> bool {
 /// from then on (RFC 8843 §10.1.2): the engine panics where it does not. Firefox offers some again with another
 /// meaning; those are not accepted.
 pub(super) fn drop_reused(sdp: &mut Sdp, before: Option<&Sdp>) -> Result<(), DescriptionError> {
-    let mut meanings: HashMap<String, (String, Vec<String>)> = HashMap::new();
+    let mut meanings = Meanings::new();
     for section in before.iter().flat_map(|before| before.media()).filter(|one| tells(one)) {
         for format in formats(section).iter().filter(|format| format.is_known()) {
             meanings.entry(format.name.to_owned()).or_insert_with(|| format.meaning());
         }
     }
-    for section in sdp.media_mut().iter_mut().filter(|section| section.is_rtp()) {
-        let all = formats(section);
-        let mut kept: Vec<&Format<'_>> = Vec::with_capacity(all.len());
-        let mut reused = None;
-        for format in &all {
-            let names_only = section.port() == Some(0) && format.codec.is_empty();
-            if names_only || !format.is_known() {
+    let mut of_rtp: Vec<_> = sdp.media_mut().iter_mut().filter(|one| one.is_rtp()).collect();
+    // Rejected ones last: they carry nothing, so they decide no meaning.
+    of_rtp.sort_by_key(|section| !tells(section));
+    of_rtp.into_iter().try_for_each(|section| drop_reused_of(section, &mut meanings))
+}
+
+/// What payload types mean, by their names.
+type Meanings = HashMap<String, (String, Vec<String>)>;
+
+fn drop_reused_of(section: &mut Section, meanings: &mut Meanings) -> Result<(), DescriptionError> {
+    let all = formats(section);
+    let mut kept: Vec<&Format<'_>> = Vec::with_capacity(all.len());
+    let mut reused = None;
+    for format in &all {
+        let names_only = section.port() == Some(0) && format.codec.is_empty();
+        if names_only || !format.is_known() {
+            kept.push(format);
+            continue;
+        }
+        let meaning = format.meaning();
+        match meanings.get(format.name) {
+            Some(known) if *known != meaning => reused = Some(format.name.to_owned()),
+            Some(_) => kept.push(format),
+            None => {
+                meanings.insert(format.name.to_owned(), meaning);
                 kept.push(format);
-                continue;
-            }
-            let meaning = format.meaning();
-            match meanings.get(format.name) {
-                Some(known) if *known != meaning => reused = Some(format.name.to_owned()),
-                Some(_) => kept.push(format),
-                None => {
-                    meanings.insert(format.name.to_owned(), meaning);
-                    kept.push(format);
-                }
             }
         }
-        let Some(reused) = reused else { continue };
-        // A retransmission format without its codec is of no use.
-        let present: Vec<&str> = kept.iter().map(|format| format.name).collect();
-        kept.retain(|format| format.repairs().is_none_or(|repaired| present.contains(&repaired)));
-        if !kept.iter().any(|format| format.repairs().is_none()) {
-            return Err(DescriptionError::PayloadTypeReused(reused));
-        }
+    }
+    let Some(reused) = reused else { return Ok(()) };
+    // A retransmission format without its codec is of no use.
+    let present: Vec<&str> = kept.iter().map(|format| format.name).collect();
+    kept.retain(|format| format.repairs().is_none_or(|repaired| present.contains(&repaired)));
+    if kept.iter().any(|format| format.repairs().is_none()) {
         let kept: Vec<String> = kept.iter().map(|format| format.name.to_owned()).collect();
         section.keep_formats(&kept);
+    } else if tells(section) {
+        return Err(DescriptionError::PayloadTypeReused(reused));
+    } else {
+        // Firefox describes one format of a section that was stopped, without its parameters.
+        section.retain_attributes(|name, _| !matches!(name, "rtpmap" | "fmtp" | "rtcp-fb"));
     }
     Ok(())
 }

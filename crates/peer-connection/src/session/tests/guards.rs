@@ -131,6 +131,38 @@ fn a_payload_type_means_one_thing() {
     pair.b.session.create_answer(now).unwrap();
 }
 
+/// So does Firefox when a transceiver was stopped: its section describes one format, without the parameters.
+#[test]
+fn a_rejected_section_gives_payload_types_no_other_meaning() {
+    let parsed = sdp::Sdp::parse(&offer());
+    let is_video = |one: &&sdp::Section| one.kind() == sdp::MediaKind::Video;
+    let video = parsed.media().iter().find(is_video).unwrap();
+    let format = video.attributes("fmtp").find_map(|it| it.split(' ').next()).unwrap().to_owned();
+    let mut rejected = video.clone();
+    rejected.set_attribute("mid", "rejected");
+    rejected.set_port(0);
+    rejected.set_formats([&*format]);
+    rejected.retain_attributes(|name, value| match name {
+        "fmtp" => false,
+        "rtpmap" | "rtcp-fb" => value.starts_with(&format!("{format} ")),
+        _ => true,
+    });
+    // Wherever it stands.
+    for place in [0, parsed.media().len()] {
+        let mut two = parsed.clone();
+        two.media_mut().insert(place, rejected.clone());
+        let mut pair = Pair::new();
+        let now = pair.now;
+        let offer = SessionDescription::offer(two.to_string());
+        pair.b.session.set_remote_description(now, offer).unwrap();
+        let answer = sdp::Sdp::parse(&pair.b.session.create_answer(now).unwrap().sdp);
+
+        let other = answer.media().iter().filter(is_video).find(|one| one.port() != Some(0));
+        assert!(other.unwrap().formats().any(|one| one == format), "{answer}");
+        assert_eq!(answer.media()[place].port(), Some(0), "{answer}");
+    }
+}
+
 /// `max-bundle` makes offers like this (RFC 9143 §6): port 0, and not rejected.
 #[test]
 fn a_payload_type_means_one_thing_also_where_a_section_is_offered_as_bundle_only() {
