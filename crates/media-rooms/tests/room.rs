@@ -63,6 +63,27 @@ async fn three_see_and_hear_each_other() {
     call.pool.stop().await;
 }
 
+/// Packets wait for the last one of their frame, but not for ever.
+#[actix::test]
+async fn a_frame_that_is_cut_short_goes_on_without_another() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| have(all, 2, 10)).await;
+
+    let length = 77;
+    one.cut_frame_short(length).await;
+
+    let comes = async {
+        while two.received.iter().all(|packet| packet.payload.len() != length) {
+            tokio::task::yield_now().await;
+            two.listen();
+        }
+    };
+    tokio::time::timeout(PATIENCE, comes).await.expect("nothing else is sent");
+    call.pool.stop().await;
+}
+
 /// The rollover counter of SRTP (RFC 3711 §3.3.1) is not carried: a receiver that comes late begins with 0.
 #[actix::test]
 async fn who_comes_after_65_535_packets_gets_them() {

@@ -338,6 +338,19 @@ impl Client {
         self.frames += 1;
     }
 
+    /// Sends the first packet of a frame, with this many bytes, whose others never come.
+    pub(crate) async fn cut_frame_short(&mut self, length: usize) {
+        let picture = (self.frames % 0x8000) as u16;
+        let (high, low) = (0x80 | (picture >> 8) as u8, picture as u8);
+        let mut payload = vec![0x90, 0xe0, high, low, self.frames as u8, 0, 1];
+        payload.resize(length, 0);
+        let (rid, number) = (self.encodings[0].rid, self.encodings[0].next);
+        self.encodings[0].next += 1;
+        let time = (self.frames as u32).wrapping_mul(3_000);
+        self.frames += 1;
+        self.write(1, rid, number, time, false, payload).await;
+    }
+
     async fn write(
         &self,
         kind: usize,
