@@ -114,7 +114,8 @@ impl Namespace {
     ///
     /// # Panics
     ///
-    /// When `tc` refuses.
+    /// When `tc`, which comes with the package iproute2, refuses, as where the kernel has no such queue (`tbf` needs
+    /// `CONFIG_NET_SCH_TBF`, which all of Debian's kernels have).
     pub fn tc(&self, arguments: &str) {
         self.configure("tc", arguments);
     }
@@ -123,7 +124,12 @@ impl Namespace {
         let output = self.command(program).args(arguments.split(' ')).output();
         let output = output.expect("nsenter and setpriv, which come with util-linux, start");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "`{program} {arguments}` failed: {}", said.trim());
+        let hint = if said.contains("qdisc kind is unknown") {
+            " (this kernel lacks the queue: tbf needs CONFIG_NET_SCH_TBF or the module sch_tbf)"
+        } else {
+            ""
+        };
+        assert!(output.status.success(), "`{program} {arguments}` failed: {}{hint}", said.trim());
     }
 
     /// Runs `nft` inside, with all rules in one transaction.

@@ -18,7 +18,7 @@ use crate::core::rewrite::Position;
 use crate::error::{AcceptMediaOfferError, WishError};
 use crate::event::{ParticipantId, TrackDescription};
 use crate::messages::ToSubscriber;
-use crate::shared::{Seat, Shared};
+use crate::shared::{NO_ESTIMATE, Seat, Shared};
 use crate::stage;
 use crate::wishes::Wishes;
 
@@ -146,7 +146,7 @@ impl Participant {
             }
             ConnectionEvent::BandwidthEstimate { bitrate, can_probe } => {
                 // Where the peer does not say when packets arrive, the estimate stays what it was at first.
-                let estimate = if can_probe { bitrate } else { 0 };
+                let estimate = if can_probe { bitrate } else { NO_ESTIMATE };
                 self.seat.estimate.store(estimate, Ordering::Relaxed);
                 // One that has no room for it looks again within half a second.
                 self.seat.subscriber.try_send(ToSubscriber::Allocate { soon: true });

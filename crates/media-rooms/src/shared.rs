@@ -66,7 +66,7 @@ pub(crate) struct Seat {
     pub(crate) layers: ArcSwap<TrackLayers>,
     /// What its publisher knows of the encodings of its tracks of simulcast, for the next instance.
     pub(crate) encodings: ArcSwap<HashMap<TrackId, KnownEncodings>>,
-    /// Estimated bits per second of the path to it; 0 where nothing is estimated, or the peer does not help with it.
+    /// Estimated bits per second of the path to it, [`NO_ESTIMATE`] or [`UNTOLD`].
     pub(crate) estimate: AtomicU64,
 }
 
@@ -95,7 +95,8 @@ impl Seat {
         thread: usize,
         events: Recipient<ParticipantEvent>,
     ) -> Self {
-        let (publisher, subscriber, layers, encodings, estimate) = Default::default();
+        let (publisher, subscriber, layers, encodings) = Default::default();
+        let estimate = AtomicU64::new(UNTOLD);
         Self { connection, thread, events, publisher, subscriber, layers, encodings, estimate }
     }
 }
@@ -276,6 +277,11 @@ fn place(taken: &[usize], first: usize, most: usize) -> usize {
 /// Participants on a thread, from which on further ones go to another: with nine pictures and three voices for each,
 /// these take about half of a core.
 const PER_THREAD: usize = 100;
+
+/// Estimate where nothing is estimated, or the peer does not help with it.
+pub(crate) const NO_ESTIMATE: u64 = 0;
+/// Estimate before the connection has said any.
+pub(crate) const UNTOLD: u64 = u64::MAX;
 
 /// Name of the room's own actor in the tree.
 pub(crate) const ROOM: &str = "stage";

@@ -138,7 +138,7 @@ pub struct InterceptorRegistry {
     /// Whether to tell the sender when each packet arrived (transport-wide congestion control). Default: yes.
     pub transport_wide_feedback: bool,
     /// Initial bandwidth estimate of the path to the peer, in bits per second. Default: none, and nothing is estimated;
-    /// peers that only receive are not asked when each packet arrived.
+    /// peers that only receive are not asked when each packet arrived. 0 is the same as none.
     pub bandwidth_estimation: Option<u64>,
     /// Interceptors of all media, in this order. Default: none.
     pub interceptors: Vec<Arc<dyn Interceptor>>,
@@ -341,9 +341,10 @@ impl Api {
     /// Creates a template with these codecs, interceptors and settings.
     pub fn with_settings(
         media_engine: MediaEngine,
-        registry: InterceptorRegistry,
+        mut registry: InterceptorRegistry,
         settings: ApiSettings,
     ) -> Self {
+        registry.bandwidth_estimation = registry.bandwidth_estimation.filter(|&bits| bits > 0);
         Self { inner: Arc::new(ApiInner { media_engine, registry, settings, handshake: None }) }
     }
 
@@ -375,6 +376,7 @@ impl Api {
 
     /// Sets [`InterceptorRegistry::bandwidth_estimation`]. Costs a copy of the template if it differs.
     pub fn bandwidth_estimation(mut self, initial: Option<u64>) -> Self {
+        let initial = initial.filter(|&bits| bits > 0);
         if self.inner.registry.bandwidth_estimation != initial {
             Arc::make_mut(&mut self.inner).registry.bandwidth_estimation = initial;
         }

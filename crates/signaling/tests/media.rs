@@ -102,6 +102,7 @@ async fn the_bandwidth_to_clients_is_estimated_unless_the_application_does_not_w
         (webrtc().await.media().first_estimate(Some(500_000)), Some(500_000)),
         (webrtc().await.media().api(of_the_api).first_estimate(None), Some(2_000_000)),
         (webrtc().await.media().first_estimate(None), None),
+        (webrtc().await.media().first_estimate(Some(0)), None),
         (webrtc().await, None),
     ] {
         let (server, webrtc) = serve(webrtc).await;

@@ -11,14 +11,12 @@ use callboard_peer_connection::messages::{
 };
 
 use super::slot::Slot;
-use crate::core::allocate::{
-    self, Allocator, Bitrate, Demand, Grant, SpeakerFirst, Starvation, Targets,
-};
+use crate::core::allocate::{self, Allocator, Bitrate, Demand, Grant, Guide, SpeakerFirst};
 use crate::core::layers::OVERHEAD;
 use crate::core::traffic::Traffic;
 use crate::event::{ParticipantId, TrackId};
 use crate::messages::{MediaPacket, ToSubscriber};
-use crate::shared::{Seat, Shared};
+use crate::shared::{NO_ESTIMATE, Seat, Shared, UNTOLD};
 
 /// Subscriber of one participant.
 pub(crate) struct Subscriber {
@@ -31,9 +29,7 @@ pub(crate) struct Subscriber {
     allocator: Box<dyn Allocator>,
     /// Bitrate of what flows beside what is allocated.
     beside: Traffic,
-    starvation: Starvation,
-    /// What the estimator of bandwidth was told to look for: the least, and all.
-    targets: [u64; 2],
+    guide: Guide,
     /// When it was decided last which layers flow, and when it is next.
     allocated: Option<Instant>,
     next: Option<(Instant, SpawnHandle)>,
@@ -52,8 +48,7 @@ impl Subscriber {
             // Another one when it starts: this is no place for an application's code.
             allocator: Box::new(SpeakerFirst),
             beside: Traffic::default(),
-            starvation: Starvation::default(),
-            targets: [0; 2],
+            guide: Guide::default(),
             allocated: None,
             next: None,
             tells: false,
@@ -100,7 +95,7 @@ impl Subscriber {
         for ((at, demand), grant) in places.into_iter().zip(&demands).zip(grants) {
             self.slots[at].grant(demand, grant);
         }
-        if let Some(due) = self.starvation.poll_timeout() {
+        if let Some(due) = self.guide.poll_timeout() {
             let timer = ctx.run_later(due.saturating_duration_since(now), |this, ctx| {
                 this.next = None;
                 this.allocate(ctx);
@@ -113,17 +108,17 @@ impl Subscriber {
     /// Returns the estimated bandwidth of the path to the participant; none where it is not estimated.
     fn estimate(&self) -> Option<Bitrate> {
         let estimate = self.seat.as_ref()?.estimate.load(Ordering::Relaxed);
-        (estimate > 0).then(|| Bitrate::from_bps(estimate))
+        (estimate != NO_ESTIMATE && estimate != UNTOLD).then(|| Bitrate::from_bps(estimate))
     }
 
     /// Asks a connection that has been up for longer than its participant has been here for its estimate.
     fn ask_for_estimate(&self, ctx: &mut Context<Self>) {
-        let Some(seat) = self.seat.clone().filter(|_| self.estimate().is_none()) else { return };
+        let Some(seat) = self.seat.clone() else { return };
         let asking = async move {
             let estimate = seat.connection.send(GetBandwidthEstimate).await.ok().flatten()?;
-            // One that came meanwhile is newer.
+            // What came meanwhile is newer.
             let order = Ordering::Relaxed;
-            seat.estimate.compare_exchange(0, estimate, order, order).ok()
+            seat.estimate.compare_exchange(UNTOLD, estimate, order, order).ok()
         };
         ctx.spawn(asking.into_actor(self).map(|asked, this, ctx| {
             if asked.is_some() {
@@ -135,19 +130,17 @@ impl Subscriber {
     /// Tells the estimator of bandwidth, if there is one, for what it should look, and lets it begin anew where nothing
     /// flows by which it could measure.
     fn guide(&mut self, now: Instant, beside: Bitrate, demands: &[Demand], grants: &[Grant]) {
-        let (Some(seat), Some(_)) = (&self.seat, self.estimate()) else { return };
-        let Targets { minimum, desired } = Targets::new(demands, grants);
-        let targets = [minimum, desired].map(|target| (target + beside).as_bps());
-        let is_near = |(target, before): (&u64, &u64)| target.abs_diff(*before) <= before / 16;
-        if !targets.iter().zip(&self.targets).all(is_near) {
-            let [minimum, desired] = targets;
+        let advice = self.guide.handle_grants(now, (self.estimate(), beside), demands, grants);
+        let Some(seat) = &self.seat else { return };
+        if let Some(targets) = advice.targets {
+            let (minimum, desired) = (targets.minimum.as_bps(), targets.desired.as_bps());
             // A connection that has no room for it is told with the next change.
             if seat.connection.try_send(SetBitrate { minimum, desired }).is_ok() {
-                self.targets = targets;
+                self.guide.told(targets);
             }
         }
-        if let Some(enough) = self.starvation.handle_grants(now, demands, grants) {
-            _ = seat.connection.try_send(ResetEstimate { initial: (enough + beside).as_bps() });
+        if let Some(initial) = advice.reset {
+            _ = seat.connection.try_send(ResetEstimate { initial: initial.as_bps() });
         }
     }
 

@@ -11,7 +11,7 @@ use str0m::media::{
 use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, Vp8Descriptor, Vp8Patch};
 use str0m::{IceConnectionState, RtcError};
 
-use super::IceProgress;
+use super::{EngineEvent, IceProgress};
 use crate::error::WriteError;
 use crate::media::*;
 
@@ -59,13 +59,15 @@ pub(super) fn keyframe_kind(kind: KeyframeRequestKind) -> StrKeyframe {
     }
 }
 
-/// Returns the bits per second of an estimate, and whether it can rise by probing.
-pub(super) fn bitrate(estimate: BweKind) -> (u64, bool) {
-    match estimate {
-        BweKind::Twcc { estimate, can_probe } => (estimate.as_u64(), can_probe),
-        BweKind::Remb { estimate, .. } => (estimate.as_u64(), false),
-        _ => (0, false),
-    }
+/// Returns what an estimate is, of this side or of the peer.
+pub(super) fn estimate(estimate: BweKind) -> Option<EngineEvent> {
+    Some(match estimate {
+        BweKind::Twcc { estimate, can_probe } => {
+            EngineEvent::Bandwidth { bitrate: estimate.as_u64(), can_probe }
+        }
+        BweKind::Remb { estimate, .. } => EngineEvent::ReceiverEstimate(estimate.as_u64()),
+        _ => return None,
+    })
 }
 
 /// Returns the changes to the descriptor of a VP8 payload; none if it has no descriptor.

@@ -88,10 +88,7 @@ impl Engine {
                 rtp_time: report.sender_info.rtp_time.numer() as u32,
                 received: report.received_at,
             }),
-            Event::EgressBitrateEstimate(estimate) => {
-                let (bitrate, can_probe) = convert::bitrate(estimate);
-                EngineEvent::Bandwidth { bitrate, can_probe }
-            }
+            Event::EgressBitrateEstimate(estimate) => convert::estimate(estimate)?,
             Event::PeerStats(stats) => {
                 self.measured.peer = Some(stats);
                 return None;

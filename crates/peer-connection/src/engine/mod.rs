@@ -92,6 +92,8 @@ pub(crate) enum EngineEvent {
         bitrate: u64,
         can_probe: bool,
     },
+    /// The peer's own estimate of the path to it, in bits per second (REMB).
+    ReceiverEstimate(u64),
 }
 
 /// Progress of the ICE agent.

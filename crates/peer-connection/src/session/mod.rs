@@ -369,6 +369,11 @@ impl Session {
                 self.estimate = can_probe.then_some(bitrate);
                 Some(ConnectionEvent::BandwidthEstimate { bitrate, can_probe })
             }
+            // That of this side is better.
+            EngineEvent::ReceiverEstimate(_) if self.estimate.is_some() => None,
+            EngineEvent::ReceiverEstimate(bitrate) => {
+                Some(ConnectionEvent::BandwidthEstimate { bitrate, can_probe: false })
+            }
         };
         self.output.extend(event.map(SessionOutput::Event));
     }

@@ -132,9 +132,9 @@ impl WebRtc {
     /// Sets the estimate, in bits per second, with which the bandwidth to each client of a media room begins. It is
     /// divided among what the client wishes to see; what does not fit is paused until the estimate has risen by
     /// probing, which takes some tenths of a second on a good path. Clients that do not say when packets arrive
-    /// (transport-wide congestion control) get all that they wish, and with `None` all do: nothing is estimated then,
-    /// and forwarding a packet costs a fifth less CPU. Default: 1 Mbit/s. An estimate of the [API](Self::api)'s own
-    /// ([`InterceptorRegistry::bandwidth_estimation`](callboard_peer_connection::InterceptorRegistry)) goes first.
+    /// (transport-wide congestion control) get all that they wish, and with `None` or 0 all do: nothing is estimated
+    /// then, and forwarding a packet costs a fifth less CPU. Default: 1 Mbit/s. An estimate of the [API](Self::api)'s
+    /// own ([`InterceptorRegistry::bandwidth_estimation`](callboard_peer_connection::InterceptorRegistry)) goes first.
     pub fn first_estimate(self, bits: Option<u64>) -> Self {
         Self { first_estimate: bits, ..self }
     }

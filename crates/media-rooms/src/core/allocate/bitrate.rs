@@ -32,7 +32,7 @@ impl Bitrate {
         Self((u128::from(self.0) * u128::from(percent) / 100).try_into().unwrap_or(u64::MAX))
     }
 
-    /// Returns the lowest bitrate of which so many hundredths are not less than this one.
+    /// Returns the lowest bitrate whose so many hundredths are not less than this one.
     pub(super) fn percent_of(self, percent: u64) -> Self {
         let whole = (u128::from(self.0) * 100).div_ceil(percent.into());
         Self(whole.try_into().unwrap_or(u64::MAX))

@@ -3,6 +3,7 @@
 //! Audio is not allocated: its bitrate is taken off the budget before.
 
 mod bitrate;
+mod guide;
 mod ladder;
 mod speaker_first;
 mod starvation;
@@ -11,8 +12,9 @@ mod targets;
 mod tests;
 
 pub use bitrate::Bitrate;
+pub(crate) use guide::Guide;
 pub use speaker_first::SpeakerFirst;
-pub(crate) use starvation::Starvation;
+use starvation::Starvation;
 pub(crate) use targets::Targets;
 
 /// Policy by which one viewer's bandwidth is divided among the video tracks that it watches. Each viewer has an
@@ -23,6 +25,8 @@ pub(crate) use targets::Targets;
 pub trait Allocator: Send + 'static {
     /// Fills `grants`, which is empty, with one grant for each demand, in the same order. `budget` is the estimate of
     /// the bandwidth to the viewer without what audio takes; an allocator should leave a margin.
+    ///
+    /// Where it grants less than the budget bears, no bandwidth is looked for beyond what it grants.
     ///
     /// Demands for which there is no grant, or one of a layer that does not exist, are paused.
     fn allocate(&mut self, budget: Bitrate, demands: &[Demand], grants: &mut Vec<Grant>);

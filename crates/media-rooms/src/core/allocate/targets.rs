@@ -8,21 +8,32 @@ use super::{Bitrate, Demand, Grant, total};
 /// estimate of this size bears what it stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Targets {
-    /// What is needed for the grants and the cheapest step above them; 0 if there is none. The estimator sustains this
-    /// rate by padding.
+    /// What is needed for the grants and the cheapest step above them; 0 if there is none, or if the budget bears it
+    /// and the allocator has not granted it nevertheless. The estimator sustains this rate by padding.
     pub(crate) minimum: Bitrate,
-    /// What all tracks need at their wishes. The estimator probes for it.
+    /// What all tracks need at their wishes; where the minimum is 0, what the grants need. The estimator probes for it.
     pub(crate) desired: Bitrate,
 }
 
 impl Targets {
-    /// Calculates the targets for these grants.
-    pub(crate) fn new(demands: &[Demand], grants: &[Grant]) -> Self {
+    /// Calculates the targets for these grants of this budget.
+    pub(crate) fn new(budget: Bitrate, demands: &[Demand], grants: &[Grant]) -> Self {
+        let granted = total(demands, grants);
+        let step = cheapest_step(demands, grants).map(|step| budget_for(granted + step));
+        let Some(step) = step.filter(|needed| *needed > budget) else {
+            return Self { minimum: Bitrate::ZERO, desired: budget_for(granted) };
+        };
         let wished = demands.iter().map(|demand| cost(demand, Ladder::of(demand).top())).sum();
         let desired = budget_for(wished);
-        let minimum = cheapest_step(demands, grants)
-            .map_or(Bitrate::ZERO, |step| budget_for(total(demands, grants) + step));
-        Self { minimum: minimum.min(desired), desired }
+        Self { minimum: step.min(desired), desired }
+    }
+
+    /// Returns whether both differ by less than a sixteenth.
+    pub(super) fn is_near(self, other: Self) -> bool {
+        let is_near = |one: Bitrate, other: Bitrate| {
+            one.as_bps().abs_diff(other.as_bps()) <= other.as_bps() / 16
+        };
+        is_near(self.minimum, other.minimum) && is_near(self.desired, other.desired)
     }
 }
 

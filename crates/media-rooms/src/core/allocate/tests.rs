@@ -74,7 +74,7 @@ fn the_first_track_of_a_priority_goes_on_whatever_the_budget_is() {
 
     assert_eq!(granted(kbps(1), &[camera(), pinned(1), pinned(2)]), [None, None, Some(0)]);
     assert_eq!(granted(kbps(1), &[camera(), Demand::default()]), [None, None]);
-    // One that is too dear, and one of which nothing flows anyway.
+    // One that is too dear, and one that is paused by its wish.
     assert_eq!(granted(kbps(1), &[lowest(201), lowest(200)]), [None, None]);
     assert_eq!(granted(kbps(1), &[lowest(200), lowest(100)]), [Some(0), None]);
     let paused = Demand { wish: Wish { pause: true, ..pinned(2).wish }, ..camera() };
@@ -150,7 +150,7 @@ fn bitrates_of_any_size_are_calculated_with() {
 
     assert_eq!(granted(most, &demands), [None; 3]);
     assert_eq!(
-        Targets::new(&demands, &[Grant::Paused; 3]),
+        Targets::new(Bitrate::ZERO, &demands, &[Grant::Paused; 3]),
         Targets { minimum: most, desired: most }
     );
     assert_eq!(kbps(64).to_string(), "64 kbit/s");
@@ -180,52 +180,115 @@ fn what_an_allocator_does_not_answer_properly_is_paused() {
 fn targets_are_the_next_step_and_all_wishes() {
     let demands = [camera(), camera()];
 
-    let targets = Targets::new(&demands, &[Grant::Layer(1), Grant::Layer(0)]);
+    let targets = Targets::new(Bitrate::ZERO, &demands, &[Grant::Layer(1), Grant::Layer(0)]);
     assert_eq!(targets.minimum.as_bps(), 1_222_223, "1,000 kbit/s with both margins");
     assert_eq!(targets.desired.as_bps(), 3_666_667, "3,000 kbit/s");
 
-    let all = Targets::new(&demands, &[Grant::Layer(2), Grant::Layer(2)]);
+    let all = Targets::new(Bitrate::ZERO, &demands, &[Grant::Layer(2), Grant::Layer(2)]);
     assert_eq!(all, Targets { minimum: Bitrate::ZERO, desired: targets.desired });
 
     let paused = Demand { wish: Wish { pause: true, ..Wish::default() }, ..camera() };
-    let more = Targets::new(&[camera(), paused], &[Grant::Layer(1), Grant::Layer(2)]);
+    let more =
+        Targets::new(Bitrate::ZERO, &[camera(), paused], &[Grant::Layer(1), Grant::Layer(2)]);
     assert_eq!(more.desired.as_bps(), 1_833_334, "1,500 kbit/s");
     assert_eq!(more.minimum, more.desired, "an allocator may grant more than is wished");
 }
 
 #[test]
+fn an_allocator_that_grants_less_than_the_budget_bears_is_not_helped_to_more() {
+    let demands = [camera(), camera()];
+
+    let targets = Targets::new(kbps(2_000), &demands, &[Grant::Layer(1), Grant::Layer(0)]);
+    assert_eq!(targets.minimum, Bitrate::ZERO);
+    assert_eq!(targets.desired.as_bps(), 794_445, "650 kbit/s with both margins");
+
+    let targets = Targets::new(kbps(2_000), &demands, &[Grant::Paused, Grant::Paused]);
+    assert_eq!(targets, Targets::default());
+}
+
+/// Guide with an estimate of 1 kbit/s, and the time in seconds from its beginning.
+struct Hungry {
+    guide: guide::Guide,
+    start: Instant,
+    demands: Vec<Demand>,
+}
+
+impl Hungry {
+    fn new(demands: Vec<Demand>) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a start to count from")]
+        let start = Instant::now();
+        Self { guide: guide::Guide::default(), start, demands }
+    }
+
+    fn advice(&mut self, at: u64, estimate: Option<Bitrate>, grant: Grant) -> guide::Advice {
+        let now = self.start + Duration::from_secs(at);
+        let grants = vec![grant; self.demands.len()];
+        self.guide.handle_grants(now, (estimate, Bitrate::ZERO), &self.demands, &grants)
+    }
+
+    /// Returns the bitrate of a reset at this time, if there is one, while all is paused.
+    fn starves(&mut self, at: u64) -> Option<Bitrate> {
+        self.advice(at, Some(kbps(1)), Grant::Paused).reset
+    }
+
+    /// Returns when the next reset is due.
+    fn due(&self) -> Option<u64> {
+        Some(self.guide.poll_timeout()?.duration_since(self.start).as_secs())
+    }
+}
+
+#[test]
 fn a_viewer_for_whom_nothing_flows_is_reset_after_five_seconds_and_then_more_seldom() {
-    #[expect(clippy::disallowed_methods, reason = "a start to count from")]
-    let start = Instant::now();
-    let seconds = |seconds| start + Duration::from_secs(seconds);
-    let (demands, paused) = ([camera(), screen()], [Grant::Paused, Grant::Paused]);
-    let mut starvation = Starvation::default();
+    let mut viewer = Hungry::new(vec![camera(), screen()]);
 
-    assert_eq!(starvation.handle_grants(start, &demands, &paused), None);
-    assert_eq!(starvation.poll_timeout(), Some(seconds(5)));
-    assert_eq!(starvation.handle_grants(seconds(4), &demands, &paused), None);
-    let reset = starvation.handle_grants(seconds(5), &demands, &paused).expect("a reset");
-    assert_eq!(granted(reset, &demands), [Some(0), None], "the reset suffices for the cheapest");
+    assert_eq!(viewer.starves(0), None);
+    assert_eq!(viewer.due(), Some(5));
+    assert_eq!(viewer.starves(4), None);
+    let reset = viewer.starves(5).expect("a reset");
+    assert_eq!(granted(reset, &viewer.demands), [Some(0), None], "it suffices for the cheapest");
+    assert_eq!(viewer.starves(14), None);
+    assert!(viewer.starves(15).is_some());
 
-    assert_eq!(starvation.handle_grants(seconds(14), &demands, &paused), None);
-    assert!(starvation.handle_grants(seconds(15), &demands, &paused).is_some());
+    // The reset itself lets something flow for a while.
+    assert_eq!(viewer.advice(16, Some(reset), Grant::Layer(0)).reset, None);
+    assert_eq!(viewer.due(), None);
+    assert_eq!(viewer.starves(20), None);
+    assert_eq!(viewer.due(), Some(40));
+    assert!(viewer.starves(40).is_some());
+    assert_eq!(viewer.due(), Some(80));
+    assert!(viewer.starves(80).is_some() && viewer.starves(140).is_some());
+    assert_eq!(viewer.due(), Some(200), "once a minute at last");
 
-    let flows = [Grant::Layer(0), Grant::Paused];
-    assert_eq!(starvation.handle_grants(seconds(16), &demands, &flows), None);
-    assert_eq!(starvation.poll_timeout(), None);
+    viewer.advice(150, Some(reset), Grant::Layer(0));
+    viewer.advice(170, Some(reset), Grant::Layer(0));
+    assert_eq!(viewer.starves(180), None);
+    assert_eq!(viewer.due(), Some(185), "after half a minute without starvation");
+}
+
+#[test]
+fn a_viewer_whose_estimate_is_gone_does_not_starve() {
+    let mut viewer = Hungry::new(vec![camera()]);
+    viewer.starves(0);
+    let told = viewer.advice(1, Some(kbps(1)), Grant::Paused).targets.expect("targets");
+    viewer.guide.told(told);
+    assert_eq!(viewer.advice(2, Some(kbps(1)), Grant::Paused).targets, None);
+
+    assert_eq!(viewer.advice(3, None, Grant::Paused), guide::Advice::default());
+
+    assert_eq!(viewer.due(), None);
+    // With the next estimate it is told its targets anew.
+    assert_eq!(viewer.advice(4, Some(kbps(1)), Grant::Paused).targets, Some(told));
+    assert_eq!(viewer.due(), Some(9));
 }
 
 #[test]
 fn a_viewer_that_wishes_nothing_does_not_starve() {
-    #[expect(clippy::disallowed_methods, reason = "a start to count from")]
-    let start = Instant::now();
     let wish = Wish { pause: true, ..Wish::default() };
-    let demands = [Demand { wish, ..camera() }, Demand::default()];
-    let mut starvation = Starvation::default();
+    let mut viewer = Hungry::new(vec![Demand { wish, ..camera() }, Demand::default()]);
 
-    assert_eq!(starvation.handle_grants(start, &demands, &[Grant::Paused; 2]), None);
+    assert_eq!(viewer.starves(0), None);
 
-    assert_eq!(starvation.poll_timeout(), None);
+    assert_eq!(viewer.due(), None);
 }
 
 fn demand() -> impl Strategy<Value = Demand> {
@@ -362,7 +425,7 @@ proptest! {
         for _ in 0..2_000 {
             let granted = grants(budget, &demands);
             demands = flowing(&demands, &granted);
-            let targets = Targets::new(&demands, &granted);
+            let targets = Targets::new(budget, &demands, &granted);
             prop_assert!(targets.minimum <= targets.desired);
             if targets.minimum == Bitrate::ZERO {
                 let wished = demands.iter().map(|demand| ladder::Ladder::of(demand).top());

@@ -92,7 +92,7 @@ impl Layers {
         Self { encodings: vec![encoding; encodings], heard: None, outputs: VecDeque::new() }
     }
 
-    /// Creates the layers of a track of which this is known. None was heard yet.
+    /// Creates the layers of a track from what is known of them. None was heard yet.
     pub(crate) fn resume(known: impl Iterator<Item = Known>) -> Self {
         let known: Vec<_> = known.collect();
         let mut layers = Self::new(known.len());

@@ -9,6 +9,7 @@ use super::SECOND;
 use super::media::{send_frames, video};
 use super::rtp::{connect_and_make, in_rtp_mode, in_rtp_mode_with, packets, packets_of, waiting};
 use super::simulated_pair::{Pair, Peer};
+use crate::engine::EngineEvent;
 use crate::error::*;
 use crate::*;
 
@@ -252,6 +253,14 @@ fn bandwidth_is_probed_as_far_as_it_is_wanted() {
     assert!(told.iter().all(|(_, can_probe)| *can_probe), "{told:?}");
     assert_eq!(pair.a.session.estimate(), told.last().map(|(bitrate, _)| *bitrate));
     assert_eq!(pair.b.session.estimate(), None);
+
+    // The peer's own estimate does not take its place.
+    pair.a.session.handle_engine_event(pair.now, EngineEvent::ReceiverEstimate(1));
+    pair.b.session.handle_engine_event(pair.now, EngineEvent::ReceiverEstimate(1));
+    pair.pass(SECOND / 100);
+    assert!(estimates(&pair.a).iter().all(|(_, can_probe)| *can_probe));
+    assert!(pair.a.session.estimate().is_some_and(|bitrate| bitrate > 1));
+    assert_eq!(estimates(&pair.b), [(1, false)]);
 
     assert!(pair.a.session.reset_estimate(pair.now, 200_000));
     pair.a.events.clear();
