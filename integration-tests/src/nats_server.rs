@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::namespace::Namespace;
 use crate::program;
 use crate::wait::{Moment, until};
 
@@ -48,7 +49,9 @@ impl NatsServer {
     pub async fn restart(&mut self) {
         self.kill().await;
         let log = File::options().append(true).create(true).open(self.log()).expect("a log");
-        let child = Command::new(program::of_python("nats-server"))
+        // It ends with this thread, also when the test process is killed.
+        let network = Namespace::current();
+        let child = Command::from(network.command(program::of_python("nats-server")))
             .args(["--jetstream", "--addr", "127.0.0.1", "--port", &self.port.to_string()])
             .arg("--store_dir")
             .arg(self.storage())
@@ -57,7 +60,7 @@ impl NatsServer {
             .stderr(log)
             .kill_on_drop(true)
             .spawn();
-        self.child = Some(child.expect("nats-server starts"));
+        self.child = Some(child.expect("nsenter and setpriv, which come with util-linux, start"));
         until("a connection to nats-server", START_TIME, async || {
             match TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await {
                 Ok(_) => Moment::Now(()),
