@@ -119,6 +119,7 @@ impl Bot {
             kind: codec.kind(),
             publishes: true,
             receives: false,
+            stream: 0,
             codecs: Arc::from([(payload_type, described)]),
             encodings: Vec::new(),
             position: None,

@@ -80,7 +80,13 @@ impl Participant {
         let answer = connection.send(LocalDescription).await?;
         let transceivers = connection.send(GetTransceivers).await?;
         let mut sections = Vec::with_capacity(transceivers.len());
-        for mut section in transceivers.into_iter().filter_map(section) {
+        let mut places = [0, 0];
+        let negotiated = transceivers.into_iter().filter_map(|transceiver| {
+            let place = &mut places[transceiver.kind as usize];
+            *place += 1;
+            section(transceiver, *place)
+        });
+        for mut section in negotiated {
             if section.receives {
                 // A section in which something has flowed before goes on there, also where it was no slot meanwhile.
                 let (sender, rid) = (section.sender, None);
@@ -179,8 +185,8 @@ fn directions(offer: &str) -> HashMap<String, Direction> {
     sections.filter_map(|section| Some((section.mid()?.to_owned(), direction(section)))).collect()
 }
 
-/// Returns what was negotiated for a transceiver; none for one without a section in use.
-fn section(transceiver: TransceiverInfo) -> Option<stage::Section> {
+/// Returns what was negotiated for a transceiver, the so many-th of its kind; none for one without a section in use.
+fn section(transceiver: TransceiverInfo, stream: usize) -> Option<stage::Section> {
     let direction = transceiver.current_direction.filter(|_| !transceiver.stopped)?;
     Some(stage::Section {
         transceiver: transceiver.id,
@@ -189,6 +195,7 @@ fn section(transceiver: TransceiverInfo) -> Option<stage::Section> {
         kind: transceiver.kind,
         publishes: direction.receives(),
         receives: direction.sends(),
+        stream,
         codecs: transceiver.codecs.into(),
         encodings: transceiver.encodings,
         position: None,

@@ -14,7 +14,7 @@ pub struct Wishes {
     /// Wishes for single tracks, also for tracks that are not published yet.
     pub tracks: BTreeMap<TrackId, Wish>,
     /// Tracks in the order in which they get bandwidth, where their priority is the same; all others come after them,
-    /// in the order of their slots.
+    /// in the order of their slots. Where more is published than there are slots, these get them first.
     pub order: Vec<TrackId>,
 }
 

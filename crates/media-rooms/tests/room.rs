@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use actix::prelude::*;
 use call::*;
 use callboard_media_rooms::*;
-use callboard_peer_connection::RtpPacket;
+use callboard_peer_connection::{RtpPacket, TrackKind};
 use callboard_supervision::{ExitReason, Fault};
 
 /// Application that is told nothing that it needs.
@@ -284,6 +284,54 @@ async fn all_are_told_who_speaks() {
 
     // A small room hears all.
     talk_until(&mut [&mut one, &mut two], |all| have_all_but(all, 0)).await;
+    call.pool.stop().await;
+}
+
+/// Returns whose tracks the slots of a client carry, sound first, by the last that it was told.
+fn carried(client: &Client) -> Vec<(TrackKind, ParticipantId)> {
+    let mut slots = BTreeMap::new();
+    for event in &client.room {
+        match event {
+            MediaEvent::SlotBound { mid, track } => {
+                slots.insert(mid, (track.kind, track.participant));
+            }
+            MediaEvent::SlotUnbound { mid } => _ = slots.remove(mid),
+            _ => {}
+        }
+    }
+    let mut carried: Vec<_> = slots.into_values().collect();
+    carried.sort_by_key(|(kind, _)| *kind == TrackKind::Video);
+    carried
+}
+
+#[actix::test]
+async fn where_slots_are_few_those_who_speak_and_what_is_wished_flow() {
+    let mut call = Call::start(3).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 0).await;
+    let mut three = call.join(1, 0).await;
+    let ids = [two.id(), three.id()];
+    let carries = |client: &Client, sound, picture| {
+        let carried = carried(client);
+        carried == [(TrackKind::Audio, ids[sound]), (TrackKind::Video, ids[picture])]
+    };
+    let mut all = [&mut one, &mut two, &mut three];
+    talk_until(&mut all, |all| have(&all[..1], 2, 20) && carries(all[0], 0, 0)).await;
+
+    all[2].level = -20;
+    talk_until(&mut all, |all| carries(all[0], 1, 1)).await;
+    let before = all[0].streams().iter().map(|stream| stream.len()).min().unwrap();
+    talk_until(&mut all, |all| have(&all[..1], 2, before + 100)).await;
+    // Each slot is one stream, with a gap at most where it changes.
+    talk_until(&mut all, |all| have_all_but(&all[..1], 1)).await;
+
+    let picture = |track: &TrackInfo| track.kind == TrackKind::Video && track.participant == ids[0];
+    let mut wishes = Wishes::default();
+    wishes.order = call.room.tracks().into_iter().filter(picture).map(|track| track.id).collect();
+    all[0].wish(wishes).unwrap();
+    talk_until(&mut all, |all| carries(all[0], 1, 0)).await;
+    let before = all[0].streams()[1].len();
+    talk_until(&mut all, |all| all[0].streams()[1].len() > before + 100).await;
     call.pool.stop().await;
 }
 

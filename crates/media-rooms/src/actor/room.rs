@@ -104,7 +104,12 @@ impl RoomActor {
     fn choose_voices(&self) {
         let silence = Silence { muted: self.muted.clone(), quiet: self.voices.quiet() };
         if **self.shared.silence.load() != silence {
+            let is_other = self.shared.stage().are_quiet(&silence.quiet);
             self.shared.silence.store(Arc::new(silence));
+            if is_other {
+                // Other voices may have slots now.
+                self.shared.settle();
+            }
         }
     }
 
@@ -154,6 +159,11 @@ impl RoomActor {
             (report.dominant.and_then(speaker), loudest)
         };
         let participant = dominant.as_ref().map(|speaker| Arc::new(speaker.participant));
+        let is_other =
+            dominant.as_ref().is_some_and(|it| self.shared.stage().dominates(it.participant));
+        if is_other {
+            self.shared.settle();
+        }
         self.shared.dominant.store(participant);
         for seat in self.shared.all_seats() {
             let (dominant, loudest) = (dominant.clone(), loudest.clone());

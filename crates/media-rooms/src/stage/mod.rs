@@ -1,6 +1,7 @@
 //! Participants, tracks and slots of a media room: state that outlives the actors, and decides which track flows in
 //! which slot.
 
+mod binding;
 mod own;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,6 +16,7 @@ use crate::core::rewrite::Position;
 use crate::event::{MediaEvent, ParticipantId, TrackId, TrackInfo};
 use crate::policy::{ParticipantInfo, Policy};
 use crate::wishes::Wishes;
+use binding::Activity;
 use own::Own;
 
 /// State of a media room.
@@ -32,6 +34,9 @@ pub(crate) struct Stage {
     wished: BTreeSet<ParticipantId>,
     /// Number of times that a slot became free.
     freed: u64,
+    activity: Activity,
+    /// Participants whose slots are bound anew by their wishes, together with `wished`.
+    rebound: BTreeSet<ParticipantId>,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,9 @@ pub(crate) struct Section {
     pub(crate) publishes: bool,
     /// Whether the participant receives in it: a slot.
     pub(crate) receives: bool,
+    /// Number of its stream among those of its kind: an audio and a video section of the same number are played in
+    /// step.
+    pub(crate) stream: usize,
     pub(crate) codecs: Arc<[(u8, RtpCodecCapability)]>,
     pub(crate) encodings: Vec<Rid>,
     /// Position of what has flowed in it to the participant before.
@@ -84,6 +92,8 @@ pub(crate) struct Slot {
     pub(crate) sender: SenderId,
     pub(crate) mid: String,
     pub(crate) kind: TrackKind,
+    /// Number of its stream among those of its kind.
+    stream: usize,
     pub(crate) codecs: Arc<[(u8, RtpCodecCapability)]>,
     pub(crate) track: Option<TrackId>,
     /// When it became free last, in the order of all; 0 for never. Of free slots the oldest is taken, so that pictures
@@ -190,6 +200,7 @@ impl Stage {
     /// Removes a participant with its tracks. Returns whether it was there.
     pub(crate) fn leave(&mut self, id: ParticipantId) -> bool {
         let Some(gone) = self.participants.remove(&id) else { return false };
+        self.activity.forget(id);
         // They keep nothing for the one that has left.
         let fed_by = gone.slots.iter().filter_map(|slot| find(&self.tracks, slot.track?));
         self.fan_out.extend(fed_by.map(|track| track.info.participant));
@@ -220,6 +231,7 @@ impl Stage {
                 sender: section.sender,
                 mid: section.mid.clone(),
                 kind: section.kind,
+                stream: section.stream,
                 codecs: Arc::clone(&section.codecs),
                 track: old.and_then(|old| old.track),
                 freed: old.map_or(0, |old| old.freed),
@@ -311,6 +323,7 @@ impl Stage {
     pub(crate) fn wish(&mut self, id: ParticipantId, wishes: Wishes) -> bool {
         let Some(entry) = self.participants.get_mut(&id) else { return false };
         if *entry.wishes != wishes {
+            self.rebound.insert(id);
             entry.wishes = Arc::new(wishes);
             let tracks = entry.slots.iter().filter_map(|slot| find(&self.tracks, slot.track?));
             self.wished.extend(tracks.map(|track| track.info.participant));
@@ -320,11 +333,13 @@ impl Stage {
 
     /// Returns whether publishers are to be told of wishes.
     pub(crate) fn has_wished(&self) -> bool {
-        !self.wished.is_empty()
+        !self.wished.is_empty() || !self.rebound.is_empty()
     }
 
-    /// Lets publishers be told of the wishes that there are.
+    /// Lets publishers be told of the wishes that there are, and binds slots by them.
     pub(crate) fn tell_wishes(&mut self) {
+        let rebound = std::mem::take(&mut self.rebound);
+        rebound.into_iter().for_each(|viewer| self.bind_slots(viewer));
         self.fan_out.append(&mut self.wished);
     }
 
@@ -421,50 +436,6 @@ impl Stage {
                 }
             }
         }
-    }
-
-    /// Takes a track from the slots of a participant that carry it.
-    fn free(&mut self, viewer: ParticipantId, track: TrackId) {
-        let Some(entry) = self.participants.get_mut(&viewer) else { return };
-        for slot in entry.slots.iter_mut().filter(|slot| slot.track == Some(track)) {
-            slot.track = None;
-            self.freed += 1;
-            slot.freed = self.freed;
-            let unbound = MediaEvent::SlotUnbound { mid: slot.mid.clone() };
-            self.assign.insert(viewer);
-            self.outputs.push_back(Output::Tell(viewer, unbound));
-        }
-    }
-
-    /// Binds tracks that no slot carries to slots that are free, for each participant; the oldest tracks first.
-    fn bind(&mut self) {
-        let mut fed = BTreeSet::new();
-        for (&viewer, entry) in &mut self.participants {
-            let carried: BTreeSet<_> = entry.slots.iter().filter_map(|slot| slot.track).collect();
-            let mut free: Vec<_> = entry.slots.iter_mut().filter(|it| it.track.is_none()).collect();
-            let before = free.len();
-            let others = self.tracks.iter().map(|track| &track.info);
-            let hidden = &entry.hidden;
-            let mut others = others.filter(|it| {
-                it.participant != viewer && !carried.contains(&it.id) && !hidden.contains(&it.id)
-            });
-            // Most participants have none, or see all.
-            while !free.is_empty()
-                && let Some(track) = others.next()
-            {
-                let fitting = free.iter().enumerate().filter(|(_, slot)| slot.kind == track.kind);
-                let Some((place, _)) = fitting.min_by_key(|(_, slot)| slot.freed) else { continue };
-                let slot = free.remove(place);
-                slot.track = Some(track.id);
-                fed.insert(track.participant);
-                let (mid, track) = (slot.mid.clone(), track.clone());
-                self.outputs.push_back(Output::Tell(viewer, MediaEvent::SlotBound { mid, track }));
-            }
-            if free.len() < before {
-                self.assign.insert(viewer);
-            }
-        }
-        self.fan_out.append(&mut fed);
     }
 }
 

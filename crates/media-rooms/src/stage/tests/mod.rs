@@ -1,3 +1,4 @@
+mod binding;
 mod policy;
 
 use callboard_peer_connection::PeerConnectionId;
@@ -25,6 +26,7 @@ fn section(of: u128, number: u128, kind: TrackKind, publishes: bool, receives: b
         kind,
         publishes,
         receives,
+        stream: number as usize / 2,
         codecs: Arc::new([]),
         encodings: Vec::new(),
         position: None,
@@ -280,6 +282,11 @@ enum Step {
     Join(u128),
     Leave(u128),
     Negotiate(u128, Vec<(bool, bool, bool)>),
+    Dominates(u128),
+    /// The voices of these participants are quiet.
+    Quiet(Vec<u128>),
+    /// One wishes these sections of these participants first, and nothing of another.
+    Wish(u128, Vec<(u128, u128)>, u128),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -288,7 +295,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         who.clone().prop_map(Step::Join),
         who.clone().prop_map(Step::Leave),
-        (who, sections).prop_map(|(who, sections)| Step::Negotiate(who, sections)),
+        (who.clone(), sections).prop_map(|(who, sections)| Step::Negotiate(who, sections)),
+        who.clone().prop_map(Step::Dominates),
+        prop::collection::vec(who.clone(), 0..4).prop_map(Step::Quiet),
+        (who.clone(), prop::collection::vec((who.clone(), 0u128..12), 0..4), who)
+            .prop_map(|(who, first, paused)| Step::Wish(who, first, paused)),
     ];
     prop::collection::vec(step, 0..40)
 }
@@ -314,6 +325,21 @@ proptest! {
                         section(who, number, kind, one.1, one.2)
                     }).collect();
                     stage.negotiated(participant(who), &sections);
+                }
+                Step::Dominates(who) => _ = stage.dominates(participant(who)),
+                Step::Quiet(who) => {
+                    let tracks = stage.tracks.iter().map(|track| &track.info);
+                    let quiet = tracks.filter(|it| who.iter().any(|who| it.participant == participant(*who)));
+                    let quiet = quiet.filter(|it| it.kind == Audio).map(|it| it.id).collect();
+                    stage.are_quiet(&quiet);
+                }
+                Step::Wish(who, first, paused) => {
+                    let mut wishes = Wishes::default();
+                    let id = |(of, number)| TrackId(section(of, number, Video, true, false).transceiver);
+                    wishes.order = first.into_iter().map(id).collect();
+                    wishes.tracks.insert(id((paused, 0)), Wish::pause());
+                    stage.wish(participant(who), wishes);
+                    stage.tell_wishes();
                 }
             }
             while let Some(output) = stage.poll_output() {
@@ -343,6 +369,16 @@ proptest! {
                 for track in stage.tracks.iter().filter(|track| track.info.participant != id) {
                     let free = entry.slots.iter().any(|slot| slot.track.is_none() && slot.kind == track.info.kind);
                     prop_assert!(!free || carried.values().any(|it| *it == track.info.id), "a free slot");
+                }
+                // What waits is wished less, or has been silent for longer, than what flows.
+                for kind in [Audio, Video] {
+                    let others = stage.tracks.iter().map(|track| &track.info);
+                    let others: Vec<_> = others.filter(|it| it.kind == kind && it.participant != id).collect();
+                    let count = entry.slots.iter().filter(|slot| slot.kind == kind).count();
+                    let is_one = |it: &&TrackId| others.iter().any(|other| other.id == **it);
+                    let flow: BTreeSet<_> = carried.values().filter(is_one).copied().collect();
+                    let best: BTreeSet<_> = stage.choose(entry, others, count).into_iter().collect();
+                    prop_assert_eq!(flow, best);
                 }
             }
         }
