@@ -109,8 +109,8 @@ impl Recorder {
         Ok(Self { tap, kept })
     }
 
-    /// Returns the files that were begun, in that order: the latest 10,000. One of which nothing could be written, such
-    /// as on a full disk, is removed, and not among them.
+    /// Returns the files that were begun, in that order: the latest 10,000. A file that remained empty, such as on
+    /// a full disk, is removed, and not among them.
     pub fn files(&self) -> Vec<PathBuf> {
         self.kept.files().iter().cloned().collect()
     }

@@ -71,7 +71,7 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) error: io::Error,
-    /// File that it has hit, and whether that is still there: one of which nothing can be played was removed.
+    /// File that it has hit, and whether that is still there: one in which nothing can be played was removed.
     pub(crate) file: Option<(PathBuf, bool)>,
 }
 

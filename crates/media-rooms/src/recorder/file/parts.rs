@@ -46,8 +46,11 @@ impl Parts {
     /// Removes the latest file if it is shorter than what can be played: a disk that is full would get one each time
     /// it is tried again. Returns whether it is still there.
     pub(super) fn keep(&mut self, path: &Path, playable: Option<u64>) -> bool {
-        let length = fs::metadata(path).map_or(0, |file| file.len());
-        if playable.is_some_and(|playable| length >= playable) || fs::remove_file(path).is_err() {
+        let is_long_enough = playable.is_some_and(|playable| {
+            // Where that cannot be told, nothing is thrown away.
+            fs::metadata(path).map_or(true, |file| file.len() >= playable)
+        });
+        if is_long_enough || fs::remove_file(path).is_err() {
             return true;
         }
         self.part -= 1;
