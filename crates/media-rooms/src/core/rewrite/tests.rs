@@ -264,6 +264,49 @@ proptest! {
         }
     }
 
+    /// Picture ids of 7 and of 15 bits, TL0PICIDX, sequence numbers and times wrap, each several times or once.
+    #[test]
+    fn padding_is_closed_up_and_what_wraps_goes_on(
+        bits in prop_oneof![Just(7u8), Just(15)],
+        first in prop_oneof![Just(65_000u64), Just(32_600), Just(98_000), 0u64..200_000],
+        start in any::<u16>(),
+        padded in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let (mut rewriter, now) = (Rewriter::new(start), now());
+        let range = 1u16 << bits;
+        // One picture in each packet, of which some are padding: without a picture, and of no use to viewers.
+        let media = |number: u64, picture: u64| Incoming {
+            number,
+            timestamp: (picture as u32).wrapping_mul(3_000).wrapping_sub(600_000),
+            marker: true,
+            picture_id: Some(PictureId { value: (picture % u64::from(range)) as u16, bits }),
+            tl0: Some(picture as u8),
+            at: now,
+            captured: None,
+        };
+        let pictures_from = u64::from(range) - 20;
+        let mut last = rewriter.begin(&media(first, pictures_from), 90_000);
+        prop_assert!(last.number < 1 << 15);
+        let mut picture = pictures_from;
+        for number in first + 1..first + 1_500 {
+            if padded[(number % 40) as usize] {
+                let padding = Incoming { picture_id: None, tl0: None, ..media(number, picture) };
+                rewriter.leave_out(&padding, true);
+                // Also where it comes twice.
+                rewriter.leave_out(&padding, true);
+                continue;
+            }
+            picture += 1;
+            let next = rewriter.forward(&media(number, picture)).unwrap();
+            prop_assert_eq!(next.number, last.number + 1);
+            prop_assert_eq!(next.timestamp.wrapping_sub(last.timestamp), 3_000);
+            let following = last.picture_id.map(|id| (id + 1) % range);
+            prop_assert_eq!(next.picture_id, following);
+            prop_assert_eq!(next.tl0, last.tl0.map(|tl0| tl0.wrapping_add(1)));
+            last = next;
+        }
+    }
+
     #[test]
     fn without_loss_there_are_no_gaps(every in 1u64..5, first in 0u64..200_000) {
         let (mut rewriter, now) = (Rewriter::new(0), now());
