@@ -1,6 +1,7 @@
 //! A call through a media room of the server, in `media-room` as its users run it.
 
 mod host;
+mod stacks;
 mod stage;
 
 use std::time::Duration;
