@@ -141,7 +141,7 @@ impl Viewer {
 /// Bytes in front of each payload: codec, end of frame, encoding and what is done before; steps of number and time;
 /// milliseconds; length of the payload.
 const HEADER: usize = 6;
-const CODINGS: [Coding; 7] = [
+const CODINGS: [Coding; 8] = [
     Coding::Vp8,
     Coding::H264,
     Coding::Opus,
@@ -149,6 +149,7 @@ const CODINGS: [Coding; 7] = [
     Coding::OtherVideo,
     Coding::Vp9,
     Coding::Av1,
+    Coding::Red,
 ];
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod call;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use actix::prelude::*;
 use call::*;
@@ -484,4 +485,47 @@ async fn a_connection_joins_once() {
 
     assert!(matches!(again, Err(JoinMediaRoomError::Joined)), "{again:?}");
     call.pool.stop().await;
+}
+
+/// Tap that keeps the frames of sound.
+struct Ear(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl MediaTap for Ear {
+    fn frame(&mut self, _: &TrackInfo, frame: &Frame) {
+        self.0.lock().unwrap().push(frame.data.to_vec());
+    }
+}
+
+#[actix::test]
+async fn redundant_sound_goes_to_those_that_have_it_and_plain_sound_to_others() {
+    let mut call = Call::start(3).await;
+    let frames = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&frames);
+    let ear = TapOptions::new("ear").kind(TrackKind::Audio);
+    let _tap = call.room.tap(ear, move || Ear(Arc::clone(&heard))).await.unwrap();
+    call.redundant = true;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 2).await;
+    call.redundant = false;
+    let mut plain = call.join(1, 1).await;
+
+    let count = |client: &Client, redundant: bool| {
+        client.sounds().iter().filter(|(red, _)| *red == redundant).count()
+    };
+    talk_until(&mut [&mut one, &mut two, &mut plain], |clients| {
+        let both = count(clients[1], true) >= 20 && count(clients[1], false) >= 20;
+        both && count(clients[0], true) >= 20
+            && count(clients[2], false) >= 20
+            && frames.lock().unwrap().len() >= 60
+    })
+    .await;
+
+    assert_eq!(count(&plain, true), 0);
+    for client in [&one, &two, &plain] {
+        for (redundant, payload) in client.sounds() {
+            assert!(payload.ends_with(&SOUND), "{payload:?}");
+            assert_eq!(payload.len() > SOUND.len(), redundant, "{payload:?}");
+        }
+    }
+    assert!(frames.lock().unwrap().iter().all(|frame| *frame == SOUND));
 }

@@ -27,6 +27,11 @@ pub struct MediaEngine {
 pub enum Codec {
     /// `audio/opus` (RFC 7587)
     Opus,
+    /// `audio/red`: Opus with copies of earlier frames (RFC 2198), beside [`Opus`](Self::Opus), which it needs. Where
+    /// it is negotiated, Chromium sends it in place of plain Opus. In RTP mode its packets are handed over as they
+    /// come. Firefox does not have it, and cannot offer again where this side has offered first: Opus has another
+    /// payload type then than its own.
+    Red,
     /// `audio/PCMU` (RFC 3551)
     Pcmu,
     /// `audio/PCMA` (RFC 3551)
@@ -51,7 +56,7 @@ impl Codec {
     /// Returns whether it is a codec of audio or of video.
     pub fn kind(self) -> TrackKind {
         match self {
-            Self::Opus | Self::Pcmu | Self::Pcma | Self::G722 | Self::ComfortNoise => {
+            Self::Opus | Self::Red | Self::Pcmu | Self::Pcma | Self::G722 | Self::ComfortNoise => {
                 TrackKind::Audio
             }
             Self::Vp8 | Self::Vp9 | Self::H264 | Self::H265 | Self::Av1 => TrackKind::Video,
@@ -62,6 +67,7 @@ impl Codec {
     pub fn name(self) -> &'static str {
         match self {
             Self::Opus => "opus",
+            Self::Red => "red",
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
             Self::G722 => "G722",

@@ -11,6 +11,7 @@ use integration_tests::PeerKind;
 use serde_json::json;
 
 use crate::estimate::estimate;
+use crate::redundant::redundant;
 use crate::table::{Outcome, Table, text};
 
 /// Function that runs a case; returns a remark on its result.
@@ -23,7 +24,7 @@ macro_rules! cases {
     };
 }
 
-pub(crate) const ALL: [(&str, Case); 16] = cases! {
+pub(crate) const ALL: [(&str, Case); 17] = cases! {
     "connect" connect
     "echo" echo
     "10,000-in-order" ten_thousand
@@ -32,6 +33,7 @@ pub(crate) const ALL: [(&str, Case); 16] = cases! {
     "renegotiate-ours" renegotiate_ours
     "media-theirs-later" media_theirs_later
     "estimate" estimate
+    "redundant" redundant
     "renegotiate-theirs" renegotiate_theirs
     "stop-first-theirs" stop_first_theirs
     "restart-ours" restart_ours
@@ -52,6 +54,9 @@ pub(crate) fn not_applicable(kind: PeerKind, name: &str, _: bool) -> Option<&'st
             Some("its offers keep what is stopped")
         }
         (PeerKind::Aiortc, "glare-polite" | "glare-impolite") => Some("aiortc has no rollback"),
+        (PeerKind::Firefox | PeerKind::Aiortc | PeerKind::WebrtcRs, "redundant") => {
+            Some("it has no redundant audio")
+        }
         (PeerKind::Aiortc, "estimate") => Some("aiortc does not say when packets arrive"),
         _ => None,
     }
@@ -187,7 +192,14 @@ async fn their_channel(table: &mut Table<'_>) -> Outcome<String> {
 }
 
 pub(crate) async fn media(table: &mut Table<'_>) -> Outcome<String> {
-    for kind in [TrackKind::Audio, TrackKind::Video] {
+    let kinds = [TrackKind::Audio, TrackKind::Video];
+    exchange(table, &kinds).await?;
+    decoded(table, &kinds).await
+}
+
+/// Connects; each side sends a track of each of these kinds.
+pub(crate) async fn exchange(table: &mut Table<'_>, kinds: &[TrackKind]) -> Outcome<()> {
+    for &kind in kinds {
         if table.we_offer {
             table.add_track(kind).await?;
         } else {
@@ -198,7 +210,7 @@ pub(crate) async fn media(table: &mut Table<'_>) -> Outcome<String> {
         let offer = table.tell(CreateOffer::default()).await?.map_err(text)?;
         table.tell(SetLocalDescription(Some(offer.clone()))).await?.map_err(text)?;
         table.command(json!({ "do": "remote", "description": offer })).await?;
-        for kind in [TrackKind::Audio, TrackKind::Video] {
+        for kind in kinds {
             table.command(json!({ "do": "media", "kind": kind })).await?;
         }
         let answer = table.command(json!({ "do": "answer" })).await?;
@@ -208,17 +220,16 @@ pub(crate) async fn media(table: &mut Table<'_>) -> Outcome<String> {
         let offer = table.command(json!({ "do": "offer" })).await?;
         let offer = serde_json::from_value(offer).map_err(text)?;
         table.tell(SetRemoteDescription(offer)).await?.map_err(text)?;
-        for kind in [TrackKind::Audio, TrackKind::Video] {
+        for &kind in kinds {
             table.add_track(kind).await?;
         }
         table.answer().await?;
     }
-    table.connect().await?;
-    decoded(table, &[TrackKind::Audio, TrackKind::Video]).await
+    table.connect().await
 }
 
 /// Waits until frames have come, and the peer has decoded those that were sent back.
-async fn decoded(table: &mut Table<'_>, kinds: &[TrackKind]) -> Outcome<String> {
+pub(crate) async fn decoded(table: &mut Table<'_>, kinds: &[TrackKind]) -> Outcome<String> {
     let before = table.frames.clone();
     let had = |kind: &TrackKind| before.get(kind).copied().unwrap_or_default();
     table

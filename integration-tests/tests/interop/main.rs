@@ -8,6 +8,7 @@ mod forged;
 #[path = "../../../crates/ice-handshake/tests/forgery/mod.rs"]
 mod forgery;
 mod ours;
+mod redundant;
 #[path = "../spoof/mod.rs"]
 mod spoof;
 mod table;
@@ -35,8 +36,11 @@ fn interop(kind: PeerKind) {
                     println!("{line} n/a: {reason}");
                     continue;
                 }
-                let mut table =
-                    Table::lay(&ours, &estimate::api(name), &mut theirs, we_offer).await;
+                let api = match name {
+                    "redundant" => redundant::api(),
+                    name => estimate::api(name),
+                };
+                let mut table = Table::lay(&ours, &api, &mut theirs, we_offer).await;
                 match tokio::time::timeout(cases::LONGEST, case(&mut table)).await {
                     Ok(Ok(note)) if note.is_empty() => println!("{line} ok"),
                     Ok(Ok(note)) => println!("{line} ok ({note})"),

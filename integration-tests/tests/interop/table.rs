@@ -155,6 +155,7 @@ impl<'a> Table<'a> {
                 self.command(json!({ "do": name, "candidate": candidate })).await?;
             }
             ConnectionEvent::Sample(sample) => return self.send_back(sample).await,
+            ConnectionEvent::Packet(packet) => self.write_back(packet).await?,
             ConnectionEvent::KeyframeRequested { .. } => {
                 if let Some(transceiver) = self.video {
                     let kind = KeyframeRequestKind::Pli;
@@ -233,6 +234,13 @@ impl<'a> Table<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Sends a packet of sound back as it came.
+    async fn write_back(&mut self, packet: &RtpPacket) -> Outcome<()> {
+        *self.frames.entry(TrackKind::Audio).or_default() += 1;
+        let Some(&sender) = self.senders.get(&TrackKind::Audio) else { return Ok(()) };
+        self.tell(WriteRtp { sender, packet: packet.clone() }).await?.map_err(text)
     }
 
     /// Returns the reasons with which our side was closed, one for each event.

@@ -10,6 +10,8 @@ use callboard_peer_connection::{
 
 use crate::bot_seat::BotSeat;
 use crate::core::allocate::{Demand, Grant, Layer};
+use crate::core::packet::Coding;
+use crate::core::red;
 use crate::core::rewrite::{Position, Rewriter, Rewritten};
 use crate::core::switch::{Encoding, Switch, Verdict};
 use crate::event::{Flow, FlowState, MediaEvent, ParticipantId, TrackId, TrackInfo};
@@ -32,6 +34,8 @@ pub(super) struct Slot {
     rids: Vec<Rid>,
     /// By the publisher's payload types.
     formats: HashMap<u8, Format>,
+    /// The publisher's payload type of redundant sound, if it has one.
+    red: Option<u8>,
     /// Epoch of what flows.
     epoch: Option<u32>,
     switch: Switch,
@@ -73,6 +77,7 @@ impl Slot {
             bot: None,
             rids: Vec::new(),
             formats: HashMap::new(),
+            red: None,
             epoch: None,
             switch: Switch::default(),
             aim: None,
@@ -110,6 +115,9 @@ impl Slot {
             Some((*theirs, Format { payload_type, clock_rate }))
         });
         self.formats = formats.collect();
+        let mut red =
+            track.codecs.iter().filter(|(_, codec)| Coding::of(codec) == Some(Coding::Red));
+        self.red = red.next().map(|(number, _)| *number);
         self.publisher = shared.seat(track.info.participant);
         self.bot = shared.bot(track.info.participant);
         if self.kind == TrackKind::Audio {
@@ -253,13 +261,30 @@ impl Slot {
             })
     }
 
+    /// Returns the format in which the participant gets a packet, and its payload if that is another one: the newest
+    /// frame of redundant sound for a participant that does not have that, or calls the codec of its blocks by another
+    /// number.
+    fn format(&self, packet: &RtpPacket) -> Option<(Format, Option<Arc<[u8]>>)> {
+        let format = self.formats.get(&packet.payload_type).copied();
+        if self.red != Some(packet.payload_type) {
+            return Some((format?, None));
+        }
+        let newest = red::primary(&packet.payload).ok()?;
+        let plain = *self.formats.get(&newest.payload_type)?;
+        match format.filter(|_| plain.payload_type == newest.payload_type) {
+            Some(format) => Some((format, None)),
+            None => Some((plain, Some(Arc::from(newest.frame)))),
+        }
+    }
+
     /// Returns the packet as the participant gets it.
     pub(super) fn forward(&mut self, media: &MediaPacket) -> Option<RtpPacket> {
         let incoming = media.incoming();
         let flows = self.switch.current() == Some(media.encoding);
         let goes_on = self.epoch == Some(media.epoch) && self.rewriter.continues(&incoming);
-        let format = self.formats.get(&media.packet.payload_type);
-        let (Ok(contents), Some(&Format { payload_type, clock_rate })) = (media.contents, format)
+        let format = self.format(&media.packet);
+        let (Ok(contents), Some((Format { payload_type, clock_rate }, frame))) =
+            (media.contents, format)
         else {
             if flows && goes_on {
                 self.rewriter.leave_out(&incoming, true);
@@ -288,6 +313,9 @@ impl Slot {
         let Rewritten { number, timestamp, picture_id, tl0 } = rewritten;
         let mut packet = media.packet.clone();
         packet.payload_type = payload_type;
+        if let Some(frame) = frame {
+            packet.payload = frame;
+        }
         (packet.rid, packet.sequence_number, packet.timestamp) = (None, number, timestamp);
         packet.vp8 = picture_id.is_some().then(|| Vp8Rewrite {
             picture_id,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use callboard_peer_connection::{Codec, Rid, SenderReport, TrackKind};
+use callboard_peer_connection::{Codec, Rid, RtpPacket, SenderReport, TrackKind};
 use callboard_supervision::{
     AutoShutdown, ChildSpec, ExitReason, Flags, Restart, StartChildError, SupervisorSpec,
 };
@@ -15,6 +15,7 @@ use crate::core::frames::clock::{SenderClock, StreamClock};
 use crate::core::frames::held::Assemblers;
 use crate::core::frames::{Assembled, Part, has_keyframes};
 use crate::core::packet::{Coding, ContentsError};
+use crate::core::red;
 use crate::core::switch::Encoding;
 use crate::error::StartTapError;
 use crate::event::{ParticipantId, TrackId, TrackInfo};
@@ -279,11 +280,11 @@ impl Flow {
         sender: &SenderClock,
         assemblers: &mut Assemblers<StreamId>,
     ) -> Vec<Frame> {
+        let (coding, payload) = self.read(&media.packet);
         let Some(stream) = self.streams.get_mut(usize::from(media.encoding)) else {
             return Vec::new();
         };
         let (packet, id) = (&media.packet, (media.track, media.encoding));
-        let coding = self.codings.get(&packet.payload_type).copied();
         let known = coding.and_then(|coding| Some((coding, codec(coding)?)));
         if let Some((coding, _)) = known
             && (stream.epoch != Some(media.epoch)
@@ -301,7 +302,7 @@ impl Flow {
             number: packet.sequence_number,
             timestamp: packet.timestamp,
             marker: packet.marker,
-            payload: if is_part { Arc::clone(&packet.payload) } else { Arc::from([]) },
+            payload: if is_part { payload } else { Arc::from([]) },
             at: packet.at,
         };
         let frames = assemblers.push(&id, part).into_iter();
@@ -310,6 +311,18 @@ impl Flow {
             Some(public(frame, codec?, captured))
         });
         frames.collect()
+    }
+
+    /// Returns the coding of a packet and its payload; of redundant sound, those of its newest frame.
+    fn read(&self, packet: &RtpPacket) -> (Option<Coding>, Arc<[u8]>) {
+        let coding_of = |payload_type: u8| self.codings.get(&payload_type).copied();
+        match coding_of(packet.payload_type) {
+            Some(Coding::Red) => match red::primary(&packet.payload) {
+                Ok(primary) => (coding_of(primary.payload_type), Arc::from(primary.frame)),
+                Err(_) => (None, Arc::from([])),
+            },
+            coding => (coding, Arc::clone(&packet.payload)),
+        }
     }
 
     /// Returns whether to ask for a key frame of an encoding.
@@ -351,7 +364,7 @@ fn codec(coding: Coding) -> Option<Codec> {
         Coding::Opus => Some(Codec::Opus),
         Coding::Vp8 => Some(Codec::Vp8),
         Coding::H264 => Some(Codec::H264),
-        Coding::Vp9 | Coding::Av1 | Coding::OtherAudio | Coding::OtherVideo => None,
+        Coding::Red | Coding::Vp9 | Coding::Av1 | Coding::OtherAudio | Coding::OtherVideo => None,
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod hold;
 pub(crate) mod keyframes;
 pub(crate) mod layers;
 pub(crate) mod packet;
+pub(crate) mod red;
 pub(crate) mod reports;
 pub(crate) mod rewrite;
 mod shifts;

@@ -3,13 +3,15 @@
 use callboard_peer_connection::RtpCodecCapability;
 
 use super::vp8::PictureId;
-use super::{av1, h264, vp8, vp9};
+use super::{av1, h264, red, vp8, vp9};
 
 /// Coding of a stream, as far as forwarding depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Coding {
     /// Opus (RFC 7587).
     Opus,
+    /// Opus with copies of earlier frames (RFC 2198).
+    Red,
     /// VP8 (RFC 7741).
     Vp8,
     /// H.264 (RFC 6184).
@@ -33,6 +35,7 @@ impl Coding {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         Some(match description.kind()? {
             Audio if is("opus") => Self::Opus,
+            Audio if is("red") => Self::Red,
             Audio => Self::OtherAudio,
             Video if is("VP8") => Self::Vp8,
             Video if is("H264") => Self::H264,
@@ -80,6 +83,10 @@ pub(crate) fn read(codec: Coding, payload: &[u8]) -> Result<Contents, ContentsEr
         Coding::Opus | Coding::OtherAudio => {
             Ok(Contents { entry: true, whole: true, ..Contents::default() })
         }
+        Coding::Red => {
+            red::primary(payload).map_err(|_| ContentsError::Malformed)?;
+            Ok(Contents { entry: true, whole: true, ..Contents::default() })
+        }
         Coding::OtherVideo => Ok(Contents { entry: true, ..Contents::default() }),
         Coding::Vp8 => {
             let read = vp8::parse(payload).map_err(|_| ContentsError::Malformed)?;
@@ -117,6 +124,7 @@ mod tests {
         let of = |mime: &str| Coding::of(&RtpCodecCapability::new(mime));
 
         assert_eq!(of("audio/opus"), Some(Coding::Opus));
+        assert_eq!(of("audio/red"), Some(Coding::Red));
         assert_eq!(of("audio/PCMU"), Some(Coding::OtherAudio));
         assert_eq!(of("video/vp8"), Some(Coding::Vp8));
         assert_eq!(of("video/H264"), Some(Coding::H264));
@@ -129,7 +137,7 @@ mod tests {
     #[test]
     fn padding_is_nothing_to_forward_whatever_the_codec() {
         use Coding::*;
-        for codec in [Opus, Vp8, H264, Vp9, Av1, OtherAudio, OtherVideo] {
+        for codec in [Opus, Red, Vp8, H264, Vp9, Av1, OtherAudio, OtherVideo] {
             assert_eq!(read(codec, &[]), Err(ContentsError::Padding));
         }
     }
@@ -137,6 +145,8 @@ mod tests {
     #[test]
     fn receivers_begin_with_a_key_frame_and_with_any_sound() {
         assert!(read(Coding::Opus, &[0xfc]).unwrap().entry);
+        assert!(read(Coding::Red, &[111, 0xfc]).unwrap().entry);
+        assert_eq!(read(Coding::Red, &[0x80 | 111, 0xfc]), Err(ContentsError::Malformed));
         assert!(read(Coding::Vp8, &[0x10, 0]).unwrap().entry);
         assert!(!read(Coding::Vp8, &[0x10, 1]).unwrap().entry);
         assert!(read(Coding::H264, &[0x67, 0]).unwrap().entry);

@@ -14,6 +14,9 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Frame of sound that a client sends, and the one before where it is redundant.
+pub(crate) const SOUND: [u8; 60] = [0xfc; 60];
+const COPY: [u8; 4] = [0xfc, 1, 2, 3];
 
 /// Owner that passes its events on; on the server through the participant.
 struct Owner {
@@ -72,6 +75,8 @@ pub(crate) struct Call {
     pub(crate) feedback: bool,
     /// Whether the room is told the estimate. Default: yes.
     pub(crate) tells_estimates: bool,
+    /// Whether clients that join send redundant sound, and can receive it. Default: no.
+    pub(crate) redundant: bool,
 }
 
 impl Call {
@@ -99,6 +104,7 @@ impl Call {
             estimate: None,
             feedback: true,
             tells_estimates: true,
+            redundant: false,
         }
     }
 
@@ -125,6 +131,7 @@ impl Call {
         self.clients += 1;
         let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
         let engine = MediaEngine::of([Codec::Opus, Codec::Vp8]);
+        let engine = if self.redundant { engine.codec(Codec::Red) } else { engine };
         let api = |bandwidth_estimation, transport_wide_feedback| {
             let registry = InterceptorRegistry {
                 bandwidth_estimation,
@@ -176,6 +183,7 @@ impl Call {
             told,
             senders,
             payload_types: Vec::new(),
+            red: None,
             sound: first,
             encodings: match rids.is_empty() {
                 true => vec![Encoding::new(None, first)],
@@ -205,6 +213,8 @@ pub(crate) struct Client {
     /// Of sound and of pictures, as all pairs here.
     senders: Vec<SenderId>,
     payload_types: Vec<u8>,
+    /// Payload type of redundant sound, if it has that.
+    red: Option<u8>,
     /// Number of the next packet of sound.
     sound: u64,
     pub(crate) encodings: Vec<Encoding>,
@@ -250,6 +260,8 @@ impl Client {
         self.connection.send(SetRemoteDescription(answer)).await.unwrap().unwrap();
         let transceivers = self.connection.send(GetTransceivers).await.unwrap();
         self.payload_types = transceivers.iter().take(2).map(|one| one.codecs[0].0).collect();
+        let mut sounds = transceivers[0].codecs.iter();
+        self.red = sounds.find(|(_, codec)| codec.mime_type == "audio/red").map(|(it, _)| *it);
     }
 
     /// Lets the connection, which is up, join once more.
@@ -307,7 +319,7 @@ impl Client {
     /// Sends a packet of sound, and a frame of two packets in each encoding: a key frame when one was asked for.
     pub(crate) async fn talk(&mut self) {
         self.listen();
-        let sound = vec![0xfc; 60];
+        let sound = self.sound_to_send();
         let number = self.sound;
         self.sound += 1;
         self.write(0, None, number, (self.frames as u32).wrapping_mul(960), false, sound).await;
@@ -351,6 +363,23 @@ impl Client {
         self.write(1, rid, number, time, false, payload).await;
     }
 
+    /// Returns a frame of sound, behind a copy of the one before if the client has redundancy (RFC 2198).
+    fn sound_to_send(&self) -> Vec<u8> {
+        let opus = self.payload_types[0];
+        let copy = [0x80 | opus, 0x0f, 0, COPY.len() as u8, opus];
+        let before = if self.red.is_some() { [&copy[..], &COPY].concat() } else { Vec::new() };
+        [&before[..], &SOUND].concat()
+    }
+
+    /// Returns the sound that has come: whether with redundancy, and the payload.
+    pub(crate) fn sounds(&self) -> Vec<(bool, &[u8])> {
+        let is_sound = |packet: &&RtpPacket| {
+            [Some(self.payload_types[0]), self.red].contains(&Some(packet.payload_type))
+        };
+        let sounds = self.received.iter().filter(is_sound);
+        sounds.map(|it| (Some(it.payload_type) == self.red, &*it.payload)).collect()
+    }
+
     async fn write(
         &self,
         kind: usize,
@@ -363,7 +392,7 @@ impl Client {
         let packet = RtpPacket {
             transceiver: TransceiverId(self.server.id().0),
             rid,
-            payload_type: self.payload_types[kind],
+            payload_type: self.red.filter(|_| kind == 0).unwrap_or(self.payload_types[kind]),
             sequence_number,
             timestamp,
             marker,

@@ -12,7 +12,9 @@ pub(super) fn codecs(engine: &MediaEngine, registry: &InterceptorRegistry) -> Co
     let mut config = CodecConfig::empty();
     for codec in engine.codecs() {
         match codec {
-            Codec::Opus => config.enable_opus(true, false),
+            Codec::Opus => config.enable_opus(true, engine.codecs().contains(&Codec::Red)),
+            // It comes with Opus.
+            Codec::Red => {}
             Codec::Pcmu => config.enable_pcmu(true, false),
             Codec::Pcma => config.enable_pcma(true, false),
             Codec::G722 => config.enable_g722(true, false),
@@ -35,7 +37,11 @@ pub(super) fn codecs(engine: &MediaEngine, registry: &InterceptorRegistry) -> Co
     let numbers = numbers(config.params());
     let params = config.params().iter().zip(numbers).map(|(params, (pt, resend))| {
         let resend = resend.filter(|_| registry.rtx).map(Pt::new_with_value);
-        let mut changed = PayloadParams::new(Pt::new_with_value(pt), resend, params.spec());
+        // Redundancy cannot be added to others.
+        let mut changed = match params.red() {
+            Some(_) => *params,
+            None => PayloadParams::new(Pt::new_with_value(pt), resend, params.spec()),
+        };
         changed.set_fb_fir(params.fb_fir());
         changed.set_fb_pli(params.fb_pli());
         changed.set_fb_remb(params.fb_remb());
@@ -52,8 +58,9 @@ pub(super) fn codecs(engine: &MediaEngine, registry: &InterceptorRegistry) -> Co
 /// payload types of a peer connection cannot change. The other browsers keep to what was negotiated.
 fn numbers(params: &[PayloadParams]) -> Vec<(u8, Option<u8>)> {
     let firefox: Vec<Option<(u8, u8)>> =
-        params.iter().map(|one| firefox_number(&one.spec())).collect();
+        params.iter().map(|one| own_number(one).or_else(|| firefox_number(&one.spec()))).collect();
     let mut taken: HashSet<u8> = FIREFOX_ONLY.into_iter().collect();
+    taken.extend(params.iter().filter_map(PayloadParams::red).map(|pt| *pt));
     taken.extend(firefox.iter().flatten().flat_map(|(pt, resend)| [*pt, *resend]));
     let mut free = |wanted: u8| {
         let dynamic = std::iter::once(wanted).chain(96..=127).chain(35..=63);
@@ -66,6 +73,11 @@ fn numbers(params: &[PayloadParams]) -> Vec<(u8, Option<u8>)> {
         None => (free(*params.pt()), params.resend().map(|pt| free(*pt))),
     };
     params.iter().zip(firefox).map(number).collect()
+}
+
+/// Returns the payload type of a codec with redundancy, which the engine does not let go.
+fn own_number(params: &PayloadParams) -> Option<(u8, u8)> {
+    params.red().map(|_| (*params.pt(), *params.pt()))
 }
 
 /// Returns the payload types of Firefox 153's offers for a codec and its retransmission.
@@ -100,12 +112,15 @@ mod tests {
     fn every_format_has_a_payload_type_of_its_own_and_firefox_keeps_its() {
         use Codec::*;
         let every = [Opus, Pcmu, Pcma, G722, ComfortNoise, Vp8, Vp9, H264, H265, Av1];
-        for api in [MediaEngine::of(every), MediaEngine::default(), MediaEngine::of([Vp9])] {
+        let redundant = MediaEngine::of(every).codec(Red);
+        for api in
+            [MediaEngine::of(every), redundant, MediaEngine::default(), MediaEngine::of([Vp9])]
+        {
             let config = codecs(&api, &InterceptorRegistry::default());
             let params = config.params();
             let mut all: Vec<u8> = params
                 .iter()
-                .flat_map(|one| [Some(one.pt()), one.resend()])
+                .flat_map(|one| [Some(one.pt()), one.resend(), one.red()])
                 .flatten()
                 .map(|pt| *pt)
                 .collect();
@@ -120,6 +135,7 @@ mod tests {
                 [(FormatCodec::Opus, 109), (FormatCodec::Vp8, 120), (FormatCodec::Av1, 99)]
             {
                 let found = params.iter().find(|one| one.spec().codec == codec);
+                let found = found.filter(|one| one.red().is_none());
                 assert!(found.is_none_or(|one| *one.pt() == pt), "{found:?}");
             }
         }

@@ -162,6 +162,12 @@ pub(super) fn codec(params: &PayloadParams) -> RtpCodecCapability {
     }
 }
 
+/// Returns the codec of redundant packets of a codec (RFC 2198 §5).
+pub(super) fn red(params: &PayloadParams) -> RtpCodecCapability {
+    let mime_type = "audio/red".to_owned();
+    RtpCodecCapability { mime_type, sdp_fmtp_line: String::new(), ..codec(params) }
+}
+
 /// Returns whether a payload type carries this codec.
 pub(super) fn matches(params: &PayloadParams, wanted: &RtpCodecCapability) -> bool {
     let spec = params.spec();

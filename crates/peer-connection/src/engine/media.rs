@@ -96,7 +96,11 @@ impl Engine {
     /// Returns the negotiated codecs.
     pub(crate) fn codecs_of(&self, transceiver: TransceiverId) -> Vec<(u8, RtpCodecCapability)> {
         let Some(mid) = self.mids.get(&transceiver) else { return Vec::new() };
-        self.params(*mid).map(|params| (*params.pt(), convert::codec(params))).collect()
+        let redundant = |params: &PayloadParams| Some((*params.red()?, convert::red(params)));
+        let codecs = self
+            .params(*mid)
+            .flat_map(|params| [Some((*params.pt(), convert::codec(params))), redundant(params)]);
+        codecs.flatten().collect()
     }
 
     /// Writes a frame; its time follows from `clock` units of its codec. Poll before the next one.

@@ -26,7 +26,8 @@ pub(crate) use str0m::Candidate;
 use str0m::change::SdpPendingOffer;
 pub(crate) use str0m::channel::ChannelId as ChannelKey;
 use str0m::error::{ProtoError, SctpError};
-use str0m::media::Mid;
+use str0m::format::PayloadParams;
+use str0m::media::{Mid, Pt};
 use str0m::net::{Protocol, Receive};
 pub(crate) use str0m::stats::{CandidatePairStats, MediaEgressStats, MediaIngressStats, PeerStats};
 use str0m::{Input, Output, Reason, Rtc, RtcError};
@@ -235,7 +236,9 @@ impl Engine {
         }
         self.mids = self.transceivers.iter().map(|(mid, id)| (*id, *mid)).collect();
         self.codecs.clear();
-        let allowed = |mid| self.params(mid).fold(0, |all, one| all | 1_u128 << (*one.pt() & 127));
+        let bit = |pt: Option<Pt>| pt.map_or(0, |pt| 1_u128 << (*pt & 127));
+        let both = |one: &PayloadParams| bit(Some(one.pt())) | bit(one.red());
+        let allowed = |mid| self.params(mid).fold(0, |all, one| all | both(one));
         self.payload_types = self.mids.iter().map(|(id, mid)| (*id, allowed(*mid))).collect();
         self.configure_new_streams();
     }

@@ -127,7 +127,7 @@ impl Assembler {
             Coding::Vp8 => self.add_vp8(part, frames),
             Coding::H264 => self.add_h264(part, frames),
             // Where its frames begin and end is not known.
-            Coding::Vp9 | Coding::Av1 | Coding::OtherVideo => {}
+            Coding::Vp9 | Coding::Av1 | Coding::Red | Coding::OtherVideo => {}
         }
     }
 

@@ -39,7 +39,7 @@ impl Packetizer {
             Coding::Opus => Ok(vec![frame.to_vec()]),
             Coding::Vp8 => Ok(self.vp8(frame)),
             Coding::H264 => h264(frame),
-            Coding::Vp9 | Coding::Av1 | Coding::OtherAudio | Coding::OtherVideo => {
+            Coding::Vp9 | Coding::Av1 | Coding::Red | Coding::OtherAudio | Coding::OtherVideo => {
                 Err(Unfit::Codec)
             }
         }
