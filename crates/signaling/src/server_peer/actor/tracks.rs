@@ -1,5 +1,7 @@
 //! Tracks of the client, and those that the application sends to it.
 
+use std::convert::Infallible;
+
 use actix::prelude::*;
 use callboard_peer_connection::error::AddTrackError;
 use callboard_peer_connection::messages::{
@@ -8,10 +10,11 @@ use callboard_peer_connection::messages::{
 use callboard_peer_connection::{
     KeyframeRequestKind, LocalTrack, PeerConnectionHandle, ReceivedSample, TransceiverId,
 };
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::super::tracks::{Added, AskForKeyframe, Changes, NewClientTrack, TracksChanged};
-use super::super::{ClientTrack, ServerPeerEvent};
+use super::super::{ClientTrack, ServerPeerEvent, Tracks};
 use super::ServerPeer;
 
 impl ServerPeer {
@@ -62,23 +65,15 @@ impl ServerPeer {
         if add.is_empty() {
             return;
         }
-        let id = connection.id();
-        let adding = timeout(self.account.limits().answer_timeout, add_all(connection, add));
-        ctx.wait(adding.into_actor(self).map(move |added, this, _| {
-            let Ok(added) = added else {
-                log::info!("{id}: no tracks are sent to {}: it is too slow", this.options.user_id);
-                return;
-            };
-            for (number, added) in added {
-                if let Err(error) = &added {
-                    log::info!("{id}: a track is not sent to {}: {error}", this.options.user_id);
-                }
-                let ended = this.tracks.added(id, number, added);
-                if let (Some(sender), Some(connection)) = (ended, &this.connection) {
-                    _ = connection.try_send(RemoveTrack(sender));
-                }
-            }
-        }));
+        let (tell, all_added) = oneshot::channel::<Infallible>();
+        let (tracks, user) = (self.tracks.clone(), self.options.user_id.clone());
+        // A connection that is too slow is not waited for: what it adds then is noted, and offered, when it has done so.
+        actix::spawn(async move {
+            add_all(&connection, &tracks, add, &user).await;
+            drop(tell);
+        });
+        let waiting = timeout(self.account.limits().answer_timeout, all_added);
+        ctx.wait(waiting.into_actor(self).map(|_, _, _| ()));
     }
 
     fn ask_for_keyframe(&self, track: &ClientTrack) {
@@ -94,19 +89,27 @@ impl ServerPeer {
     }
 }
 
-/// Adds tracks to a connection, one after the other. One that has ended has none.
+/// Adds tracks to a connection, one after the other, and notes for each where it is.
 async fn add_all(
-    connection: PeerConnectionHandle,
-    tracks: Vec<(u64, LocalTrack)>,
-) -> Vec<(u64, Added)> {
-    let mut added = Vec::new();
-    for (number, track) in tracks {
-        added.push((number, add(&connection, track).await));
+    connection: &PeerConnectionHandle,
+    tracks: &Tracks,
+    add: Vec<(u64, LocalTrack)>,
+    user: &str,
+) {
+    let id = connection.id();
+    for (number, track) in add {
+        let added = add_one(connection, track).await;
+        if let Err(error) = &added {
+            log::info!("{id}: a track is not sent to {user}: {error}");
+        }
+        if let Some(ended) = tracks.added(id, number, added) {
+            // One whose mailbox is full keeps a track on which nothing comes.
+            _ = connection.try_send(RemoveTrack(ended));
+        }
     }
-    added
 }
 
-async fn add(connection: &PeerConnectionHandle, track: LocalTrack) -> Added {
+async fn add_one(connection: &PeerConnectionHandle, track: LocalTrack) -> Added {
     let closed = |_| AddTrackError::Closed;
     let sender = connection.send(AddTrack(track)).await.map_err(closed)??;
     let all = connection.send(GetTransceivers).await.map_err(closed)?;

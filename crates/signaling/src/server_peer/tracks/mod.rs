@@ -16,8 +16,8 @@ use callboard_peer_connection::{
 
 pub use client_track::ClientTrack;
 pub(crate) use client_track::{AskForKeyframe, NewClientTrack};
-use samples::Queue;
 pub use samples::WaitingSamples;
+use samples::{Announced, Queue};
 use server_track::Shared;
 pub use server_track::{AddServerTrackError, KeyframeRequest, ServerTrack, WriteTrackError};
 
@@ -196,9 +196,12 @@ impl Tracks {
         KeyframeRequest::of(ServerTrack::from(handle?))
     }
 
-    /// Notes a track of the client; returns the one that it replaces.
+    /// Notes a track of the client, of which the application is told next; returns the one that it replaces.
     pub(super) fn receive(&self, track: ClientTrack) -> Option<ClientTrack> {
-        self.with(|state| state.received.insert(track.id(), track))
+        self.with(|state| {
+            state.samples.announce();
+            state.received.insert(track.id(), track)
+        })
     }
 
     /// Removes a track of the client.
@@ -206,23 +209,26 @@ impl Tracks {
         self.with(|state| state.received.remove(&transceiver))
     }
 
-    /// Returns the tracks of the client.
+    /// Returns the tracks of the client, of which another instance of the application is told next.
     pub(super) fn received(&self) -> Vec<ClientTrack> {
-        self.with(|state| state.received.values().cloned().collect())
+        self.with(|state| {
+            state.samples.announce();
+            state.received.values().cloned().collect()
+        })
     }
 
     /// Adds a frame to those that wait for the application; returns what it is to be told, if it has not been told.
     pub(super) fn push(&self, sample: ReceivedSample) -> Option<WaitingSamples> {
-        let is_first = self.with(|state| {
+        let until = self.with(|state| {
             let track = state.received.get(&sample.transceiver)?.clone();
             let bytes = sample.data.len();
-            Some(state.samples.push((track, sample), bytes, |(track, _)| track.count_dropped()))
+            state.samples.push((track, sample), bytes, |(track, _)| track.count_dropped())
         });
-        (is_first == Some(true)).then(|| WaitingSamples::new(self.clone()))
+        until.map(|until| WaitingSamples::new(self.clone(), until))
     }
 
-    fn take_samples(&self) -> Vec<(ClientTrack, ReceivedSample)> {
-        self.with(|state| state.samples.take())
+    fn take_samples(&self, until: Announced) -> Vec<(ClientTrack, ReceivedSample)> {
+        self.with(|state| state.samples.take(until))
     }
 }
 

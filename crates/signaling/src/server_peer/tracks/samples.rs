@@ -11,34 +11,73 @@ use super::{ClientTrack, Tracks};
 /// Bounded queue of frames: those that are not taken in time make room for newer ones.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    waiting: VecDeque<(T, usize)>,
+    waiting: VecDeque<Entry<T>>,
     bytes: usize,
-    /// Whether the application has been told, and has taken none since.
+    now: Announced,
+    /// Whether the application has been told of frames since the last announcement, and has taken none of them.
     told: bool,
+}
+
+/// Number of announcements of tracks. Frames that come after an announcement are not handed out before the application
+/// has been told of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Announced(u64);
+
+#[derive(Debug)]
+struct Entry<T> {
+    frame: T,
+    bytes: usize,
+    after: Announced,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, told: false }
+        Self { waiting: VecDeque::new(), bytes: 0, now: Announced::default(), told: false }
     }
 }
 
 impl<T> Queue<T> {
-    /// Adds a frame of so many bytes. Returns whether the application must be told; `dropped` gets what makes room.
-    pub(super) fn push(&mut self, frame: T, bytes: usize, dropped: impl Fn(T)) -> bool {
-        self.bytes += bytes;
-        self.waiting.push_back((frame, bytes));
-        while self.waiting.len() > MOST_FRAMES || self.bytes > MOST_BYTES {
-            let Some((frame, bytes)) = self.waiting.pop_front() else { break };
-            self.bytes -= bytes;
-            dropped(frame);
-        }
-        !std::mem::replace(&mut self.told, true)
+    /// Notes that the application is about to be told of a track.
+    pub(super) fn announce(&mut self) {
+        self.now.0 += 1;
+        self.told = false;
     }
 
-    /// Takes all frames, the oldest first.
-    pub(super) fn take(&mut self) -> Vec<T> {
-        std::mem::take(self).waiting.into_iter().map(|(frame, _)| frame).collect()
+    /// Adds a frame of so many bytes. Returns what the application must be told of, if anything; `dropped` gets what
+    /// makes room.
+    pub(super) fn push(
+        &mut self,
+        frame: T,
+        bytes: usize,
+        dropped: impl Fn(T),
+    ) -> Option<Announced> {
+        self.bytes += bytes;
+        self.waiting.push_back(Entry { frame, bytes, after: self.now });
+        while self.waiting.len() > MOST_FRAMES || self.bytes > MOST_BYTES {
+            let Some(oldest) = self.waiting.pop_front() else { break };
+            self.bytes -= oldest.bytes;
+            dropped(oldest.frame);
+        }
+        (!std::mem::replace(&mut self.told, true)).then_some(self.now)
+    }
+
+    /// Takes the frames that have come before the next announcement after this one, the oldest first.
+    pub(super) fn take(&mut self, until: Announced) -> Vec<T> {
+        if until == self.now {
+            self.told = false;
+        }
+        let mut taken = Vec::new();
+        let may_go = |entry: &Entry<T>| entry.after <= until;
+        while self.waiting.front().is_some_and(may_go)
+            && let Some(entry) = self.waiting.pop_front()
+        {
+            self.bytes -= entry.bytes;
+            taken.push(entry.frame);
+        }
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+        taken
     }
 }
 
@@ -50,12 +89,13 @@ pub struct WaitingSamples(Arc<Waiting>);
 #[derive(Debug)]
 struct Waiting {
     tracks: Tracks,
+    until: Announced,
     taken: AtomicBool,
 }
 
 impl WaitingSamples {
-    pub(super) fn new(tracks: Tracks) -> Self {
-        Self(Arc::new(Waiting { tracks, taken: AtomicBool::new(false) }))
+    pub(super) fn new(tracks: Tracks, until: Announced) -> Self {
+        Self(Arc::new(Waiting { tracks, until, taken: AtomicBool::new(false) }))
     }
 
     /// Takes the frames that wait, the oldest first; none the second time.
@@ -69,7 +109,7 @@ impl Waiting {
         if self.taken.swap(true, Ordering::Relaxed) {
             Vec::new()
         } else {
-            self.tracks.take_samples()
+            self.tracks.take_samples(self.until)
         }
     }
 }
@@ -100,12 +140,31 @@ mod tests {
         let tells =
             (0..count).map(|frame| queue.push(frame, 1_000, |old| dropped.borrow_mut().push(old)));
 
-        assert_eq!(tells.filter(|tell| *tell).count(), 1, "told once");
+        assert_eq!(tells.flatten().count(), 1, "told once");
         assert_eq!(dropped.take(), [0, 1, 2]);
-        assert_eq!(queue.take(), (3..count).collect::<Vec<_>>());
-        assert!(queue.push(7, 1, |_| panic!("there is room")), "told again");
-        assert_eq!(queue.take(), [7]);
+        assert_eq!(queue.take(FIRST), (3..count).collect::<Vec<_>>());
+        assert_eq!(queue.push(7, 1, |_| panic!("there is room")), Some(FIRST), "told again");
+        assert_eq!(queue.take(FIRST), [7]);
     }
+
+    #[test]
+    fn frames_of_a_track_wait_until_the_track_is_announced() {
+        let mut queue = Queue::default();
+        let push = |queue: &mut Queue<_>, frame| queue.push(frame, 1, |_| panic!("there is room"));
+        let first = push(&mut queue, "camera").expect("told");
+        // What is told of the screen waits behind what was told of the camera's frame.
+        queue.announce();
+        let second = push(&mut queue, "screen").expect("told once more");
+        assert_eq!(push(&mut queue, "camera again"), None);
+
+        assert_eq!(queue.take(first), ["camera"]);
+        assert_eq!(push(&mut queue, "screen again"), None, "told already");
+        assert_eq!(queue.take(second), ["screen", "camera again", "screen again"]);
+        assert_eq!(queue.take(first), [""; 0]);
+        assert_eq!(push(&mut queue, "more"), Some(second));
+    }
+
+    const FIRST: Announced = Announced(0);
 
     #[test]
     fn large_frames_make_room_as_well() {
@@ -118,7 +177,7 @@ mod tests {
         queue.push(5, MOST_BYTES + 1, |old| dropped.borrow_mut().push(old));
 
         assert_eq!(dropped.take(), [1, 2, 3, 4, 5], "one that is too large has no room");
-        assert!(queue.take().is_empty());
+        assert!(queue.take(FIRST).is_empty());
         queue.push(6, MOST_BYTES, |_| panic!("there is room"));
     }
 }
