@@ -67,7 +67,8 @@ impl ServerPeer {
         }
         let (tell, all_added) = oneshot::channel::<Infallible>();
         let (tracks, user) = (self.tracks.clone(), self.options.user_id.clone());
-        // A connection that is too slow is not waited for: what it adds then is noted, and offered, when it has done so.
+        // A connection that is too slow is not waited for: what it adds then is noted, and offered, when it has done
+        // so.
         actix::spawn(async move {
             add_all(&connection, &tracks, add, &user).await;
             drop(tell);
