@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_room_supervisor::{AuthData, Rejection, RoomMessage, Rooms};
+use callboard_signaling::server_peer::{ConnectionState, ServerPeer};
 use callboard_signaling::*;
 use callboard_supervision::Fault;
 use common::Server;
@@ -339,4 +341,55 @@ async fn a_track_of_a_codec_that_the_connection_does_not_have_is_refused_when_it
     let refused = || matches!(odd.write(sample()), Err(WriteTrackError::Refused(_)));
     common::eventually("a refusal", refused).await;
     drop(client);
+}
+
+/// Blocks the media thread of the server, with the first frame that comes, until it is let go.
+#[derive(Clone, Default)]
+struct Blocker {
+    blocks: Arc<AtomicBool>,
+    let_go: Arc<AtomicBool>,
+}
+
+impl Interceptor for Blocker {
+    fn sample_received(&self, _: &mut ReceivedSample) -> Flow {
+        self.blocks.store(true, Ordering::Relaxed);
+        while !self.let_go.load(Ordering::Relaxed) {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        Flow::Pass
+    }
+}
+
+#[actix::test]
+async fn a_track_that_a_slow_connection_adds_too_late_is_sent_nevertheless() {
+    let (show, blocker) = (Show::default(), Blocker::default());
+    let registry = InterceptorRegistry::default().interceptor(blocker.clone());
+    let api = Api::new(MediaEngine::default(), registry);
+    let server = server(webrtc().await.api(api), &show).await;
+    let mut client = RtcClient::join(&server).await;
+    let sender = camera(&mut client, "camera").await;
+    client.until("the track", |client| receiver(client).is_some()).await;
+    let room = server.rooms.lookup("demo").unwrap();
+    let [peer] = &room.clients()[..] else { panic!("one") };
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    while !blocker.blocks.load(Ordering::Relaxed) {
+        pace.tick().await;
+        client.show(sender, "hello").await;
+    }
+
+    let late = peer.add_track(vp8("late")).expect("there is room");
+    let node = room.supervisor().expect("it runs");
+    let server_peer = node.child::<ServerPeer>(&format!("webrtc:{}", client.ws.id)).unwrap();
+    // It answers once it has waited for the connection as long as it does.
+    server_peer.addr().expect("it runs").send(ConnectionState).await.expect("it runs");
+    let sample = || Sample::new([0_u8; 3], Duration::ZERO);
+    assert_eq!(late.write(sample()), Err(WriteTrackError::NotConnected));
+    blocker.let_go.store(true, Ordering::Relaxed);
+
+    common::eventually("the late track", || late.write(sample()) == Ok(())).await;
+    let has_late = |event: &ConnectionEvent| match event {
+        ConnectionEvent::TrackAdded { track, .. } => track == "late",
+        _ => false,
+    };
+    client.until("its offer", |client| client.told.iter().any(has_late)).await;
 }
