@@ -2,8 +2,11 @@
 
 mod call;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::Poll;
 use std::time::Duration;
 
 use call::*;
@@ -212,6 +215,65 @@ async fn a_tap_that_panics_is_made_anew_and_told_all_tracks() {
     call.pool.stop().await;
 }
 
+/// Lets a tap fail, once there is one of this name, until it is given up.
+async fn fail_until_given_up(call: &Call, name: &str) {
+    let room = call.room.supervisor().unwrap();
+    let mut pace = tokio::time::interval(Duration::from_millis(5));
+    let failing = async {
+        while room.supervisor(name).is_err() {
+            pace.tick().await;
+        }
+        while let Ok(supervisor) = room.supervisor(name) {
+            // It may be on its way up, or gone.
+            _ = supervisor.inject("tap", Fault::Panic("a fault".into())).await;
+            pace.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, failing).await.expect("it is given up");
+}
+
+/// Restarts a room, which has this tap as its last one, twice; `made` is how often the tap was made.
+async fn restart_twice(call: &Call, last: &TapHandle, made: impl Fn() -> usize) {
+    let mut pace = tokio::time::interval(Duration::from_millis(5));
+    // The room starts its taps anew, one after the other.
+    let restarting = async {
+        for restarts in 1..=2 {
+            call.above.inject("media", Fault::Kill).await.unwrap();
+            while made() == restarts || !last.is_running() {
+                pace.tick().await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, restarting).await.expect("the last one is there again");
+}
+
+#[actix::test]
+async fn a_tap_that_is_given_up_before_its_start_is_answered_does_not_come_back() {
+    let call = Call::start(1).await;
+    let made = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let count = |of: usize| made[of].load(Ordering::Relaxed);
+    let factory = |of: usize| {
+        let made = Arc::clone(&made[of]);
+        move || {
+            made.fetch_add(1, Ordering::Relaxed);
+            Noting(Arc::default())
+        }
+    };
+    let mut starting = pin!(call.room.tap(TapOptions::new("fragile"), factory(0)));
+    let asked = poll_fn(|context| Poll::Ready(starting.as_mut().poll(context).is_pending()));
+    assert!(asked.await, "it waits for its supervisor");
+
+    fail_until_given_up(&call, "tap:fragile").await;
+    let fragile = starting.await.unwrap();
+    let other = call.room.tap(TapOptions::new("other"), factory(1)).await.unwrap();
+    let before = count(0);
+    restart_twice(&call, &other, || count(1)).await;
+
+    assert_eq!(count(0), before);
+    assert!(!fragile.is_running());
+    call.pool.stop().await;
+}
+
 #[actix::test]
 async fn a_tap_that_was_given_up_does_not_come_back() {
     let call = Call::start(1).await;
@@ -226,29 +288,11 @@ async fn a_tap_that_was_given_up_does_not_come_back() {
     };
     let fragile = call.room.tap(TapOptions::new("fragile"), factory(0)).await.unwrap();
     let other = call.room.tap(TapOptions::new("other"), factory(1)).await.unwrap();
-    let room = call.room.supervisor().unwrap();
-    let mut pace = tokio::time::interval(Duration::from_millis(5));
-    let failing = async {
-        while let Ok(supervisor) = room.supervisor("tap:fragile") {
-            // It may be on its way up, or gone.
-            _ = supervisor.inject("tap", Fault::Panic("a fault".into())).await;
-            pace.tick().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, failing).await.expect("it is given up");
+    fail_until_given_up(&call, "tap:fragile").await;
     assert!(!fragile.is_running());
     let before = count(0);
 
-    // The room starts its taps anew, one after the other.
-    let restarting = async {
-        for restarts in 1..=2 {
-            call.above.inject("media", Fault::Kill).await.unwrap();
-            while count(1) == restarts || !other.is_running() {
-                pace.tick().await;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, restarting).await.expect("the other one is there again");
+    restart_twice(&call, &other, || count(1)).await;
 
     assert_eq!(count(0), before);
     assert!(!fragile.is_running());

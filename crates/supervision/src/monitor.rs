@@ -177,6 +177,13 @@ enum Watcher {
     Linked(Weak<ControlBlock>),
 }
 
+impl Watcher {
+    /// Returns whether nothing waits for it any more.
+    fn has_left(&self) -> bool {
+        matches!(self, Self::Waiter(waiter) if waiter.is_closed())
+    }
+}
+
 impl std::fmt::Debug for ControlBlock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ControlBlock")
@@ -226,7 +233,15 @@ impl ControlBlock {
         let mut state = self.lock();
         match &state.ended {
             Some(reason) => _ = sender.send(reason.clone()),
-            None => state.watchers.push(Watcher::Waiter(sender)),
+            None => {
+                if state.watchers.len() == state.watchers.capacity() {
+                    // It holds at most about twice as many as wait.
+                    state.watchers.retain(|watcher| !watcher.has_left());
+                    let waiting = state.watchers.len();
+                    state.watchers.reserve(waiting);
+                }
+                state.watchers.push(Watcher::Waiter(sender));
+            }
         }
         waiter
     }
@@ -356,4 +371,22 @@ fn place<A: Actor>(addr: &Addr<A>) -> usize {
     let mut place = Place(0);
     addr.hash(&mut place);
     place.finish() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ControlBlock, Name};
+    use crate::exit::ExitReason;
+
+    #[test]
+    fn those_that_wait_no_more_are_not_kept() {
+        let control = ControlBlock::new(Name::Type("Child"));
+        let mut waiting: Vec<_> = (0..3).map(|_| control.wait()).collect();
+
+        (0..1_000).for_each(|_| drop(control.wait()));
+
+        assert!(control.lock().watchers.len() <= 8);
+        control.end(&ExitReason::Normal);
+        assert!(waiting.iter_mut().all(|one| one.try_recv() == Ok(ExitReason::Normal)));
+    }
 }

@@ -1,13 +1,15 @@
 //! Tap: puts the frames of chosen tracks together, and hands them to the application.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use callboard_peer_connection::{Codec, Rid, RtpPacket, SenderReport, TrackKind};
 use callboard_supervision::{
-    AutoShutdown, ChildSpec, ExitReason, Flags, Restart, StartChildError, SupervisorSpec,
+    AutoShutdown, ChildSpec, ExitReason, Flags, NoSupervisorError, Restart, StartChildError,
+    SupervisorRef, SupervisorSpec,
 };
 
 use crate::core::frames::choice::Choice;
@@ -72,17 +74,68 @@ pub(crate) async fn start(
 ) -> Result<(), StartChildError> {
     let supervisor = shared.supervisor()?;
     let Some(spec) = seat.spec() else { return Ok(()) };
+    let Some(room) = RoomInstance::of(supervisor).await else {
+        return Err(NoSupervisorError.into());
+    };
     supervisor.start_child(spec).await?;
-    if let Ok(own) = supervisor.supervisor(&seat.name) {
-        let (shared, seat) = (Arc::downgrade(shared), Arc::clone(seat));
-        tokio::spawn(async move {
-            if own.ended().await == ExitReason::ReachedMaxRestartIntensity {
-                seat.end();
-                shared.upgrade().inspect(|shared| shared.remove_tap(&seat));
-            }
-        });
-    }
+    let Ok(own) = supervisor.supervisor(&seat.name) else {
+        // It has ended before this was carried on.
+        if room.runs_on().await {
+            give_up(shared, seat);
+        }
+        return Ok(());
+    };
+    let (shared, seat) = (Arc::downgrade(shared), Arc::clone(seat));
+    tokio::spawn(async move {
+        let is_given_up = match own.ended().await {
+            ExitReason::ReachedMaxRestartIntensity => true,
+            // It has ended before it was watched.
+            ExitReason::NoProcess => room.runs_on().await,
+            _ => false,
+        };
+        if is_given_up {
+            shared.upgrade().inspect(|shared| give_up(shared, &seat));
+        }
+    });
     Ok(())
+}
+
+/// Ends a tap for good: no instance of the room starts it again.
+fn give_up(shared: &Shared, seat: &Arc<TapSeat>) {
+    seat.end();
+    shared.remove_tap(seat);
+}
+
+/// Instance of the room's supervisor, which another may have replaced.
+struct RoomInstance {
+    supervisor: SupervisorRef,
+    ended: Pin<Box<dyn Future<Output = ExitReason> + Send>>,
+}
+
+impl RoomInstance {
+    /// Returns the instance that runs.
+    async fn of(supervisor: &SupervisorRef) -> Option<Self> {
+        let (supervisor, watched) = (supervisor.clone(), supervisor.clone());
+        let mut ended: Pin<Box<dyn Future<Output = _> + Send>> =
+            Box::pin(async move { watched.ended().await });
+        // From here on it is of this instance.
+        (!is_over(&mut ended).await).then_some(Self { supervisor, ended })
+    }
+
+    /// Returns whether it runs, and is not about to end: a child that it does not have has not ended with it.
+    async fn runs_on(mut self) -> bool {
+        // One that stops its children answers no more; an answer may be of the next one.
+        self.supervisor.count_children().await.is_ok() && !is_over(&mut self.ended).await
+    }
+}
+
+/// Returns whether this is ready.
+async fn is_over<T>(mut future: impl Future<Output = T> + Unpin) -> bool {
+    tokio::select! {
+        biased;
+        _ = &mut future => true,
+        () = std::future::ready(()) => false,
+    }
 }
 
 /// Opens a tap of the room, which asks for key frames by these wishes.
