@@ -37,6 +37,10 @@ struct Cli {
     #[command(flatten)]
     bots: BotOptions,
 
+    /// Bandwidth with which the estimate of each client begins, in bits per second; 0: all flows, nothing is estimated
+    #[arg(long, value_name = "BITS", default_value_t = 1_000_000)]
+    first_estimate: u64,
+
     #[command(flatten)]
     network: Network,
 
@@ -49,13 +53,16 @@ struct Cli {
 
 #[actix_web::main]
 async fn main() -> Result<ExitCode, MainError> {
-    let Cli { listen, recording, bots, network, web, process } = Cli::parse();
+    let Cli { listen, recording, bots, first_estimate, network, web, process } = Cli::parse();
     if let Some(code) = process.begin("info") {
         return Ok(code);
     }
     let run = Run::new()?;
     let connections = PeerConnections::start(network.options()).await?;
-    let webrtc = WebRtc::new(connections.clone()).configuration(network.configuration()).media();
+    let webrtc = WebRtc::new(connections.clone())
+        .configuration(network.configuration())
+        .media()
+        .first_estimate(Some(first_estimate));
     let recordings = Recordings::new(recording, webrtc.clone());
     let recorded = recordings.clone();
     // A room opens when the first asks for it, and closes when the last leaves.
