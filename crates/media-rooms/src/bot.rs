@@ -299,8 +299,12 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Waits for the next frame. None when the track or the room has ended, or the subscription was given up after 3
-    /// faults in 10 s, and all were read.
+    /// Waits for the next frame. None when all were read, and the track or the room has ended, or the subscription was
+    /// given up after a fourth fault in 10 s.
+    ///
+    /// None also while the room's supervisor is being restarted: then frames come again soon after. A caller cannot
+    /// tell that from the end by this alone; one that is to go on asks again while the track is one of
+    /// [`MediaRoom::tracks`](crate::MediaRoom::tracks), with a pause between.
     pub async fn next(&mut self) -> Option<Frame> {
         tokio::select! {
             biased;

@@ -133,7 +133,8 @@ pub enum MediaEvent {
     /// as well.
     TrackMuted(TrackId, bool),
     /// The application has [muted](crate::MediaRoom::mute) a track of this participant, or lets it be heard and seen
-    /// again, as far as the participant does. Told to it alone.
+    /// again, as far as the participant does. Told to it alone. A track of a later connection is another one, and not
+    /// muted.
     OwnTrackMuted {
         /// The track.
         track: TrackId,

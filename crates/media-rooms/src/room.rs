@@ -245,6 +245,12 @@ impl MediaRoom {
 
     /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded. Returns whether there is
     /// such a track.
+    ///
+    /// It holds for this track, also when it is published anew in the same section, and for no other. A client that
+    /// publishes again in another section, or over a connection that replaces a lost one, does so in a new track, which
+    /// is not muted. What must hold for a client, such as a moderator's decision, is for the [policy](MediaPolicy):
+    /// [`may_publish`](MediaPolicy::may_publish) knows the participant's name, which stays, and the kind of the track;
+    /// [`review`](Self::review) asks it anew.
     pub fn mute(&self, track: TrackId, muted: bool) -> bool {
         let there = self.shared.stage().mute(track, muted);
         self.shared.settle();

@@ -248,6 +248,37 @@ async fn frames_end_when_their_tap_is_given_up() {
 }
 
 #[actix::test]
+async fn frames_go_on_after_a_restart_of_the_room() {
+    let call = Call::start(1).await;
+    let (dj, bot) = (call.room.bot("dj").unwrap(), call.room.bot("ears").unwrap());
+    let mut track = dj.publish(Codec::Opus).unwrap();
+    let mut frames = bot.subscribe(track.id(), 10).await.unwrap();
+
+    for payload in [[0xfc, 1], [0xfc, 2]] {
+        let reading = async {
+            let mut pace = tokio::time::interval(Duration::from_millis(5));
+            loop {
+                pace.tick().await;
+                track.write(&payload, FRAME).unwrap();
+                tokio::select! {
+                    // None while the room is not there.
+                    frame = frames.next() => match frame {
+                        Some(frame) if frame.data[..] == payload => break,
+                        _ => {}
+                    },
+                    _ = pace.tick() => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.expect("it comes");
+        call.above.inject("media", Fault::Kill).await.unwrap();
+    }
+
+    drop(bot);
+    call.pool.stop().await;
+}
+
+#[actix::test]
 async fn what_cannot_be_published_is_refused() {
     let call = Call::start(1).await;
     let bot = call.room.bot("dj").unwrap();
