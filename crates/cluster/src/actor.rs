@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 
 use crate::boot_time::Now;
 use crate::core::{Call, CallId, Core, Granted, Output, Refused, Ticket};
@@ -19,13 +20,18 @@ use crate::shared::{ActorRef, Shared};
 /// Actor of a node. It does not use the common driver, whose timers stand still while the machine sleeps.
 pub(crate) struct NodeActor {
     shared: Arc<Shared>,
+    /// Number of this instance.
+    instance: u64,
     core: Core,
     /// Session whose lease is the present one.
     leased: Option<Incarnation>,
     lease: Arc<Lease>,
     /// Holds, and their numbers.
     holds: HashMap<Arc<str>, (u64, Weak<Inner>)>,
-    requests: HashMap<Ticket, ClaimRoom>,
+    requests: HashMap<Ticket, Request>,
+    /// Holds that were given out since the last input. They are not given back before all answers are: two handles that
+    /// are given out at once are one hold.
+    given: Vec<Hold>,
     tickets: u64,
     timer: Option<SpawnHandle>,
     stream: Option<SpawnHandle>,
@@ -33,15 +39,26 @@ pub(crate) struct NodeActor {
     silent_streams: u32,
 }
 
+/// Request for a room.
+struct Request {
+    room: Arc<str>,
+    answer: oneshot::Sender<Result<Hold, ClaimError>>,
+    /// Hold that the room had when it was asked for, which is kept until the answer is given.
+    kept: Option<Hold>,
+}
+
 impl NodeActor {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    /// Creates the instance that was [admitted](Shared::admit) with this number.
+    pub(crate) fn new(shared: Arc<Shared>, instance: u64) -> Self {
         Self {
             core: Core::new(shared.identity(), shared.timing),
             shared,
+            instance,
             leased: None,
             lease: Arc::default(),
             holds: HashMap::new(),
             requests: HashMap::new(),
+            given: Vec::new(),
             tickets: 0,
             timer: None,
             stream: None,
@@ -51,11 +68,19 @@ impl NodeActor {
 
     /// Passes an input to the core, carries out what it asks for, and sets the timer for what is due next.
     fn drive(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Core, Now)) {
+        if !self.shared.is_present(self.instance) {
+            log::warn!("this instance of the node has a successor: it ends");
+            self.end_holds();
+            self.requests.clear();
+            ctx.terminate();
+            return;
+        }
         let now = self.shared.clock.now();
         input(&mut self.core, now);
         while let Some(output) = self.core.poll_output() {
             self.carry_out(output, ctx);
         }
+        self.given.clear();
         if self.core.has_left() {
             ctx.stop();
         }
@@ -75,7 +100,7 @@ impl NodeActor {
                 if self.leased != Some(incarnation) {
                     log::info!("this node has entered the cluster as {incarnation:?}");
                     (self.leased, self.lease) = (Some(incarnation), Arc::default());
-                    self.shared.set_lease(Arc::clone(&self.lease));
+                    self.shared.set_lease(self.instance, Arc::clone(&self.lease));
                 }
                 self.lease.extend(deadline);
             }
@@ -95,7 +120,10 @@ impl NodeActor {
             Output::Sealed(node) => log::warn!("node {node} is silent: its rooms are free"),
             Output::Refresh => {
                 log::info!("the directory's stream of changes says nothing: it is replaced");
-                self.listen_again(ctx);
+                // Otherwise another is on its way.
+                if self.stream.is_some() {
+                    self.listen_again(ctx);
+                }
             }
         }
     }
@@ -122,11 +150,15 @@ impl NodeActor {
     }
 
     fn answer(&mut self, ticket: Ticket, answer: Result<Granted, Refused>) {
-        let Some(ClaimRoom { room, answer: request }) = self.requests.remove(&ticket) else {
+        let Some(Request { room, answer: request, kept }) = self.requests.remove(&ticket) else {
             return;
         };
         let answer = match answer {
-            Ok(granted) => Ok(self.hold(room, granted)),
+            Ok(granted) => {
+                let hold = self.hold(room, granted);
+                self.given.extend(kept.into_iter().chain([hold.clone()]));
+                Ok(hold)
+            }
             Err(Refused::Elsewhere { node, url, epoch }) => {
                 Err(ClaimError::Elsewhere(Elsewhere { node, url, epoch }))
             }
@@ -163,6 +195,7 @@ impl NodeActor {
 
     fn listen(&mut self, ctx: &mut Context<Self>) {
         self.stream = Some(ctx.add_stream(self.shared.directory.changes()));
+        self.drive(ctx, Core::handle_asked);
     }
 
     /// Replaces the stream of changes, after a pause that grows with each stream that has said nothing.
@@ -185,19 +218,19 @@ impl Actor for NodeActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let (claims, returns) = (ctx.address().recipient(), ctx.address().recipient());
-        self.shared.begin(ActorRef { claims, returns });
+        self.shared.begin(self.instance, ActorRef { claims, returns });
         self.listen(ctx);
-        self.drive(ctx, Core::handle_timeout);
     }
 
     /// Leaves the cluster before it stops.
     fn stopping(&mut self, ctx: &mut Context<Self>) -> Running {
         self.drive(ctx, Core::handle_leave);
-        if self.core.has_left() { Running::Stop } else { Running::Continue }
+        let over = self.core.has_left() || !self.shared.is_present(self.instance);
+        if over { Running::Stop } else { Running::Continue }
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.shared.end();
+        self.shared.end(self.instance);
     }
 }
 
@@ -205,6 +238,7 @@ impl Drop for NodeActor {
     /// Ends what the node holds, also if the actor has panicked or was killed.
     fn drop(&mut self) {
         self.end_holds();
+        self.shared.end(self.instance);
     }
 }
 
@@ -223,9 +257,16 @@ impl StreamHandler<Change> for NodeActor {
 impl Handler<ClaimRoom> for NodeActor {
     type Result = ();
 
-    fn handle(&mut self, request: ClaimRoom, ctx: &mut Context<Self>) {
+    fn handle(&mut self, ClaimRoom { room, answer }: ClaimRoom, ctx: &mut Context<Self>) {
+        let held = self.holds.get(&room).map(|(_, hold)| Hold::upgrade(hold));
+        if let Some(None) = held {
+            // It was dropped, and this request has overtaken the word of that: the next hold is another.
+            self.holds.remove(&room);
+            self.drive(ctx, |core, now| core.handle_release(now, &room));
+        }
         self.tickets += 1;
-        let (ticket, room) = (Ticket(self.tickets), Arc::clone(&request.room));
+        let ticket = Ticket(self.tickets);
+        let request = Request { room: Arc::clone(&room), answer, kept: held.flatten() };
         self.requests.insert(ticket, request);
         self.drive(ctx, |core, now| core.handle_claim(now, &room, ticket));
     }

@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::fs::{File, TryLockError};
+use std::future::ready;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_supervision::{
-    ChildSpec, Flags, StartSupervisorError, SupervisorRef, SupervisorSpec,
+    ChildSpec, Flags, StartError, StartSupervisorError, SupervisorRef, SupervisorSpec,
 };
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::actor::NodeActor;
@@ -55,15 +57,20 @@ impl Cluster {
 
     /// Returns the specification of the node's actor, for a supervision tree. Put it before what claims rooms: it is
     /// stopped after that, and then leaves the cluster, so that others may take its rooms at once.
+    ///
+    /// The node runs once: while an actor of another specification of it runs, one of this does not start.
     pub fn child_spec(&self, id: &str) -> ChildSpec {
-        let shared = Arc::clone(&self.shared);
-        ChildSpec::new(id, move || NodeActor::new(Arc::clone(&shared)))
+        let (shared, spec) = (Arc::clone(&self.shared), self.shared.next_number());
+        ChildSpec::try_new(id, move || {
+            let node = shared.admit(spec).map(|number| NodeActor::new(Arc::clone(&shared), number));
+            ready(node.ok_or_else(|| StartError::failed("the node runs already")))
+        })
     }
 
     /// Starts the node as the root of a tree of its own.
     ///
     /// # Errors
-    /// [`StartSupervisorError`]
+    /// [`StartSupervisorError`], also while the node runs already.
     pub async fn start(&self) -> Result<SupervisorRef, StartSupervisorError> {
         let root = SupervisorSpec::new(Flags::one_for_one()).child(self.child_spec("cluster"));
         root.start_as("node").await
@@ -80,7 +87,8 @@ impl Cluster {
     }
 
     /// Claims a room: if no other node runs it, this one may. A room that this node holds already gives another
-    /// handle to the same hold. Waits for at most three tenths of a [hold](ClusterBuilder::hold).
+    /// handle to the same hold. Waits for at most three tenths of a [hold](ClusterBuilder::hold), also if the thread of
+    /// the node's actor is blocked. Needs a runtime of Tokio.
     ///
     /// # Errors
     /// [`ClaimError`]
@@ -93,7 +101,10 @@ impl Cluster {
         let (answer, answered) = oneshot::channel();
         // Bounded by the callers, which all wait.
         actor.claims.do_send(ClaimRoom { room: room.into(), answer });
-        answered.await.unwrap_or_else(|_| Err(unavailable()))
+        match timeout(self.shared.timing.patience, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(unavailable()),
+        }
     }
 }
 
@@ -124,8 +135,9 @@ impl ClusterBuilder {
         Self { zone: Some(zone.into()), ..self }
     }
 
-    /// Sets for how long a renewal of the session holds, 1 s at least. All nodes of a cluster must have the same. The
-    /// session is renewed five times in that time; the rooms of a node that dies are free after 1.25 times that time.
+    /// Sets for how long a renewal of the session holds, 1 s at least. The session is renewed five times in that
+    /// time; the rooms of a node that dies are free after 1.25 times that time. If nodes of a cluster have different
+    /// holds, the longer of both counts when one waits for the end of the other.
     /// Default: the [directory's](Directory::hold), which must not be shortened below its longest pause.
     pub fn hold(self, hold: Duration) -> Self {
         Self { hold: hold.max(SHORTEST_HOLD), ..self }

@@ -206,7 +206,15 @@ mod tests {
     fn session(n: u64) -> Session {
         let (node, incarnation) =
             (NodeId::new("a1").unwrap(), Incarnation::new(uuid::Uuid::nil(), 1));
-        Session { node, incarnation, n, state: SessionState::Up, url: None, zone: None }
+        Session {
+            node,
+            incarnation,
+            n,
+            state: SessionState::Up,
+            hold: Duration::from_secs(15),
+            url: None,
+            zone: None,
+        }
     }
 
     #[tokio::test]

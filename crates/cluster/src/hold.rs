@@ -17,17 +17,23 @@ use crate::record::Epoch;
 pub(crate) struct Lease(AtomicU64);
 
 impl Lease {
+    /// Extends the lease until this time, unless it has ended.
     pub(crate) fn extend(&self, deadline: BootTime) {
-        self.0.store(deadline.as_nanos(), Ordering::Release);
+        let extended = |before| (before != ENDED).then_some(deadline.as_nanos().min(ENDED - 1));
+        _ = self.0.fetch_update(Ordering::Release, Ordering::Relaxed, extended);
     }
 
     /// Ends the lease for good: the next session has another.
     pub(crate) fn end(&self) {
-        self.0.store(0, Ordering::Release);
+        self.0.store(ENDED, Ordering::Release);
     }
 
     pub(crate) fn rest(&self, clock: Clock) -> Option<Duration> {
-        let deadline = BootTime::from_nanos(self.0.load(Ordering::Acquire));
+        let deadline = self.0.load(Ordering::Acquire);
+        if deadline == ENDED {
+            return None;
+        }
+        let deadline = BootTime::from_nanos(deadline);
         Some(deadline.since(clock.boot())).filter(|rest| !rest.is_zero())
     }
 }
@@ -113,5 +119,25 @@ impl fmt::Debug for Hold {
             .field("epoch", &self.inner.epoch)
             .field("is_good", &self.is_good())
             .finish_non_exhaustive()
+    }
+}
+
+/// Value of a lease that has ended.
+const ENDED: u64 = u64::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_has_ended_is_not_extended() {
+        let (lease, later) = (Lease::default(), Clock::Boot.boot() + Duration::from_secs(600));
+        lease.extend(later);
+        assert!(lease.rest(Clock::Boot).is_some());
+
+        lease.end();
+        lease.extend(later);
+
+        assert!(lease.rest(Clock::Boot).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Records that nodes keep in the directory: sessions and claims.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,8 @@ use crate::node_id::{Incarnation, NodeId};
 pub struct Revision(pub u64);
 
 /// Number of one node's hold of a room: of two holds of a room, the later has the greater one. Applications give it to
-/// what they write to as a fencing token: who has seen a greater one refuses a smaller one.
+/// what they write to as a fencing token: that refuses every number smaller than the greatest that it
+/// has seen.
 ///
 /// It is at least the wall clock in milliseconds since 1970, so that it also grows if the directory has lost what it
 /// knew.
@@ -46,6 +48,8 @@ pub struct Session {
     pub n: u64,
     /// Whether the session runs.
     pub state: SessionState,
+    /// Time for which a renewal holds: the node is dead no sooner, also for nodes that have a shorter one.
+    pub hold: Duration,
     /// URL at which clients reach the node, if they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -113,7 +117,7 @@ mod tests {
     #[test]
     fn a_session_with_more_fields_can_be_read() {
         let json = r#"{"v":1,"node":"a1","incarnation":{"process":"6f1e2b0a-3c7d-4f10-9b51-0a4de8f1c001","term":1,
-            "boot":7},"n":3,"state":"up","load":{"rooms":1}}"#;
+            "boot":7},"n":3,"state":"up","hold":{"secs":15,"nanos":0},"load":{"rooms":1}}"#;
         let session: Session = serde_json::from_str(json).unwrap();
 
         assert_eq!((session.n, session.state, session.url), (3, SessionState::Up, None));

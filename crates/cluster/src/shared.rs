@@ -1,4 +1,4 @@
-//! What a node's actor and its handles share.
+//! State that a node's actor and its handles share.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::hold::Lease;
 use crate::messages::{ClaimRoom, GiveRoomBack};
 use crate::node_id::NodeId;
 
-/// What a node's actor and its handles share.
+/// State that a node's actor and its handles share.
 pub(crate) struct Shared {
     pub(crate) directory: Box<dyn Directory>,
     pub(crate) timing: Timing,
@@ -24,10 +24,12 @@ pub(crate) struct Shared {
     terms: AtomicU64,
     /// Number of the next hold.
     holds: AtomicU64,
+    /// Number of the next specification, and of the next instance.
+    numbers: AtomicU64,
     running: Mutex<Running>,
 }
 
-/// Who the node is.
+/// Names and places by which the node is known, and the lock of its name.
 pub(crate) struct Name {
     pub(crate) node: NodeId,
     pub(crate) url: Option<String>,
@@ -40,6 +42,8 @@ pub(crate) struct Name {
 /// Instance of the actor that runs, and the lease of its session.
 #[derive(Default)]
 struct Running {
+    /// Specification and number of the instance; none if there is none.
+    instance: Option<(u64, u64)>,
     actor: Option<ActorRef>,
     lease: Arc<Lease>,
 }
@@ -51,6 +55,12 @@ pub(crate) struct ActorRef {
     pub(crate) returns: Recipient<GiveRoomBack>,
 }
 
+impl Running {
+    fn is(&self, instance: u64) -> bool {
+        self.instance.is_some_and(|(_, present)| present == instance)
+    }
+}
+
 impl Shared {
     pub(crate) fn new(
         directory: Box<dyn Directory>,
@@ -58,25 +68,58 @@ impl Shared {
         clock: Clock,
         name: Name,
     ) -> Self {
-        let (terms, holds, running) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::default());
-        Self { directory, timing, clock, name, terms, holds, running }
+        let [terms, holds, numbers] = [0; 3].map(AtomicU64::new);
+        let running = Mutex::default();
+        Self { directory, timing, clock, name, terms, holds, numbers, running }
     }
 
-    /// Notes that an instance of the actor begins. What an earlier one held is over.
-    pub(crate) fn begin(&self, actor: ActorRef) {
+    /// Returns the number of a new specification of the actor, or of a new instance.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Admits an instance of the actor of this specification, and returns its number; none while an instance of another
+    /// specification runs. What an earlier instance held is over, also if it was abandoned and still runs.
+    pub(crate) fn admit(&self, spec: u64) -> Option<u64> {
         let mut running = self.running();
+        if running.instance.is_some_and(|(other, _)| other != spec) {
+            return None;
+        }
         running.lease.end();
-        *running = Running { actor: Some(actor), lease: Arc::default() };
+        let number = self.next_number();
+        *running = Running { instance: Some((spec, number)), ..Running::default() };
+        Some(number)
     }
 
-    /// Notes that the actor has left the cluster.
-    pub(crate) fn end(&self) {
-        self.running().actor = None;
+    /// Returns whether no later instance was admitted.
+    pub(crate) fn is_present(&self, instance: u64) -> bool {
+        self.running().is(instance)
     }
 
-    /// Sets the lease of a new session.
-    pub(crate) fn set_lease(&self, lease: Arc<Lease>) {
-        self.running().lease = lease;
+    /// Notes that an instance of the actor begins to take messages.
+    pub(crate) fn begin(&self, instance: u64, actor: ActorRef) {
+        let mut running = self.running();
+        if running.is(instance) {
+            running.actor = Some(actor);
+        }
+    }
+
+    /// Notes that an instance of the actor has ended.
+    pub(crate) fn end(&self, instance: u64) {
+        let mut running = self.running();
+        if running.is(instance) {
+            (running.instance, running.actor) = (None, None);
+        }
+    }
+
+    /// Sets the lease of a new session of an instance. If a later instance was admitted, it is over at once.
+    pub(crate) fn set_lease(&self, instance: u64, lease: Arc<Lease>) {
+        let mut running = self.running();
+        if running.is(instance) {
+            running.lease = lease;
+        } else {
+            lease.end();
+        }
     }
 
     /// Returns the lease of the present session; of the last one, if there is none.

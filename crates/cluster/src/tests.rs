@@ -1,12 +1,15 @@
 //! Nodes around one directory in memory, by a clock that the tests pause.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use callboard_supervision::{Fault, SupervisorRef};
 use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{BoxStream, StreamExt};
-use tokio::sync::watch;
+use futures_util::stream::{BoxStream, StreamExt, pending};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
@@ -17,11 +20,14 @@ use crate::*;
 struct Cable {
     directory: Embedded,
     cut: Arc<watch::Sender<bool>>,
+    /// Whether streams of changes that are asked for now will hang.
+    hang: Arc<AtomicBool>,
 }
 
 impl Cable {
     fn new(directory: &Embedded) -> Self {
-        Self { directory: directory.clone(), cut: Arc::new(watch::Sender::new(false)) }
+        let (cut, hang) = (Arc::new(watch::Sender::new(false)), Arc::default());
+        Self { directory: directory.clone(), cut, hang }
     }
 
     fn cut(&self, cut: bool) {
@@ -83,6 +89,9 @@ impl Directory for Cable {
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {
+        if self.hang.load(Ordering::Relaxed) {
+            return pending().boxed();
+        }
         let cut = Arc::clone(&self.cut);
         let held_back = move |change| {
             let cut = Arc::clone(&cut);
@@ -102,7 +111,10 @@ struct Node {
 }
 
 async fn start(directory: &Embedded, name: &str) -> Node {
-    let cable = Cable::new(directory);
+    start_with(Cable::new(directory), name).await
+}
+
+async fn start_with(cable: Cable, name: &str) -> Node {
     let cluster = Cluster::builder(cable.clone())
         .node(name)
         .url(format!("wss://{name}"))
@@ -183,6 +195,74 @@ async fn a_room_that_is_given_back_and_claimed_at_once_is_a_new_hold() {
         assert!(hold.epoch() > last);
         last = hold.epoch();
     }
+}
+
+#[actix::test]
+async fn a_claim_that_overtakes_the_word_that_the_hold_was_dropped_is_a_new_hold() {
+    let (a1, b2) = two().await;
+    let hold = a1.cluster.claim("demo").await.unwrap();
+    let before = hold.epoch();
+
+    let mut claiming = pin!(a1.cluster.claim("demo"));
+    assert!(claiming.as_mut().now_or_never().is_none());
+    drop(hold);
+    let again = claiming.await.unwrap();
+
+    assert!(again.epoch() > before);
+    tokio::time::sleep(HOLD).await;
+    assert!(again.is_good());
+    assert!(matches!(b2.cluster.claim("demo").await, Err(ClaimError::Elsewhere(_))));
+}
+
+#[actix::test]
+async fn a_stream_of_changes_that_hangs_is_replaced_until_one_does_not() {
+    tokio::time::pause();
+    let cable = Cable::new(&Embedded::new());
+    cable.hang.store(true, Ordering::Relaxed);
+    let node = start_with(cable, "a1").await;
+    tokio::time::sleep(4 * HOLD).await;
+    assert!(unavailable(node.cluster.claim("demo").await));
+
+    node.cable.hang.store(false, Ordering::Relaxed);
+
+    claim_within(&node, 3 * HOLD).await;
+}
+
+#[actix::test]
+async fn a_node_runs_once_at_a_time() {
+    let (a1, _b2) = two().await;
+    let hold = a1.cluster.claim("demo").await.unwrap();
+
+    assert!(a1.cluster.start().await.is_err());
+
+    tokio::time::sleep(2 * HOLD).await;
+    assert!(hold.is_good());
+    a1.tree.stop().await;
+    let _tree = a1.cluster.start().await.unwrap();
+    assert!(claim_within(&a1, HOLD).await.epoch() > hold.epoch());
+    assert!(!hold.is_good());
+}
+
+#[actix::test]
+async fn a_claim_is_refused_in_time_also_if_the_thread_of_the_node_is_blocked() {
+    let cluster = Cluster::builder(Embedded::new()).hold(Duration::from_secs(1)).build().unwrap();
+    let (blocks, blocked) = oneshot::channel();
+    let (go_on, stands) = std::sync::mpsc::channel();
+    let node = cluster.clone();
+    let thread = thread::spawn(move || {
+        actix::System::new().block_on(async move {
+            let _tree = node.start().await.unwrap();
+            blocks.send(()).unwrap();
+            stands.recv().unwrap();
+        });
+    });
+    blocked.await.unwrap();
+
+    let claimed = timeout(Duration::from_secs(30), cluster.claim("demo")).await;
+
+    assert!(unavailable(claimed.expect("it is answered in time")));
+    go_on.send(()).unwrap();
+    thread.join().unwrap();
 }
 
 #[actix::test]

@@ -7,6 +7,7 @@ use super::others::Verdict;
 use super::{Call, CallId, Core, Granted, Outcome, Output, Refused};
 use crate::boot_time::{BootTime, Now};
 use crate::directory::{DirectoryError, Key};
+use crate::node_id::{Incarnation, NodeId};
 use crate::record::{Claim, Epoch, Revision};
 
 /// Number of a request for a room.
@@ -28,8 +29,8 @@ pub(super) struct Room {
     tried: Option<Claim>,
     /// Revision at which the last call met a conflict: there is something newer, which will be seen.
     stale: Option<Option<Revision>>,
-    /// The hold is over, and the directory does not say so yet.
-    releasing: bool,
+    /// Epoch of the first claim of the room, if this node wrote it and has not held the room since.
+    first: Option<Epoch>,
     /// Time before which nothing is tried again; zero once it has come.
     not_before: BootTime,
 }
@@ -46,8 +47,8 @@ pub(super) struct Held {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Attempt {
     Hold(Claim, Option<Revision>),
-    Release(Claim),
-    Forget,
+    Release(Claim, Revision),
+    Forget(Revision),
 }
 
 /// What to do next for a room.
@@ -76,7 +77,15 @@ impl Room {
     }
 
     fn is_active(&self) -> bool {
-        !self.waiting.is_empty() || self.releasing || self.is_unconfirmed()
+        !self.waiting.is_empty() || self.is_unconfirmed()
+    }
+
+    /// Returns whether the directory has a claim of this run for a room that it does not hold: the room was given back,
+    /// or the claim was carried out when no request waited any more.
+    fn is_left_over(&self, me: &NodeId, incarnation: Incarnation) -> bool {
+        let holder = self.seen.as_ref().and_then(|(claim, _)| claim.holder.as_ref());
+        let mine = holder.is_some_and(|h| h.node == *me && h.incarnation == incarnation);
+        mine && self.held.is_none()
     }
 
     /// Returns whether nothing is known of the room, nor wanted.
@@ -99,7 +108,6 @@ impl Core {
         if let Some(known) = self.rooms.get_mut(room)
             && known.held.take().is_some()
         {
-            known.releasing = true;
             self.active.insert(Arc::clone(room));
         }
         self.handle_timeout(now);
@@ -114,8 +122,7 @@ impl Core {
     pub(super) fn lapse_rooms(&mut self) {
         for room in self.rooms.values_mut() {
             room.held = None;
-            room.tried = None;
-            room.releasing = false;
+            (room.tried, room.first) = (None, None);
             let refused = Refused::Unavailable(self.timing.renewal);
             for (ticket, _) in take(&mut room.waiting) {
                 self.outputs.push_back(Output::Answer(ticket, Err(refused.clone())));
@@ -161,7 +168,11 @@ impl Core {
                 }
             }
         }
-        if self.rooms.get(name).is_some_and(Room::is_empty) {
+        let room = &self.rooms[name];
+        if room.is_left_over(&self.me.node, self.own.incarnation) {
+            self.active.insert(Arc::clone(name));
+        }
+        if room.is_empty() {
             self.rooms.remove(name);
         }
     }
@@ -173,7 +184,8 @@ impl Core {
                 self.take_step(&name, step);
             }
             let room = self.rooms.get(&name);
-            if !room.is_some_and(Room::is_active) {
+            let left_over = |room: &Room| room.is_left_over(&self.me.node, self.own.incarnation);
+            if !room.is_some_and(|room| room.is_active() || left_over(room)) {
                 self.active.remove(&name);
             }
             if room.is_some_and(Room::is_empty) {
@@ -221,11 +233,10 @@ impl Core {
         }
         let unavailable = |time| Step::Answer(Err(Refused::Unavailable(time)));
         if room.waiting.is_empty() {
+            let left_over = room.is_left_over(&self.me.node, self.own.incarnation);
             return match &room.seen {
-                Some((claim, at)) if room.releasing && !must_wait && stands => {
-                    let mine = claim.holder.as_ref().map(|holder| self.verdict(now, holder, *at));
-                    let mine = mine == Some(Verdict::Mine);
-                    if mine { Step::Release(claim.epoch, *at) } else { Step::Rest }
+                Some((claim, at)) if left_over && !must_wait && stands => {
+                    Step::Release(claim.epoch, *at)
                 }
                 _ => Step::Rest,
             };
@@ -250,8 +261,11 @@ impl Core {
             }
             Verdict::Doubtful => unavailable(self.timing.renewal),
             // A try whose outcome was not known.
-            Verdict::Mine if ours => Step::Answer(Ok(Granted { epoch })),
+            Verdict::Mine if ours && room.call.is_none() => Step::Answer(Ok(Granted { epoch })),
             _ if must_wait => Step::Rest,
+            _ if room.seen.is_none() && self.rooms.len() > MOST_ROOMS => {
+                unavailable(self.timing.renewal)
+            }
             Verdict::Mine | Verdict::Dead => match &room.tried {
                 Some(tried) if tried.epoch > epoch => Step::Hold(tried.epoch),
                 _ => Step::Hold(epoch.next(now.unix_ms)),
@@ -267,7 +281,7 @@ impl Core {
             Step::Answer(answer) => {
                 if let Ok(Granted { epoch }) = answer {
                     room.held.get_or_insert(Held { epoch, confirmed: true });
-                    (room.tried, room.releasing) = (None, false);
+                    (room.tried, room.first) = (None, None);
                 }
                 for (ticket, _) in take(&mut room.waiting) {
                     self.outputs.push_back(Output::Answer(ticket, answer.clone()));
@@ -279,11 +293,16 @@ impl Core {
             }
             Step::Hold(epoch) => {
                 let (claim, was) = (Claim::held(node, incarnation, epoch), room.revision());
+                if was.is_none() && room.held.is_none() {
+                    room.first = Some(epoch);
+                }
                 self.call_for(name, Attempt::Hold(claim.clone(), was), claim, was);
             }
             Step::Release(epoch, was) => {
+                // What was tried before is given up with it.
+                room.tried = None;
                 let claim = Claim::released(epoch);
-                self.call_for(name, Attempt::Release(claim.clone()), claim, Some(was));
+                self.call_for(name, Attempt::Release(claim.clone(), was), claim, Some(was));
             }
         }
     }
@@ -304,7 +323,7 @@ impl Core {
     /// Removes the record of a room, which is of no use any more.
     pub(super) fn forget_room(&mut self, name: &Arc<str>, was: Revision) {
         let id = self.call(Call::Forget(Key::Room(Arc::clone(name)), was));
-        self.under_way(name, id, Attempt::Forget);
+        self.under_way(name, id, Attempt::Forget(was));
     }
 
     /// Returns whether a record of a room can be removed: nothing else is being done for it.
@@ -314,14 +333,16 @@ impl Core {
 
     pub(super) fn handle_claim_outcome(&mut self, now: Now, name: &Arc<str>, outcome: Outcome) {
         let (stands, incarnation) = (self.stands(now.boot), self.own.incarnation);
-        if let Ok(revision) = outcome {
+        if let &Ok(revision) = &outcome {
             self.wrote(now, revision);
         }
         let Some(room) = self.rooms.get_mut(name) else { return };
         let Some((_, attempt)) = room.call.take() else { return };
         let newer = |seen: Option<Revision>, revision| seen.is_none_or(|seen| seen < revision);
-        match (attempt, outcome) {
-            (Attempt::Hold(claim, _), Ok(revision)) => {
+        // No epoch of the room was ever given out: its record need not be remembered.
+        let mut never_held = false;
+        match (attempt, &outcome) {
+            (Attempt::Hold(claim, _), &Ok(revision)) => {
                 if newer(room.revision(), revision) {
                     room.seen = Some((claim.clone(), revision));
                     (room.since, room.stale) = (now.boot, None);
@@ -331,33 +352,44 @@ impl Core {
                     // Of a session that is over.
                 } else if let Some(held) = &mut room.held {
                     held.confirmed |= held.epoch == claim.epoch;
-                } else if room.waiting.is_empty() {
-                    room.releasing = true;
-                } else {
+                } else if !room.waiting.is_empty() {
                     room.held = Some(Held { epoch: claim.epoch, confirmed: true });
-                    (room.tried, room.releasing) = (None, false);
+                    (room.tried, room.first) = (None, None);
                 }
             }
-            (Attempt::Release(claim), Ok(revision)) => {
-                room.releasing = false;
+            (Attempt::Release(claim, _), &Ok(revision)) => {
+                never_held = room.first == Some(claim.epoch) && room.waiting.is_empty();
                 if newer(room.revision(), revision) {
                     room.seen = Some((claim, revision));
                     room.since = now.boot;
                 }
             }
-            (Attempt::Forget, Ok(_)) => room.seen = None,
+            // What is newer than the record that was removed stays.
+            (Attempt::Forget(was), Ok(_)) if room.revision() == Some(was) => room.seen = None,
+            (Attempt::Release(_, was), Err(DirectoryError::Conflict)) => {
+                room.stale = Some(Some(was));
+            }
             (Attempt::Hold(_, was), Err(DirectoryError::Conflict)) => room.stale = Some(was),
             (Attempt::Hold(claim, _), Err(DirectoryError::Unknown(_))) => {
                 room.tried = Some(claim);
                 room.not_before = now.boot + self.timing.renewal / 3;
             }
-            (Attempt::Release(_), Err(DirectoryError::Unknown(_))) => {
+            (Attempt::Release(..), Err(DirectoryError::Unknown(_))) => {
                 room.not_before = now.boot + self.timing.renewal / 3;
             }
-            (Attempt::Release(_), Err(DirectoryError::Conflict)) => room.releasing = false,
-            (Attempt::Forget, Err(_)) => {}
+            (Attempt::Forget(_), _) => {}
+        }
+        if let Ok(revision) = outcome
+            && never_held
+            && room.revision() == Some(revision)
+        {
+            room.first = None;
+            self.forget_room(name, revision);
         }
         // What has no more to do is forgotten when the rooms are tended.
         self.active.insert(Arc::clone(name));
     }
 }
+
+/// Number of rooms beyond which none that has no record is claimed, until records are removed.
+pub(super) const MOST_ROOMS: usize = 262_144;

@@ -28,7 +28,7 @@ use crate::directory::{Change, DirectoryError, Key, Whole};
 use crate::node_id::{Incarnation, NodeId};
 use crate::record::{Claim, Epoch, Revision, Session};
 
-/// Who a node is.
+/// Names and places by which a node is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) node: NodeId,
@@ -82,7 +82,7 @@ pub(crate) struct Granted {
     pub(crate) epoch: Epoch,
 }
 
-/// Why a room is not held.
+/// Refusal of a room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refused {
     /// Another node runs it.
@@ -115,6 +115,11 @@ pub(crate) struct Core {
 struct View {
     /// Whether all changes are seen: none before the first whole state, nor after a loss.
     whole: bool,
+    /// Time when the stream of changes was asked for, or last said that it has missed some; none once it is whole, and
+    /// while another is to be asked for.
+    asked: Option<BootTime>,
+    /// Streams in a row that have hung.
+    hung: u32,
     /// Generation of the last whole state.
     generation: Option<u64>,
     /// Greatest revision seen, in changes or outcomes.
@@ -124,6 +129,8 @@ struct View {
     /// Time until which no room is taken: the directory has forgotten claims, and those that hold them write them
     /// again.
     healing_until: BootTime,
+    /// Longest hold of a session that was ever seen.
+    longest_hold: Duration,
 }
 
 impl Core {
@@ -179,8 +186,14 @@ impl Core {
                 self.saw(revision);
                 self.see_claim(now, &room, None, revision);
             }
-            Change::Lost => self.view.whole = false,
+            Change::Lost => (self.view.whole, self.view.asked) = (false, Some(now.boot)),
         }
+        self.handle_timeout(now);
+    }
+
+    /// Handles that a stream of changes was asked for, in place of the one before.
+    pub(crate) fn handle_asked(&mut self, now: Now) {
+        (self.view.whole, self.view.asked) = (false, Some(now.boot));
         self.handle_timeout(now);
     }
 
@@ -209,6 +222,7 @@ impl Core {
         let rooms = self.active.iter().filter_map(|room| self.rooms.get(room)?.due());
         let own = self.own.deadline.into_iter().chain([self.sweep_at]);
         own.chain(self.renewal_due())
+            .chain(self.hangs_at())
             .chain(others)
             .chain(rooms)
             .min()
@@ -222,12 +236,12 @@ impl Core {
         let forgot = other || whole.revision < self.view.revision;
         if forgot {
             (self.view.revision, self.view.streamed) = (0, 0);
-            self.view.healing_until = now.boot + self.timing.silence;
+            self.view.healing_until = now.boot + self.timing.silence_of(self.view.longest_hold);
             self.forget_rooms();
             self.others.clear();
             self.own.forget();
         }
-        self.view.whole = true;
+        (self.view.whole, self.view.asked, self.view.hung) = (true, None, 0);
         self.view.generation = Some(whole.generation);
         self.saw(Revision(whole.revision));
         // No silence before this counts: nothing was heard.

@@ -1,5 +1,7 @@
 //! Other nodes: which of them live, which are dead, and sealing those.
 
+use std::time::Duration;
+
 use super::{Call, CallId, Core, Outcome, Output};
 use crate::boot_time::{BootTime, Now};
 use crate::directory::DirectoryError;
@@ -49,6 +51,7 @@ impl Core {
                 return;
             }
         }
+        self.view.longest_hold = self.view.longest_hold.max(session.hold);
         let other = self.others.entry(session.node.clone()).or_insert_with(|| Other::new(now.boot));
         if other.record.as_ref().is_none_or(|(_, seen)| *seen < revision) {
             other.record = Some((session, revision));
@@ -103,7 +106,9 @@ impl Core {
             SessionState::Sealed => Verdict::Dead,
             // No client is sent to where it is.
             SessionState::Up if *node == self.me.node => Verdict::Doubtful,
-            SessionState::Up if now.boot.since(other.since) >= self.timing.doubt => {
+            SessionState::Up
+                if now.boot.since(other.since) >= self.timing.doubt_of(session.hold) =>
+            {
                 Verdict::Doubtful
             }
             SessionState::Up => Verdict::Alive { node: node.clone(), url: session.url.clone() },
@@ -125,7 +130,9 @@ impl Core {
         // A node whose own session is not good judges none, but whether its own name is free.
         let may = self.view.whole && (self.own.deadline.is_some() || self.is_own_name(other));
         let due = watched && may && other.sealing.is_none();
-        due.then(|| (other.since + self.timing.silence).max(other.not_before))
+        // Of a session that has no record, the hold is not known.
+        let hold = other.record.as_ref().map_or(self.view.longest_hold, |(record, _)| record.hold);
+        due.then(|| (other.since + self.timing.silence_of(hold)).max(other.not_before))
     }
 
     fn is_own_name(&self, other: &Other) -> bool {
@@ -146,7 +153,7 @@ impl Core {
             let was = other.record.as_ref().map(|(_, revision)| *revision);
             let session = match (&other.record, &other.holder) {
                 (Some((session, _)), _) => session.clone(),
-                (None, Some(holder)) => lost_session(holder),
+                (None, Some(holder)) => lost_session(holder, self.timing.hold),
                 (None, None) => continue,
             };
             let sealed = Session { state: SessionState::Sealed, ..session };
@@ -191,7 +198,7 @@ impl Core {
 }
 
 /// Returns what stands for the session of a holder whose record the directory does not have.
-fn lost_session(holder: &Holder) -> Session {
+fn lost_session(holder: &Holder, hold: Duration) -> Session {
     let Holder { node, incarnation } = holder.clone();
-    Session { node, incarnation, n: 0, state: SessionState::Up, url: None, zone: None }
+    Session { node, incarnation, n: 0, state: SessionState::Up, hold, url: None, zone: None }
 }

@@ -113,6 +113,7 @@ impl Core {
         self.look_at_deadline(now);
         self.extend(now);
         self.look_for_own_renewals(now);
+        self.look_for_whole(now);
         if self.own.call.is_some() {
             return;
         }
@@ -141,6 +142,22 @@ impl Core {
             let was = Some(*revision);
             let session = self.next_session(incarnation, SessionState::Sealed);
             self.send_own(now, session, was, Call::Seal);
+        }
+    }
+
+    /// Returns when the stream of changes hangs if it does not say until then what there is. Each that hangs gives the
+    /// next one more time, for a directory that is slow.
+    pub(super) fn hangs_at(&self) -> Option<BootTime> {
+        let patience = 2 * self.timing.renewal * 2_u32.pow(self.view.hung.min(MOST_DOUBLINGS));
+        self.view.asked.map(|asked| asked + patience)
+    }
+
+    /// Asks for another stream of changes if the present one hangs.
+    fn look_for_whole(&mut self, now: Now) {
+        if self.hangs_at().is_some_and(|end| end <= now.boot) {
+            self.view.asked = None;
+            self.view.hung += 1;
+            self.outputs.push_back(Output::Refresh);
         }
     }
 
@@ -180,7 +197,7 @@ impl Core {
     fn next_session(&mut self, incarnation: Incarnation, state: SessionState) -> Session {
         self.own.n += 1;
         let (node, url, zone) = (self.me.node.clone(), self.me.url.clone(), self.me.zone.clone());
-        Session { node, incarnation, n: self.own.n, state, url, zone }
+        Session { node, incarnation, n: self.own.n, state, hold: self.timing.hold, url, zone }
     }
 
     fn send_own(
@@ -305,3 +322,6 @@ impl Core {
         self.lapse_rooms();
     }
 }
+
+/// Doublings of the time in which a stream of changes must say what there is: from 2 renewals to 8.
+const MOST_DOUBLINGS: u32 = 2;

@@ -32,9 +32,11 @@ impl Core {
             let useless = Self::is_idle(room) && old(room.since) && self.is_over(now, claim, *at);
             useless.then(|| (Arc::clone(name), *at))
         });
-        let useless: Vec<(Arc<str>, Revision)> = useless.take(AT_ONCE).collect();
-        if useless.len() == AT_ONCE {
+        let mut useless: Vec<(Arc<str>, Revision)> = useless.collect();
+        let at_once = (useless.len() / 64).clamp(AT_ONCE, MOST_AT_ONCE);
+        if useless.len() > at_once {
             self.sweep_at = now.boot + self.timing.renewal;
+            useless.truncate(at_once);
         }
         for (name, at) in useless {
             self.forget_room(&name, at);
@@ -56,5 +58,7 @@ impl Core {
     }
 }
 
-/// Number of records that are removed at once, so that what is wanted does not wait.
+/// Number of records that are removed at once: a 64th of them, but at least and at most so many, so that what is wanted
+/// does not wait, and they do not become ever more.
 const AT_ONCE: usize = 64;
+const MOST_AT_ONCE: usize = 1_024;

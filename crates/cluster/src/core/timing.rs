@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) struct Timing {
     /// Time from the sending of a renewal for which its session holds.
     pub(crate) hold: Duration,
-    /// Time without a new revision after which a session is dead.
+    /// Time without a new revision after which a session of the same hold is dead.
     ///
     /// The clocks of two machines may run differently: a session must have lapsed by its node's clock before it is dead
     /// by another's. With rates 10 % off each, one too slow and one too fast, that takes 1.1 ÷ 0.9 = 1.22 times the
@@ -15,7 +15,7 @@ pub(crate) struct Timing {
     pub(crate) silence: Duration,
     /// Time between two renewals: as many tries as there are in a hold may fail but one.
     pub(crate) renewal: Duration,
-    /// Time after which a silent node is no longer told to clients as the place of its rooms.
+    /// Time after which a silent node is no longer told to clients as the place of its rooms, if it has the same hold.
     pub(crate) doubt: Duration,
     /// Longest time that a request for a room waits for the directory.
     pub(crate) patience: Duration,
@@ -34,6 +34,17 @@ impl Timing {
             patience: hold * 3 / 10,
             memory: MEMORY,
         }
+    }
+
+    /// Returns the time without a new revision after which a session of this hold is dead: by the longer hold, if the
+    /// nodes have different ones.
+    pub(crate) fn silence_of(&self, hold: Duration) -> Duration {
+        self.silence.saturating_add(hold.saturating_sub(self.hold).saturating_mul(5) / 4)
+    }
+
+    /// Returns the time after which a silent node of this hold is no longer told to clients.
+    pub(crate) fn doubt_of(&self, hold: Duration) -> Duration {
+        self.doubt.saturating_add(hold.saturating_sub(self.hold).saturating_mul(3) / 5)
     }
 }
 

@@ -68,8 +68,9 @@ mod tests {
 
     fn session() -> Session {
         let (node, process) = (NodeId::new("a1").unwrap(), uuid::Uuid::from_u128(7));
+        let hold = std::time::Duration::from_secs(15);
         let (incarnation, url) = (Incarnation::new(process, 2), Some("wss://a1".to_owned()));
-        Session { node, incarnation, n: 3, state: SessionState::Up, url, zone: None }
+        Session { node, incarnation, n: 3, state: SessionState::Up, hold, url, zone: None }
     }
 
     #[test]
@@ -107,8 +108,9 @@ mod tests {
     #[test]
     fn the_format_stays() {
         let incarnation = r#"{"process":"00000000-0000-0000-0000-000000000007","term":2}"#;
+        let hold = r#""hold":{"secs":15,"nanos":0}"#;
         let session = format!(
-            r#"{{"v":1,"node":"a1","incarnation":{incarnation},"n":3,"state":"up","url":"wss://a1"}}"#
+            r#"{{"v":1,"node":"a1","incarnation":{incarnation},"n":3,"state":"up",{hold},"url":"wss://a1"}}"#
         );
         assert_eq!(encode(&self::session()), session);
         let released = r#"{"v":1,"holder":null,"epoch":17}"#;

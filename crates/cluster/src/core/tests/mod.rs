@@ -1,5 +1,6 @@
-//! Tests of the core: single stories, every schedule with a few faults, and random schedules with many.
+//! Tests of the core: single calls and stories, every schedule with a few faults, and random schedules with many.
 
+mod calls;
 mod schedules;
 mod stories;
 mod world;

@@ -12,6 +12,9 @@ const RATES: [[u64; 3]; 3] = [[10, 10, 10], [9, 11, 10], [11, 9, 10]];
 /// Hold, in tenths of a step.
 const HOLD: u64 = 50;
 
+/// Holds of random schedules, in tenths of a step.
+const HOLDS: [[u64; 3]; 4] = [[50, 50, 50], [100, 100, 100], [100, 50, 50], [50, 100, 50]];
+
 /// Search through all schedules with at most some faults.
 struct Search {
     seen: HashSet<u64>,
@@ -120,10 +123,11 @@ proptest! {
     #[test]
     fn random_schedules_with_many_faults_keep_it_too(
         rates in proptest::sample::select(&RATES[..]),
-        hold in prop_oneof![Just(50_u64), Just(100)],
+        holds in proptest::sample::select(&HOLDS[..]),
         faults in proptest::collection::vec(fault(), 1..80),
     ) {
-        let mut world = World::new(timing(hold), &rates);
+        let nodes = [0, 1, 2].map(|node| (timing(holds[node]), rates[node]));
+        let mut world = World::with(&nodes);
         for fault in faults {
             if let Some(fault) = fault {
                 prop_assert_eq!(fault.happen(&mut world), Ok(()));

@@ -172,6 +172,87 @@ fn a_stream_of_changes_that_says_nothing_is_replaced() {
 }
 
 #[test]
+fn each_stream_of_changes_that_hangs_is_replaced() {
+    let mut world = held(50, &EVEN);
+    world.set_mode(1, Mode::Blind);
+    for _ in 0..20 {
+        world.step().unwrap();
+    }
+
+    world.set_mode(1, Mode::Well);
+
+    [0, 2].iter().for_each(|&node| world.set_mode(node, Mode::Paused));
+    steps_until(&mut world, 40, |world| world.holder() == Some(1));
+}
+
+#[test]
+fn so_is_the_first_one() {
+    let mut world = World::new(timing(50), &EVEN[..1]);
+    world.set_mode(0, Mode::Blind);
+    for _ in 0..20 {
+        world.step().unwrap();
+        assert_eq!(world.holder(), None);
+    }
+
+    world.set_mode(0, Mode::Well);
+
+    steps_until(&mut world, 20, |world| world.holder() == Some(0));
+}
+
+/// The first node holds twice as long as the others.
+fn held_long() -> World {
+    let mut world = World::with(&[(timing(100), 10), (timing(50), 10), (timing(50), 10)]);
+    world.step().unwrap();
+    assert_eq!(world.holder(), Some(0));
+    world.set_mode(0, Mode::Paused);
+    world
+}
+
+#[test]
+fn a_node_waits_for_the_end_of_a_longer_hold_than_its_own() {
+    let mut world = held_long();
+
+    let lapsed = steps_until(&mut world, 20, |world| world.holder().is_none());
+    let taken = steps_until(&mut world, 20, |world| world.holder().is_some());
+
+    assert_eq!((lapsed, taken), (10, 3));
+}
+
+#[test]
+fn so_it_does_when_the_directory_has_lost_the_session_of_it() {
+    let mut world = held_long();
+    world.step().unwrap();
+
+    world.lose(usize::MAX).unwrap();
+
+    steps_until(&mut world, 30, |world| world.holder() == Some(1));
+}
+
+#[test]
+fn a_claim_that_is_carried_out_when_no_request_waits_any_more_is_given_back() {
+    let mut world = World::new(timing(50), &EVEN);
+    world.wanted = false;
+    world.step().unwrap();
+    [1, 2].iter().for_each(|&node| world.set_mode(node, Mode::Paused));
+    world.set_mode(0, Mode::Late);
+    world.wanted = true;
+    world.step().unwrap();
+    world.wanted = false;
+    for _ in 0..2 {
+        world.step().unwrap();
+    }
+    assert!(!world.is_claimed());
+
+    world.set_mode(0, Mode::Well);
+    assert!(world.is_claimed());
+
+    for _ in 0..3 {
+        world.step().unwrap();
+    }
+    assert!(!world.is_claimed());
+}
+
+#[test]
 fn a_directory_that_has_lost_everything_is_filled_again_and_nothing_changes_hands() {
     let mut world = held(50, &EVEN);
     for _ in 0..5 {

@@ -23,7 +23,8 @@ pub(super) enum Mode {
     Deaf,
     /// It does not hear the outcome of its calls, and they are carried out once it is well again.
     Late,
-    /// It sees no changes, and is not told so.
+    /// It sees no changes, and is not told so: its stream hangs, and so does every other that it asks for. That lasts
+    /// until it asks for another one when it is well again.
     Blind,
 }
 
@@ -107,6 +108,8 @@ struct Node {
     /// Local time, in tenths of a step.
     clock: u64,
     rate: u64,
+    /// Its stream of changes says nothing, and will not.
+    hung: bool,
     /// Number of changes that it has seen; none if it must be told all that there is.
     seen: Option<usize>,
     late: Vec<Call>,
@@ -138,7 +141,12 @@ pub(super) enum Breach {
 impl World {
     /// Creates a world with nodes whose clocks make so many tenths of a step in a step.
     pub(super) fn new(timing: Timing, rates: &[u64]) -> Self {
-        let node = |(number, &rate): (usize, &u64)| {
+        Self::with(&rates.iter().map(|&rate| (timing, rate)).collect::<Vec<_>>())
+    }
+
+    /// Creates a world with nodes of these times and rates.
+    pub(super) fn with(nodes: &[(Timing, u64)]) -> Self {
+        let node = |(number, &(timing, rate)): (usize, &(Timing, u64))| {
             let me = Identity {
                 node: NodeId::new(format!("n{number}")).unwrap(),
                 url: Some(format!("wss://n{number}")),
@@ -148,12 +156,21 @@ impl World {
                 unique: false,
             };
             let (core, mode, clock) = (Core::new(me, timing), Mode::Well, 1_000);
-            Node { core, mode, clock, rate, seen: None, late: Vec::new() }
+            Node { core, mode, clock, rate, hung: false, seen: None, late: Vec::new() }
         };
-        let nodes = rates.iter().enumerate().map(node).collect();
+        let nodes: Vec<Node> = nodes.iter().enumerate().map(node).collect();
         let top = (Epoch::default(), usize::MAX);
         let (store, refusals) = (Store::default(), Vec::new());
-        Self { nodes, store, steps: 0, tickets: 0, wanted: true, top, refusals }
+        let mut world = Self { nodes, store, steps: 0, tickets: 0, wanted: true, top, refusals };
+        (0..world.nodes.len()).for_each(|number| world.subscribe(number));
+        world
+    }
+
+    /// Gives a node the stream of changes that it asks for.
+    fn subscribe(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        (node.seen, node.hung) = (None, node.mode == Mode::Blind);
+        self.tell(number, Core::handle_asked);
     }
 
     pub(super) fn holder(&self) -> Option<usize> {
@@ -171,11 +188,12 @@ impl World {
 
     pub(super) fn set_mode(&mut self, number: usize, mode: Mode) {
         let node = &mut self.nodes[number];
-        // What lost its connection asks for all again.
-        if node.mode == Mode::CutOff || node.mode == Mode::Blind && mode != Mode::CutOff {
-            node.seen = None;
+        // What lost its connection asks for all again. A stream that hangs does so until the node asks for another.
+        if node.mode == Mode::CutOff {
+            (node.seen, node.hung) = (None, false);
         }
         node.mode = mode;
+        node.hung |= mode == Mode::Blind;
         for call in std::mem::take(&mut self.nodes[number].late) {
             _ = self.store.carry_out(call);
         }
@@ -205,7 +223,8 @@ impl World {
             term: 1,
             unique: true,
         };
-        (node.core, node.mode, node.seen) = (Core::new(me, timing), Mode::Well, None);
+        (node.core, node.mode) = (Core::new(me, timing), Mode::Well);
+        self.subscribe(number);
     }
 
     /// Gives the room back, and asks no more for it.
@@ -218,6 +237,11 @@ impl World {
     pub(super) fn records(&self) -> usize {
         let whole = self.store.whole();
         whole.sessions.len() + whole.claims.len()
+    }
+
+    /// Returns whether the store has a claim of a node.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.store.whole().claims.iter().any(|(_, claim, _)| claim.holder.is_some())
     }
 
     pub(super) fn leave(&mut self, number: usize) -> Result<(), Breach> {
@@ -266,7 +290,7 @@ impl World {
             };
             match output {
                 Output::Call(id, call) => self.call(number, id, call),
-                Output::Refresh => self.nodes[number].seen = None,
+                Output::Refresh => self.subscribe(number),
                 Output::Answer(_, Err(refused)) => {
                     self.refusals.push(refused);
                     let excess = self.refusals.len().saturating_sub(2);
@@ -280,7 +304,7 @@ impl World {
     }
 
     fn show_changes(&mut self, number: usize) {
-        if matches!(self.mode(number), Mode::Blind | Mode::CutOff) {
+        if self.nodes[number].hung || self.mode(number) == Mode::CutOff {
             return;
         }
         let seen = self.nodes[number].seen.replace(self.store.changes.len());
