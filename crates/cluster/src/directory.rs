@@ -13,8 +13,9 @@ use crate::record::{Claim, Revision, Session};
 /// Store of sessions and claims that all nodes of a cluster share, with compare-and-swap and a stream of changes.
 ///
 /// What a node may do follows from the outcome of a compare-and-swap alone. An implementation may be slow, may answer
-/// that the outcome is unknown, may carry out a call long after that, and its changes may come late: all this costs
-/// time, and no correctness. It must not carry out a change at any other revision than the one that the call names.
+/// that the outcome is unknown, may carry out a call long after that, and its changes may come late or not at all: all
+/// this costs time, and no correctness. It must not carry out a change at any other revision than the one that the call
+/// names.
 pub trait Directory: Send + Sync + 'static {
     /// Enters a session, in place of the node's record of revision `was`; none if there must be no record.
     fn enter(
@@ -51,7 +52,9 @@ pub trait Directory: Send + Sync + 'static {
     fn forget(&self, key: Key, was: Revision) -> BoxFuture<'_, Result<(), DirectoryError>>;
 
     /// Returns the changes: first all that there is ([`Change::Whole`]), then each change in order. After
-    /// [`Change::Lost`] all that there is comes again. The stream may end; then the node asks for another.
+    /// [`Change::Lost`] all that there is comes again. The stream may end; then the node asks for another. So it does
+    /// if the stream does not say what there is within 2 renewals (each is a fifth of a hold), then 4, then 8; and if
+    /// it does not say within 2 renewals what the node itself has written.
     fn changes(&self) -> BoxStream<'static, Change>;
 
     /// Returns for how long a renewal holds, longer than the directory's longest pause in normal operation: the

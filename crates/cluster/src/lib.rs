@@ -41,6 +41,9 @@
 //!   goes on.
 //! * A directory that loses its last records, or all of them, is filled again by the nodes that see it happen; until
 //!   then no room changes hands among them.
+//! * Nodes may have different [holds](ClusterBuilder::hold): a node waits for the end of the longer one.
+//! * Changes of the directory that come late, or do not come, cost time alone: outcomes of compare-and-swap and the
+//!   node's own clock say what it may do, and a stream of changes that says nothing is replaced.
 //! * While the directory is away, what is held stays held until the session ends; what is not held is refused as
 //!   [unavailable](ClaimError::Unavailable), and never given to this node as a way out.
 

@@ -24,7 +24,8 @@ use crate::record::{Claim, Revision, Session};
 /// Directory in a key-value bucket of NATS JetStream, from version 2.11. Its clones share one connection.
 ///
 /// It is made for what NATS does: writes that stop for up to 10 s while a leader is elected, reads and changes that
-/// come late, streams of changes that fall silent, a bucket that is lost. Each costs time, and no room is held twice.
+/// come late, streams of changes that fall silent or never say anything, a bucket that is lost. Each costs time, and no
+/// room is held twice.
 ///
 /// It needs a runtime of Tokio.
 #[derive(Clone)]
