@@ -54,7 +54,7 @@ pub trait Directory: Send + Sync + 'static {
     /// Returns the changes: first all that there is ([`Change::Whole`]), then each change in order. After
     /// [`Change::Lost`] all that there is comes again. The stream may end; then the node asks for another. So it does
     /// if the stream does not say what there is within 2 renewals (each is a fifth of a hold), then 4, then 8; and if
-    /// it does not say within 2 renewals what the node itself has written.
+    /// it does not say within 2 renewals what the node itself has written, or has met in a conflict.
     fn changes(&self) -> BoxStream<'static, Change>;
 
     /// Returns for how long a renewal holds, longer than the directory's longest pause in normal operation: the

@@ -157,3 +157,44 @@ impl Shared {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::embedded::Embedded;
+
+    fn lease() -> Arc<Lease> {
+        let lease = Lease::default();
+        lease.extend(Clock::Boot.boot() + Duration::from_secs(600));
+        Arc::new(lease)
+    }
+
+    /// An instance whose thread was blocked, and which goes on when the supervisor has abandoned it.
+    #[test]
+    fn an_instance_that_has_a_successor_has_no_lease_and_gets_none() {
+        let node = NodeId::new("a1").unwrap();
+        let name = Name { node, url: None, zone: None, process: Uuid::nil(), lock: None };
+        let timing = Timing::new(Duration::from_secs(5));
+        let shared = Shared::new(Box::new(Embedded::new()), timing, Clock::Boot, name);
+        let spec = shared.next_number();
+        let first = shared.admit(spec).unwrap();
+        let [old, late, new] = [lease(), lease(), lease()];
+        shared.set_lease(first, Arc::clone(&old));
+        assert!(old.rest(Clock::Boot).is_some());
+
+        let second = shared.admit(spec).unwrap();
+        shared.set_lease(second, Arc::clone(&new));
+        shared.set_lease(first, Arc::clone(&late));
+        shared.end(first);
+
+        assert!(!shared.is_present(first) && shared.is_present(second));
+        assert!(old.rest(Clock::Boot).is_none() && late.rest(Clock::Boot).is_none());
+        assert!(new.rest(Clock::Boot).is_some());
+        let other = shared.next_number();
+        assert_eq!(shared.admit(other), None);
+        shared.end(second);
+        assert!(shared.admit(other).is_some());
+    }
+}

@@ -180,7 +180,10 @@ impl Core {
                 self.see_session(now, session, revision);
             }
             // It lives, or another has sealed it: the changes will say it.
-            Err(DirectoryError::Conflict) => self.heard(now, node),
+            Err(DirectoryError::Conflict) => {
+                self.met_news(now);
+                self.heard(now, node);
+            }
             Err(DirectoryError::Unknown(_)) => {
                 // What was sent may be done late, and does no harm.
                 if let Some(other) = self.others.get_mut(node) {

@@ -26,8 +26,8 @@ pub(super) struct Own {
     pub(super) next: BootTime,
     /// Time when the last renewal was sent that was written, and has not extended the session yet.
     sent: Option<BootTime>,
-    /// Revision of something that this node has written and that the stream of changes has not said yet, and since
-    /// when.
+    /// Revision that the stream of changes must come to, because this node has written it or has met it in a conflict,
+    /// and since when.
     pub(super) unseen: Option<(Revision, BootTime)>,
     leaving: Leaving,
     /// It has held before.
@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    /// Asks for another stream of changes if the present one does not say what this node itself has written.
+    /// Asks for another stream of changes if the present one does not say what this node itself has written or met.
     fn look_for_own_renewals(&mut self, now: Now) {
         let late = |(_, at): (Revision, BootTime)| now.boot.since(at) >= 2 * self.timing.renewal;
         if self.view.whole && self.own.unseen.is_some_and(late) {
@@ -217,7 +217,10 @@ impl Core {
         match outcome {
             Ok(revision) => self.own_written(now, call, revision),
             // Perhaps by a try of this node itself whose outcome is not known: the record says it once it is seen.
-            Err(DirectoryError::Conflict) => self.compare_own(now, call.was),
+            Err(DirectoryError::Conflict) => {
+                self.met_news(now);
+                self.compare_own(now, call.was);
+            }
             Err(DirectoryError::Unknown(_)) => {
                 self.own.next = self.own.next.min(now.boot + self.timing.renewal / 3);
                 self.compare_own(now, call.was);
@@ -249,6 +252,14 @@ impl Core {
             self.own.unseen = Some((revision, now.boot));
         }
         self.view.revision = self.view.revision.max(revision.0);
+    }
+
+    /// Notes that the stream of changes must say soon what a call has met in a conflict. If it has said it already, the
+    /// next renewal does as well.
+    pub(super) fn met_news(&mut self, now: Now) {
+        if self.own.unseen.is_none() {
+            self.own.unseen = Some((Revision(self.view.streamed.saturating_add(1)), now.boot));
+        }
     }
 
     /// Extends the session to where its last renewal reaches. Not while it is not known whether the directory has

@@ -199,6 +199,22 @@ fn so_is_the_first_one() {
     steps_until(&mut world, 20, |world| world.holder() == Some(0));
 }
 
+/// Its session is written without its knowledge, so that it writes nothing more that the stream would have to say.
+#[test]
+fn a_stream_of_changes_that_hangs_is_replaced_also_if_all_calls_conflict() {
+    let mut world = held(50, &EVEN);
+    world.set_mode(1, Mode::Blind);
+    world.set_mode(1, Mode::Deaf);
+    for _ in 0..20 {
+        world.step().unwrap();
+    }
+
+    world.set_mode(1, Mode::Well);
+
+    [0, 2].iter().for_each(|&node| world.set_mode(node, Mode::Paused));
+    steps_until(&mut world, 40, |world| world.holder() == Some(1));
+}
+
 /// The first node holds twice as long as the others.
 fn held_long() -> World {
     let mut world = World::with(&[(timing(100), 10), (timing(50), 10), (timing(50), 10)]);
