@@ -20,7 +20,7 @@ async fn viewer(kind: Kind, port: u16, style: &str) -> Page {
          document.body.prepend(video);
          [window.flow, window.camera] = [null, null];
          ann.on('flow', (now) => (window.flow = now));
-         // The camera and the microphone of the other, whatever tracks they are.
+         // The camera and the microphone of the other, each time that they are other tracks.
          ann.on('tracks', (all) => {{
              window.ids = all.map(({{ track }}) => track);
              window.camera = all.find(({{ kind }}) => kind === 'video')?.track;
@@ -122,6 +122,105 @@ async fn watches(viewing: Kind, publishing: Kind) {
     two.becomes("other.srcObject === null").await;
     one.close().await;
     two.close().await;
+}
+
+/// Pages as their browser says that they are, and elements in windows of their own: both are said by the test, because
+/// browsers without a screen hide no page.
+#[test]
+fn what_is_shown_on_hidden_pages_is_paused_unless_it_is_in_a_window_of_its_own() {
+    in_network_namespace(async || {
+        let server = Server::start(setup()).await;
+        let one = joined(Kind::Firefox, server.port).await;
+        let two = viewer(Kind::Chromium, server.port, SMALL).await;
+        flows(&two, "flowing", Some("h")).await;
+        two.run(
+            "window.says = (name, value) =>
+                 Object.defineProperty(document, name, { configurable: true, get: () => value });
+             window.turn = (now) => {
+                 says('visibilityState', now);
+                 document.dispatchEvent(new Event('visibilitychange'));
+             };
+             window.apart = (element) => {
+                 says('pictureInPictureElement', element);
+                 video.dispatchEvent(new Event(element ? 'enterpictureinpicture' : 'leavepictureinpicture'));
+             };
+             // One that was watched first, and is no more.
+             window.end();
+             window.first = document.createElement('video');
+             const endFirst = ann.watch(first, ids);
+             window.end = ann.watch(video, ids);
+             endFirst();",
+        )
+        .await;
+        flows(&two, "flowing", Some("h")).await;
+        two.run("turn('hidden')").await;
+        flows(&two, "paused", None).await;
+        two.run("apart(video)").await;
+        flows(&two, "flowing", Some("h")).await;
+        two.run("apart(null)").await;
+        flows(&two, "paused", None).await;
+        two.run("turn('visible')").await;
+        flows(&two, "flowing", Some("h")).await;
+        assert_eq!(two.run("return await moves()").await, json!("audio,video"));
+
+        // The same out of sight.
+        two.run("video.style.cssText += '; position: absolute; top: 5000px'").await;
+        flows(&two, "paused", None).await;
+        two.run("apart(video)").await;
+        flows(&two, "flowing", Some("h")).await;
+        two.run("apart(null)").await;
+        flows(&two, "paused", None).await;
+        assert_eq!(two.run("return errors").await, json!([]));
+        one.close().await;
+        two.close().await;
+    });
+}
+
+#[test]
+fn elements_that_have_left_the_page_are_watched_until_their_tracks_are_gone() {
+    in_network_namespace(async || {
+        let server = Server::start(setup()).await;
+        let one = joined(Kind::Chromium, server.port).await;
+        let two = viewer(Kind::Chromium, server.port, SMALL).await;
+        flows(&two, "flowing", Some("h")).await;
+        two.run(
+            "window.over = [];
+             const { unobserve } = IntersectionObserver.prototype;
+             IntersectionObserver.prototype.unobserve = function (element) {
+                 over.push(element);
+                 return unobserve.call(this, element);
+             };
+             window.sound = new Audio();
+             window.gone = document.createElement('video');
+             window.kept = document.createElement('video');
+             document.body.append(gone, kept);
+             for (const element of [sound, gone, kept]) {
+                 Object.assign(element, { autoplay: true, muted: true });
+                 ann.watch(element, ids);
+             }
+             gone.remove();
+             // Tracks that no one knows for a while, with another connection.
+             window.before = peer.connection;
+             await ann.call('test', 'kill_connection');",
+        )
+        .await;
+        two.becomes("peer.connection !== before && peer.state === 'connected'").await;
+        for element in ["sound", "gone", "kept"] {
+            two.becomes(&format!("{element}.srcObject?.getTracks().length === 2")).await;
+        }
+        let over = "return [sound, gone, kept].map((element) => over.includes(element))";
+        assert_eq!(two.run(over).await, json!([false, false, false]));
+
+        one.close().await;
+        two.becomes("over.includes(sound) && over.includes(gone)").await;
+        for element in ["sound", "gone", "kept"] {
+            two.becomes(&format!("{element}.srcObject === null")).await;
+        }
+        // It may show others.
+        assert_eq!(two.run(over).await, json!([true, true, false]));
+        assert_eq!(two.run("return errors").await, json!([]));
+        two.close().await;
+    });
 }
 
 #[test]

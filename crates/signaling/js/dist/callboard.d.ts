@@ -229,7 +229,8 @@ export class Client {
      * @param {HTMLMediaElement} element
      * @param {string | string[]} tracks ids of tracks, as in `tracks` of {@link ClientEvents}: one, or a picture and the
      *   sound that goes with it
-     * @returns {() => void} ends it, unless `watch` was called for the element again
+     * @returns {() => void} ends it, unless `watch` was called for the element again; it ends by itself when the element
+     *   has left the page and the others publish none of the tracks any more
      */
     watch(element: HTMLMediaElement, tracks: string | string[]): () => void;
     /**

@@ -1582,8 +1582,8 @@ class Streams {
 
   /**
    * @param {RTCPeerConnection} connection
-   * @param {{ emit: (event: string, ...told: any[]) => void, flowing: () => void, offer: () => void }} host `flowing`:
-   *   told when it has changed what is published or received
+   * @param {{ emit: (event: string, ...told: any[]) => void, flowing: (removed?: string[]) => void, offer: () => void }} host
+   *   `flowing`: told when it has changed what is published or received, and what is published no more
    */
   constructor(connection, host) {
     this.#connection = connection;
@@ -1635,7 +1635,7 @@ class Streams {
       this.#tracks.set(told.track, now);
       changes.changed.push(now);
     }
-    this.#host.flowing();
+    this.#host.flowing(removed);
     this.#host.emit("tracks", [...this.#tracks.values()], changes);
   }
 
@@ -1764,7 +1764,7 @@ class Link {
    *   emit: (event: string, ...told: any[]) => void,
    *   data: (channel: string, data: string | ArrayBuffer) => void,
    *   wishes: () => Wishes | null,
-   *   flowing: () => void,
+   *   flowing: (removed?: string[]) => void,
    * }} host
    */
   constructor(options, labels, host) {
@@ -2753,8 +2753,6 @@ class Watches {
   #sizes;
   /** @type {IntersectionObserver | undefined} */
   #sights;
-  /** Ends listening to the page. @type {AbortController | undefined} */
-  #listening;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #due;
   /** What was said last. */
@@ -2780,6 +2778,7 @@ class Watches {
     const watch = this.#all.get(element) ?? this.#begin(element);
     if (watch.tracks.join() !== tracks.join()) {
       watch.tracks = [...tracks];
+      watch.forget();
       this.settle();
     }
     const turn = (watch.turn = {});
@@ -2788,9 +2787,13 @@ class Watches {
     };
   }
 
-  /** Shows what flows now, and wishes for what is shown. */
-  settle() {
-    for (const watch of this.#all.values()) watch.show(this.#host.received);
+  /**
+   * Shows what flows now, and wishes for what is shown.
+   *
+   * @param {string[]} removed what the others publish no more
+   */
+  settle(removed = []) {
+    for (const watch of this.#all.values()) watch.show(this.#host.received, removed);
     this.#changed();
   }
 
@@ -2832,13 +2835,12 @@ class Watches {
       }
       this.#changed();
     });
-    if (!this.#listening) {
-      this.#listening = new AbortController();
-      document.addEventListener("visibilitychange", () => this.#changed(), { signal: this.#listening.signal });
-    }
     this.#sizes.observe(element);
     this.#sights.observe(element);
-    element.addEventListener("resize", this.#changed);
+    const { signal } = watch.listening;
+    // Of one function for all watches the first that ends would take the listener with it.
+    element.ownerDocument.addEventListener("visibilitychange", () => this.#changed(), { signal });
+    for (const event of CHANGES) element.addEventListener(event, this.#changed, { signal });
     return watch;
   }
 
@@ -2851,17 +2853,13 @@ class Watches {
     watch.end();
     this.#sizes?.unobserve(element);
     this.#sights?.unobserve(element);
-    element.removeEventListener("resize", this.#changed);
-    if (this.#all.size === 0) {
-      this.#listening?.abort();
-      this.#listening = undefined;
-    }
     this.#changed();
   }
 
   /** Says what is wished now, if that has changed, a moment later: much changes at once. */
   #changed = () => {
     this.#due ??= setTimeout(() => {
+      for (const [element, watch] of [...this.#all]) if (watch.isOver(this.#host.received)) this.#end(element, watch);
       this.#due = undefined;
       if (JSON.stringify(this.#shown()) !== this.#said) this.#host.wish();
     }, GATHERS);
@@ -2893,6 +2891,10 @@ class Watch {
   tracks = [];
   /** Who has asked for them last. */
   turn = {};
+  /** Ends listening to the element and its page. */
+  listening = new AbortController();
+  /** Those of its tracks that were removed. @type {Set<string>} */
+  #removed = new Set();
   #element;
   #stream = new MediaStream();
   /** Whether the element can be seen, as far as is known. */
@@ -2905,13 +2907,33 @@ class Watch {
     this.#element = element;
   }
 
-  /** @param {(track: string) => { received: MediaStreamTrack | null } | null} received */
-  show(received) {
+  /**
+   * @param {(track: string) => { received: MediaStreamTrack | null } | null} received
+   * @param {string[]} removed
+   */
+  show(received, removed) {
+    for (const track of removed) if (this.tracks.includes(track)) this.#removed.add(track);
     const now = this.tracks.flatMap((track) => received(track)?.received ?? []);
     for (const track of this.#stream.getTracks()) if (!now.includes(track)) this.#stream.removeTrack(track);
     for (const track of now) this.#stream.addTrack(track);
     const shown = now.length > 0 ? this.#stream : null;
     if (this.#element.srcObject !== shown) this.#element.srcObject = shown;
+  }
+
+  /** Forgets which tracks were removed, because it shows others. */
+  forget() {
+    this.#removed.clear();
+  }
+
+  /**
+   * Returns whether no one can see it again: its element has left the page, and its tracks were removed. That they are
+   * only unknown is no reason: so they are until a connection that replaces another is told of them.
+   *
+   * @param {(track: string) => unknown} received
+   * @returns {boolean}
+   */
+  isOver(received) {
+    return !this.#element.isConnected && this.tracks.every((track) => this.#removed.has(track) && !received(track));
   }
 
   /**
@@ -2935,23 +2957,27 @@ class Watch {
   wish() {
     const element = this.#element;
     // In a window of its own it is seen wherever the page is.
-    const apart = document.pictureInPictureElement === element;
+    const root = /** @type {Document | ShadowRoot} */ (element.getRootNode());
+    const apart = root.pictureInPictureElement === element;
     const { clientWidth: width, clientHeight: height } = element;
     const { videoWidth = 0, videoHeight = 0 } = /** @type {HTMLVideoElement} */ (element);
     // A picture that is shown whole may be lower than its element.
     const whole = videoWidth > 0 && getComputedStyle(element).objectFit === "contain";
     const shown = whole ? Math.min(height, (width * videoHeight) / videoWidth) : height;
-    const pause = !apart && (!this.#seen || document.visibilityState === "hidden" || height === 0);
+    const pause = !apart && (!this.#seen || element.ownerDocument.visibilityState === "hidden" || height === 0);
     // In steps, so that not every pixel is another wish.
     return { height: STEP * Math.max(1, Math.ceil((shown * devicePixelRatio) / STEP)), pause };
   }
 
   end() {
     clearTimeout(this.#leaving);
+    this.listening.abort();
     if (this.#element.srcObject === this.#stream) this.#element.srcObject = null;
   }
 }
 
+/** Events of an element after which it may show its picture in another size, or be seen where it was not. */
+const CHANGES = ["resize", "enterpictureinpicture", "leavepictureinpicture"];
 /** Time in which changes are put together, in ms. */
 const GATHERS = 200;
 /** Time after which a picture that is out of sight is wished no more, in ms. */
@@ -3103,7 +3129,7 @@ export class Client {
       emit: this.#listeners.emit,
       data: (channel, data) => this.#data(channel, data),
       wishes: () => this.#watches.wishes(this.#wishes),
-      flowing: () => this.#watches.settle(),
+      flowing: (removed) => this.#watches.settle(removed),
     });
     // Channels whose options the browser refuses are not created again.
     this.#labels = labels;
@@ -3147,7 +3173,8 @@ export class Client {
    * @param {HTMLMediaElement} element
    * @param {string | string[]} tracks ids of tracks, as in `tracks` of {@link ClientEvents}: one, or a picture and the
    *   sound that goes with it
-   * @returns {() => void} ends it, unless `watch` was called for the element again
+   * @returns {() => void} ends it, unless `watch` was called for the element again; it ends by itself when the element
+   *   has left the page and the others publish none of the tracks any more
    */
   watch(element, tracks) {
     if (this.state === "closed") return () => {};

@@ -156,7 +156,7 @@ export class Client {
       emit: this.#listeners.emit,
       data: (channel, data) => this.#data(channel, data),
       wishes: () => this.#watches.wishes(this.#wishes),
-      flowing: () => this.#watches.settle(),
+      flowing: (removed) => this.#watches.settle(removed),
     });
     // Channels whose options the browser refuses are not created again.
     this.#labels = labels;
@@ -200,7 +200,8 @@ export class Client {
    * @param {HTMLMediaElement} element
    * @param {string | string[]} tracks ids of tracks, as in `tracks` of {@link ClientEvents}: one, or a picture and the
    *   sound that goes with it
-   * @returns {() => void} ends it, unless `watch` was called for the element again
+   * @returns {() => void} ends it, unless `watch` was called for the element again; it ends by itself when the element
+   *   has left the page and the others publish none of the tracks any more
    */
   watch(element, tracks) {
     if (this.state === "closed") return () => {};

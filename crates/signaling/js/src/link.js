@@ -41,7 +41,7 @@ export class Link {
    *   emit: (event: string, ...told: any[]) => void,
    *   data: (channel: string, data: string | ArrayBuffer) => void,
    *   wishes: () => Wishes | null,
-   *   flowing: () => void,
+   *   flowing: (removed?: string[]) => void,
    * }} host
    */
   constructor(options, labels, host) {

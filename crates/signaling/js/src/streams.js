@@ -27,8 +27,8 @@ export class Streams {
 
   /**
    * @param {RTCPeerConnection} connection
-   * @param {{ emit: (event: string, ...told: any[]) => void, flowing: () => void, offer: () => void }} host `flowing`:
-   *   told when it has changed what is published or received
+   * @param {{ emit: (event: string, ...told: any[]) => void, flowing: (removed?: string[]) => void, offer: () => void }} host
+   *   `flowing`: told when it has changed what is published or received, and what is published no more
    */
   constructor(connection, host) {
     this.#connection = connection;
@@ -80,7 +80,7 @@ export class Streams {
       this.#tracks.set(told.track, now);
       changes.changed.push(now);
     }
-    this.#host.flowing();
+    this.#host.flowing(removed);
     this.#host.emit("tracks", [...this.#tracks.values()], changes);
   }
 
