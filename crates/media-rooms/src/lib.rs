@@ -15,6 +15,7 @@ mod bot_seat;
 mod core;
 mod error;
 mod event;
+mod facts;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod keyframe_wishes;
@@ -40,6 +41,7 @@ pub use event::{
     Flow, FlowState, MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackDescription,
     TrackId, TrackInfo, TrackSource,
 };
+pub use facts::{EncodingFacts, SlotFacts, SubscriberFacts};
 pub use participant::Participant;
 pub use policy::{MediaPolicy, ParticipantInfo, ParticipantOptions};
 pub use recorder::{Recorder, RecorderOptions};

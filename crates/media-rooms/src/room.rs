@@ -1,5 +1,6 @@
 //! Handle of a media room.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
@@ -21,6 +22,7 @@ use crate::bot::Bot;
 use crate::core::allocate::Allocator;
 use crate::error::{JoinMediaRoomError, StartTapError};
 use crate::event::{ParticipantEvent, ParticipantId, TrackId, TrackInfo};
+use crate::facts::{EncodingFacts, SubscriberFacts};
 use crate::keyframe_wishes::KeyframeWishes;
 use crate::participant::Participant;
 use crate::policy::{MediaPolicy, ParticipantInfo, ParticipantOptions, Policy};
@@ -260,6 +262,36 @@ impl MediaRoom {
     /// Returns all published tracks, in the order in which they were published.
     pub fn tracks(&self) -> Vec<TrackInfo> {
         self.shared.stage().tracks().iter().map(|track| track.info.clone()).collect()
+    }
+
+    /// Returns the encodings of a participant's pictures, as they were measured last, twice a second: those of its
+    /// tracks in the order in which they were published, each in the order of the offer. Empty of bots, which are not
+    /// measured.
+    pub fn encodings(&self, participant: ParticipantId) -> Vec<EncodingFacts> {
+        let Some(seat) = self.shared.seat(participant) else { return Vec::new() };
+        let (stage, layers) = (self.shared.stage(), seat.layers.load());
+        let encodings = stage.tracks_of(participant).flat_map(|track| {
+            let id = track.info.id;
+            let mut highest = BTreeMap::new();
+            for &layer in layers.get(&id).iter().flat_map(|layers| layers.iter()) {
+                let known = highest.entry(layer.encoding).or_insert(layer);
+                if layer.temporal > known.temporal {
+                    *known = layer;
+                }
+            }
+            highest.into_iter().map(move |(place, layer)| EncodingFacts {
+                track: id,
+                rid: track.encodings.get(place).copied(),
+                layer,
+            })
+        });
+        encodings.collect()
+    }
+
+    /// Returns what a participant's subscriber sends to it, as it has said last: with each change of that, at most ten
+    /// times a second. None if there is no such participant, or it is a bot.
+    pub fn subscriber_facts(&self, participant: ParticipantId) -> Option<Arc<SubscriberFacts>> {
+        Some(self.shared.seat(participant)?.facts.load_full())
     }
 
     /// Returns whether the room runs.

@@ -14,6 +14,7 @@ use crate::core::allocate::{Allocator, Layer, SpeakerFirst};
 use crate::core::layers::Known;
 use crate::core::switch::Encoding;
 use crate::event::{MediaEvent, ParticipantEvent, ParticipantId, TrackId};
+use crate::facts::SubscriberFacts;
 use crate::messages::{ToPublisher, ToRelay, ToRoom, ToSubscriber};
 use crate::stage::Stage;
 use crate::tap_seat::TapSeat;
@@ -68,6 +69,8 @@ pub(crate) struct Seat {
     pub(crate) encodings: ArcSwap<HashMap<TrackId, KnownEncodings>>,
     /// Estimated bits per second of the path to it, [`NO_ESTIMATE`] or [`UNTOLD`].
     pub(crate) estimate: AtomicU64,
+    /// What its subscriber has said last.
+    pub(crate) facts: ArcSwap<SubscriberFacts>,
 }
 
 /// Layers of tracks, each in ascending quality.
@@ -95,9 +98,19 @@ impl Seat {
         thread: usize,
         events: Recipient<ParticipantEvent>,
     ) -> Self {
-        let (publisher, subscriber, layers, encodings) = Default::default();
+        let (publisher, subscriber, layers, encodings, facts) = Default::default();
         let estimate = AtomicU64::new(UNTOLD);
-        Self { connection, thread, events, publisher, subscriber, layers, encodings, estimate }
+        Self {
+            connection,
+            thread,
+            events,
+            publisher,
+            subscriber,
+            layers,
+            encodings,
+            estimate,
+            facts,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use call::*;
 use callboard_media_rooms::*;
-use callboard_peer_connection::RtpPacket;
+use callboard_peer_connection::{Rid, RtpPacket, TrackKind};
 use callboard_supervision::Fault;
 
 const RIDS: [&str; 3] = ["q", "h", "f"];
@@ -191,6 +191,48 @@ async fn who_pauses_a_track_gets_nothing_of_it_until_it_is_wished_again() {
     two.wish(height(180)).unwrap();
     talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 0)).await;
     is_one_stream(&frames(&two));
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn the_room_knows_what_its_actors_send() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    let mut two = call.join(1, 1).await;
+    let (room, publisher, viewer) = (call.room.clone(), one.id(), two.id());
+    let encodings = || {
+        let encodings = room.encodings(publisher).into_iter();
+        let encodings = encodings.filter(|it| it.layer.bitrate > Bitrate::ZERO);
+        encodings.map(|it| (it.rid.unwrap().to_string(), it.layer.height)).collect::<Vec<_>>()
+    };
+    let expected = [("q", 180), ("h", 360), ("f", 720)];
+    let expected = expected.map(|(rid, height)| (rid.to_owned(), Some(height)));
+    talk_until(&mut [&mut one, &mut two], |_| encodings() == expected).await;
+    let mut tracks = room.tracks().into_iter();
+    let track = tracks.find(|it| it.participant == publisher && it.kind == TrackKind::Video);
+
+    two.wish(height(180)).unwrap();
+    let picture = || {
+        let facts = room.subscriber_facts(viewer)?;
+        facts.slots.iter().find(|slot| slot.flow.is_some()).cloned()
+    };
+    let flows = |rid: Rid| {
+        picture().is_some_and(|it| it.flow.unwrap().rid == Some(rid) && it.bitrate.is_some())
+    };
+    talk_until(&mut [&mut one, &mut two], |_| flows("q".parse().unwrap())).await;
+    let before = picture().unwrap();
+    assert_eq!(before.track, track.unwrap().id);
+    assert!(before.key_frames_wanted > 0);
+
+    two.wish(height(720)).unwrap();
+    talk_until(&mut [&mut one, &mut two], |_| flows("f".parse().unwrap())).await;
+    assert!(picture().unwrap().key_frames_wanted > before.key_frames_wanted);
+
+    // Nothing of what is gone.
+    drop(one.participant.lock().unwrap().take());
+    talk_until(&mut [&mut two], |_| picture().is_none()).await;
+    assert_eq!(room.encodings(publisher), []);
+    assert_eq!(room.subscriber_facts(publisher), None);
     call.pool.stop().await;
 }
 

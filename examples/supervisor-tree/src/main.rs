@@ -6,6 +6,7 @@ mod headless;
 mod hold;
 mod hooks;
 mod http;
+mod media;
 mod operator;
 mod pages;
 mod process;

@@ -28,6 +28,7 @@ use crate::guest::{Guest, NAME};
 use crate::hold::Hold;
 use crate::hooks::hooks;
 use crate::http::{DRAIN, Listen, Site};
+use crate::media::{MEDIA, media_facts};
 use crate::operator::Operator;
 use crate::room::{MAX_PEERS, RESTARTS, rooms};
 
@@ -112,9 +113,11 @@ impl Server {
             .max_connections_per_address(2 * MAX_PEERS);
         let signaling = Signaling::new(web.apply(peers));
         let named = (rooms.clone(), webrtc.clone());
+        let forwarded = named.clone();
         let admin = Admin::builder(tree.clone())
             .webrtc(&webrtc)
             .annotate(move |node| called(&named.0, &named.1, node))
+            .annotate(move |node| media_facts(&forwarded.0, &forwarded.1, node))
             .trusted_proxies(web.trusted_proxies())
             .counters(signaling.counters());
         let admin = match operator {
@@ -160,8 +163,6 @@ fn called(rooms: &Rooms, webrtc: &WebRtc, node: &TreeSnapshot) -> Option<Value> 
     Some(json!({ "name": name }))
 }
 
-/// Name of the supervisor of a room's media, below the room.
-const MEDIA: &str = "media";
 /// Grace period of a peer that has lost its WebSocket.
 const RESUME_GRACE: Duration = Duration::from_secs(10);
 /// Extra time at shutdown: the site keeps its time itself; this is for parts that are stuck in spite of it.

@@ -28,10 +28,24 @@ export function facts(node, since) {
   if (details.bytes_sent != null) said.push(`${bytes(details.bytes_sent)} out, ${bytes(details.bytes_received)} in`);
   if (losing.has(node.path)) said.push("loses 20 % of its datagrams");
   if (details.datagrams_lost) said.push(`${details.datagrams_lost} datagrams lost on purpose`);
+  for (const encoding of details.encodings ?? []) said.push(`sends ${picture(encoding)}`);
+  for (const slot of details.slots ?? []) said.push(carried(slot));
+  if (details.estimate_kbps != null) said.push(`room for ${details.estimate_kbps} kbit/s`);
+  if (details.undelivered) said.push(`${details.undelivered} packets not delivered`);
   for (const { label, state } of details.channels ?? []) said.push(`${label} ${state}`);
   if (details.shown_elsewhere) said.push(`${details.shown_elsewhere} shown below their peers`);
   if (details.note) said.push(String(details.note));
   return said.join(" · ");
+}
+
+function picture({ rid, height, kbps }) {
+  return [rid, height && `${height}p`, kbps != null && `${kbps} kbit/s`].filter(Boolean).join(" ");
+}
+
+function carried({ of, kind, state, key_frames_wanted: wanted, ...layer }) {
+  if (kind === "audio") return `sound of ${of}`;
+  const flows = state === "flowing" ? picture(layer) : (state ?? "");
+  return `picture of ${of} ${flows}, ${wanted} key ${wanted === 1 ? "frame" : "frames"} asked for`;
 }
 
 function duration(ms) {

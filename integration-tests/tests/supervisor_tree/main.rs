@@ -31,6 +31,10 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_fault_is_injected() {
             page.sees_in_the_tree(&["Ann", "Bob", "demo", "room", "http", "udp 0"]).await;
             page.sees_in_the_tree(&["media of Ann", "media of Bob", "stage"]).await;
         }
+        ann.reads_of("media of Bob", "Publisher", r"sends .*\d+ kbit/s").await;
+        let picture = r"picture of Bob .*\d+ kbit/s, [1-9]\d* key frames? asked for";
+        ann.reads_of("media of Ann", "Subscriber", picture).await;
+        ann.reads_of("media of Ann", "Subscriber", "sound of Bob").await;
         ann.picture("a call").await;
 
         // Faults after which the peers keep their ids.

@@ -85,6 +85,16 @@ impl Page {
         }
     }
 
+    /// Waits until the tree says this of an actor.
+    pub(crate) async fn reads_of(&self, owner: &str, actor: &str, pattern: &str) {
+        let read = "const rows = [...document.querySelectorAll('#tree li')];
+             const first = rows.indexOf(row(arguments[0]));
+             const target = rows.slice(first).find(({ dataset }) => dataset.type === arguments[1]);
+             return first >= 0 && new RegExp(arguments[2]).test(target?.querySelector('.facts').textContent)";
+        let arguments = vec![json!(owner), json!(actor), json!(pattern)];
+        self.waits_for(&format!("{pattern:?} of the {actor} of {owner}"), read, arguments).await;
+    }
+
     /// Presses a button in the tree, as soon as there is one.
     pub(crate) async fn presses(&self, owner: &str, actor: &str, fault: &str) {
         let press = "const rows = [...document.querySelectorAll('#tree li')];

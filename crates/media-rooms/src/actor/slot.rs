@@ -15,6 +15,7 @@ use crate::core::red;
 use crate::core::rewrite::{Position, Rewriter, Rewritten};
 use crate::core::switch::{Encoding, Switch, Verdict};
 use crate::event::{Flow, FlowState, MediaEvent, ParticipantId, TrackId, TrackInfo};
+use crate::facts::SlotFacts;
 use crate::messages::{MediaPacket, ToPublisher};
 use crate::shared::{Seat, Shared};
 use crate::stage;
@@ -45,6 +46,8 @@ pub(super) struct Slot {
     granted: Option<(usize, u8)>,
     /// When a key frame was asked for last.
     asked: Option<Instant>,
+    /// How often one was, of this track.
+    key_frames_wanted: u64,
     /// What the participant knows of it.
     told: Option<Flow>,
     pub(super) rewriter: Rewriter,
@@ -83,6 +86,7 @@ impl Slot {
             aim: None,
             granted: None,
             asked: None,
+            key_frames_wanted: 0,
             told: None,
             rewriter,
             position,
@@ -102,7 +106,7 @@ impl Slot {
         (self.track, self.formats, self.publisher) = (id, HashMap::new(), None);
         if is_new {
             self.pause();
-            (self.granted, self.told) = (None, None);
+            (self.granted, self.told, self.key_frames_wanted) = (None, None, 0);
             self.rewriter.forget_clock();
         }
         let Some(track) = track else { return };
@@ -224,6 +228,24 @@ impl Slot {
         Some(MediaEvent::SlotFlow { mid: self.mid.clone(), track: bound.clone(), flow })
     }
 
+    /// Returns what flows, as the participant knows it; none if the slot carries no track.
+    pub(super) fn facts(&self) -> Option<SlotFacts> {
+        let track = self.track?;
+        let bitrate = || {
+            let layers = self.publisher.as_ref()?.layers.load();
+            let is_granted = |it: &&Layer| self.granted == Some((it.encoding, it.temporal));
+            Some(layers.get(&track)?.iter().find(is_granted)?.bitrate)
+        };
+        let flows = self.told.is_some_and(|told| told.state == FlowState::Flowing);
+        Some(SlotFacts {
+            mid: self.mid.clone(),
+            track,
+            flow: self.told,
+            bitrate: flows.then(bitrate).flatten(),
+            key_frames_wanted: self.key_frames_wanted,
+        })
+    }
+
     /// Asks for a key frame of what should flow.
     pub(super) fn want(&mut self) {
         let encoding = self.switch.waits_for().or(self.switch.current());
@@ -231,10 +253,12 @@ impl Slot {
             (self.track, encoding, &self.publisher)
         {
             self.asked = Some(now());
+            self.key_frames_wanted += 1;
             // A publisher that has no room for it has enough others.
             publisher.publisher.try_send(ToPublisher::WantKeyframe { track, encoding });
         } else if let (Some(track), Some(bot)) = (self.track, &self.bot) {
             self.asked = Some(now());
+            self.key_frames_wanted += 1;
             bot.want(track);
         }
     }

@@ -15,6 +15,7 @@ use crate::core::allocate::{self, Allocator, Bitrate, Demand, Grant, Guide, Spea
 use crate::core::layers::OVERHEAD;
 use crate::core::traffic::Traffic;
 use crate::event::{ParticipantId, TrackId};
+use crate::facts::SubscriberFacts;
 use crate::messages::{MediaPacket, ToSubscriber};
 use crate::shared::{NO_ESTIMATE, Seat, Shared, UNTOLD};
 
@@ -35,6 +36,8 @@ pub(crate) struct Subscriber {
     next: Option<(Instant, SpawnHandle)>,
     /// The participant is about to be told what flows.
     tells: bool,
+    /// Packets that its connection had no room for.
+    undelivered: u64,
 }
 
 impl Subscriber {
@@ -52,6 +55,7 @@ impl Subscriber {
             allocated: None,
             next: None,
             tells: false,
+            undelivered: 0,
         }
     }
 
@@ -181,6 +185,10 @@ impl Subscriber {
                     seat.tell(news);
                 }
             }
+            drop(stage);
+            let slots = this.slots.iter().filter_map(Slot::facts).collect();
+            let (estimate, undelivered) = (this.estimate(), this.undelivered);
+            seat.facts.store(Arc::new(SubscriberFacts { estimate, undelivered, slots }));
         });
     }
 
@@ -201,7 +209,11 @@ impl Subscriber {
         }
         if let Some(seat) = self.seat.as_ref().filter(|_| !batch.is_empty()) {
             // A connection that has no room loses them, as a network does.
-            _ = seat.connection.try_send(WriteRtpBatch(batch));
+            let packets = batch.len() as u64;
+            if seat.connection.try_send(WriteRtpBatch(batch)).is_err() {
+                self.undelivered += packets;
+                has_news = true;
+            }
         }
         if has_news {
             self.tell_soon(ctx);
@@ -238,6 +250,7 @@ impl Handler<ToSubscriber> for Subscriber {
             ToSubscriber::Refresh(transceiver) => {
                 let slots = self.slots.iter_mut().filter(|slot| slot.transceiver == transceiver);
                 slots.for_each(Slot::want);
+                self.tell_soon(ctx);
             }
             ToSubscriber::Packets(packets) => self.forward(&packets, ctx),
         }

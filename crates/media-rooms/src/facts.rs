@@ -1,0 +1,46 @@
+//! Facts on what a participant's actors do, for those who look after a room.
+
+use callboard_peer_connection::Rid;
+
+use crate::core::allocate::{Bitrate, Layer};
+use crate::event::{Flow, TrackId};
+
+/// An encoding of a picture, as its publisher has measured it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodingFacts {
+    /// Track that it is of.
+    pub track: TrackId,
+    /// Name of the encoding; none without simulcast.
+    pub rid: Option<Rid>,
+    /// All of it: its highest temporal layer.
+    pub layer: Layer,
+}
+
+/// What a subscriber sends to its participant, as it has said last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriberFacts {
+    /// Estimated bandwidth of the path to the participant; none where it is not estimated.
+    pub estimate: Option<Bitrate>,
+    /// Packets that the participant's connection had no room for, since the subscriber has started.
+    pub undelivered: u64,
+    /// Slots that carry a track.
+    pub slots: Vec<SlotFacts>,
+}
+
+/// What flows in a slot of a subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotFacts {
+    /// `a=mid` of the slot's section.
+    pub mid: String,
+    /// Track that it carries.
+    pub track: TrackId,
+    /// What flows of a picture; none of sound.
+    pub flow: Option<Flow>,
+    /// Measured bitrate of the layer that was granted; none of sound, of bots, and where nothing flows.
+    pub bitrate: Option<Bitrate>,
+    /// Key frames that were asked for since the slot carries the track, or the subscriber has started.
+    pub key_frames_wanted: u64,
+}
