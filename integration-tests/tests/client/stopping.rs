@@ -15,6 +15,7 @@ async fn open(kind: Kind, server: &Server) -> Page {
          window.WebSocket = class extends Plain {
              constructor(...how) {
                  super(...how);
+                 window.socket = this;
                  this.addEventListener('message', ({ data }) => data.startsWith('{') && told.push(JSON.parse(data)));
              }
          };
@@ -97,6 +98,33 @@ async fn goes_on_with_one_successor(kind: Kind) {
     });
     assert_eq!(after, expected);
     page.close().await;
+}
+
+#[test]
+fn a_candidate_that_was_on_its_way_when_its_connection_ended_is_no_fault() {
+    in_network_namespace(async || {
+        let server = Server::start(Setup::default()).await;
+        let page = open(Kind::Chromium, &server).await;
+        let errors = page
+            .run(
+                "const refuse = () => socket.dispatchEvent(new MessageEvent('message', { data: JSON.stringify({
+                     event: 'error',
+                     data: { description: 'WebRTC failed', details: { event: 'webrtc:ice', error: 'no_webrtc_session' } },
+                 }) }));
+                 window.peer = ann.openPeerConnection({ channels: { chat: {} } });
+                 const { connection } = peer;
+                 refuse();
+                 await until(() => peer.state === 'connected' && peer.openChannel('chat'));
+                 const early = errors.length;
+                 // Now there should be a session.
+                 refuse();
+                 await until(() => peer.connection !== connection && peer.state === 'connected' && peer.openChannel('chat'));
+                 return { early, all: errors.map(([{ details }]) => details.error) }",
+            )
+            .await;
+        assert_eq!(errors, json!({ "early": 0, "all": ["no_webrtc_session"] }));
+        page.close().await;
+    });
 }
 
 #[test]

@@ -477,8 +477,10 @@ function serverEvents({ members, link, emit, data: received }) {
       emit("room_restarted");
     },
     error: ({ description, details }) => {
+      const isWebRtc = description === "WebRTC failed";
+      if (isWebRtc && link()?.isLate(details)) return;
       emit("error", serverError(text(description), details));
-      if (description === "WebRTC failed") link()?.handleRefusal(details);
+      if (isWebRtc) link()?.handleRefusal(details);
     },
     "webrtc:offer": (offer) => link()?.negotiation.handleOffer({ type: "offer", sdp: text(offer.sdp) }),
     "webrtc:answer": (answer) => link()?.negotiation.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),
@@ -1886,6 +1888,18 @@ class Link {
     const enough = this.#warned ? this.#patience.flood() : null;
     if (enough) return this.#rest(enough);
     this.#reopen(undefined, reason);
+  }
+
+  /**
+   * Returns whether a refusal is of a candidate of the connection before this one, which was on its way when the server
+   * ended that connection. It is no fault.
+   *
+   * @param {{ event?: string, error?: string } | null} details
+   */
+  isLate(details) {
+    const { event, error } = details ?? {};
+    const isAnswered = this.#reopening === undefined && this.negotiation.answered;
+    return event === "webrtc:ice" && error === "no_webrtc_session" && !isAnswered;
   }
 
   /** @param {{ event?: string, error?: string } | null} details */

@@ -32,8 +32,10 @@ export function serverEvents({ members, link, emit, data: received }) {
       emit("room_restarted");
     },
     error: ({ description, details }) => {
+      const isWebRtc = description === "WebRTC failed";
+      if (isWebRtc && link()?.isLate(details)) return;
       emit("error", serverError(text(description), details));
-      if (description === "WebRTC failed") link()?.handleRefusal(details);
+      if (isWebRtc) link()?.handleRefusal(details);
     },
     "webrtc:offer": (offer) => link()?.negotiation.handleOffer({ type: "offer", sdp: text(offer.sdp) }),
     "webrtc:answer": (answer) => link()?.negotiation.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),

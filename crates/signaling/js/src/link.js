@@ -165,6 +165,18 @@ export class Link {
     this.#reopen(undefined, reason);
   }
 
+  /**
+   * Returns whether a refusal is of a candidate of the connection before this one, which was on its way when the server
+   * ended that connection. It is no fault.
+   *
+   * @param {{ event?: string, error?: string } | null} details
+   */
+  isLate(details) {
+    const { event, error } = details ?? {};
+    const isAnswered = this.#reopening === undefined && this.negotiation.answered;
+    return event === "webrtc:ice" && error === "no_webrtc_session" && !isAnswered;
+  }
+
   /** @param {{ event?: string, error?: string } | null} details */
   handleRefusal(details) {
     if (this.closed) return;
