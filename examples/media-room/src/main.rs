@@ -63,7 +63,7 @@ async fn main() -> Result<ExitCode, MainError> {
         .configuration(network.configuration())
         .media()
         .first_estimate(Some(first_estimate));
-    let recordings = Recordings::new(recording, webrtc.clone());
+    let recordings = Recordings::new(recording, webrtc.clone())?;
     let recorded = recordings.clone();
     // A room opens when the first asks for it, and closes when the last leaves.
     let open = move |name: &str| {

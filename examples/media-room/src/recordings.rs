@@ -1,7 +1,8 @@
 //! Recordings of calls: of all, for an operator who asks for that, or of those whose hosts do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fs, io};
 
 use callboard_media_rooms::{Recorder, RecorderOptions, StartTapError};
 use callboard_room_supervisor::{Rejection, RoomHandle};
@@ -20,6 +21,24 @@ pub(crate) struct RecordingOptions {
     record_on_demand: Option<PathBuf>,
 }
 
+impl RecordingOptions {
+    fn folder(&self) -> Option<&Path> {
+        self.record.as_deref().or(self.record_on_demand.as_deref())
+    }
+}
+
+/// Makes a folder, and tries whether it takes files.
+fn prepare(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(".callboard-probe");
+    let tried = fs::create_dir_all(folder)
+        .and_then(|()| fs::File::create(&probe))
+        .and_then(|_| fs::remove_file(&probe));
+    tried.map_err(|error| {
+        let said = format!("cannot record into {}: {error}", folder.display());
+        io::Error::new(error.kind(), said)
+    })
+}
+
 /// Recorders of all rooms.
 #[derive(Debug)]
 pub(crate) struct Recordings {
@@ -30,8 +49,11 @@ pub(crate) struct Recordings {
 }
 
 impl Recordings {
-    pub(crate) fn new(options: RecordingOptions, webrtc: WebRtc) -> Arc<Self> {
-        Arc::new(Self { options, webrtc, running: Mutex::default() })
+    /// # Errors
+    /// The folder cannot be made, or takes no files.
+    pub(crate) fn new(options: RecordingOptions, webrtc: WebRtc) -> io::Result<Arc<Self>> {
+        options.folder().map_or(Ok(()), prepare)?;
+        Ok(Arc::new(Self { options, webrtc, running: Mutex::default() }))
     }
 
     /// Returns whether all calls are recorded.
@@ -53,10 +75,12 @@ impl Recordings {
     /// # Errors
     /// No one is connected yet, or the reason is in the log.
     pub(crate) async fn begin(self: &Arc<Self>, room: &RoomHandle) -> Result<bool, Rejection> {
-        let RecordingOptions { record, record_on_demand } = &self.options;
-        let folder = record.as_ref().or(record_on_demand.as_ref());
         let media = self.webrtc.media_room(room);
-        let (folder, media) = folder.zip(media).ok_or("nothing_to_record")?;
+        let (folder, media) = self.options.folder().zip(media).ok_or("nothing_to_record")?;
+        if let Err(error) = prepare(folder) {
+            log::error!("{} is not recorded: {error}", room.name());
+            return Err("not_recorded".into());
+        }
         match Recorder::start(&media, RecorderOptions::new(folder)).await {
             Ok(recorder) => {
                 self.running().push((room.clone(), recorder));

@@ -2,7 +2,7 @@
 
 use callboard_client::{Client, ClientOptions};
 use integration_tests::recording::decoded;
-use integration_tests::{CallPage, Kind, Server, in_network_namespace};
+use integration_tests::{CallPage, Kind, PATIENCE, Server, in_network_namespace, program};
 use serde_json::json;
 
 use crate::{holds, sees};
@@ -75,6 +75,24 @@ fn a_host_records_a_call_and_removes_a_member_and_others_may_not() {
         holds(bob.browser(), stands, vec![json!(false), json!(false)]).await;
         for page in [bob, joe] {
             page.close().await;
+        }
+    });
+}
+
+#[test]
+fn a_folder_that_takes_no_recordings_is_told_at_the_start() {
+    in_network_namespace(async || {
+        let program = program::of_the_workspace("media-room");
+        for option in ["--record", "--record-on-demand"] {
+            let arguments = ["--listen", "127.0.0.1:0", option, "/dev/null/calls"];
+            let run =
+                tokio::process::Command::new(&program).args(arguments).kill_on_drop(true).output();
+            let ended = tokio::time::timeout(PATIENCE, run).await;
+            let output = ended.expect("it ends").expect("it starts");
+
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("Error: cannot record into /dev/null/calls: "), "{said}");
+            assert_eq!((output.status.code(), output.stdout), (Some(1), Vec::new()));
         }
     });
 }
