@@ -12,6 +12,7 @@ mod makers;
 mod media;
 mod needed;
 mod parses;
+mod payload_types;
 mod redundant;
 mod rest;
 mod rollback;
