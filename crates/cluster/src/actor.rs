@@ -258,6 +258,10 @@ impl Handler<ClaimRoom> for NodeActor {
     type Result = ();
 
     fn handle(&mut self, ClaimRoom { room, answer }: ClaimRoom, ctx: &mut Context<Self>) {
+        if answer.is_closed() {
+            // Nothing waits for it any more.
+            return;
+        }
         let held = self.holds.get(&room).map(|(_, hold)| Hold::upgrade(hold));
         if let Some(None) = held {
             // It was dropped, and this request has overtaken the word of that: the next hold is another.

@@ -45,7 +45,7 @@ impl Cluster {
     /// Returns a builder of a node of the cluster that has this directory.
     pub fn builder(directory: impl Directory) -> ClusterBuilder {
         ClusterBuilder {
-            hold: directory.hold(),
+            hold: directory.hold().max(SHORTEST_HOLD),
             directory: Box::new(directory),
             node: None,
             url: None,
@@ -99,7 +99,7 @@ impl Cluster {
         let unavailable = || ClaimError::Unavailable { retry_after: self.shared.timing.renewal };
         let actor = self.shared.actor().ok_or_else(unavailable)?;
         let (answer, answered) = oneshot::channel();
-        // Bounded by the callers, which all wait.
+        // Each caller has one request at a time; one that waits no more is passed over.
         actor.claims.do_send(ClaimRoom { room: room.into(), answer });
         match timeout(self.shared.timing.patience, answered).await {
             Ok(Ok(answer)) => answer,

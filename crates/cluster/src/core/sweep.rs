@@ -1,11 +1,11 @@
 //! Removal of records that are of no use any more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Call, Core};
 use crate::boot_time::Now;
 use crate::directory::Key;
-use crate::node_id::NodeId;
 use crate::record::{Revision, SessionState};
 
 impl Core {
@@ -41,17 +41,16 @@ impl Core {
         for (name, at) in useless {
             self.forget_room(&name, at);
         }
-        let named = |node: &NodeId| {
-            let holders =
-                self.rooms.values().filter_map(|room| room.seen.as_ref()?.0.holder.as_ref());
-            holders.into_iter().any(|holder| holder.node == *node)
-        };
+        let holders = self.rooms.values().filter_map(|room| room.seen.as_ref()?.0.holder.as_ref());
+        let named: BTreeSet<_> = holders.map(|holder| &holder.node).collect();
         let gone = self.others.iter().filter_map(|(node, other)| {
             let (session, at) = other.record.as_ref()?;
-            let useless = session.state == SessionState::Sealed && old(other.since) && !named(node);
+            let useless =
+                session.state == SessionState::Sealed && old(other.since) && !named.contains(node);
             useless.then(|| (node.clone(), *at))
         });
-        for (node, at) in gone.collect::<Vec<_>>() {
+        // The others' turn comes with the next sweep.
+        for (node, at) in gone.take(AT_ONCE).collect::<Vec<_>>() {
             // The changes say whether it was done.
             self.call(Call::Forget(Key::Node(node), at));
         }
