@@ -12,6 +12,8 @@ export class People {
   constructor(client, changed) {
     this.#client = client;
     client.on("tracks", (tracks) => { this.#tracks = tracks; changed(); });
+    // The word that its tracks have ended comes later: they are no bot's.
+    client.on("left", (id) => { this.#tracks = this.#tracks.filter(({ peer }) => peer !== id); changed(); });
   }
 
   /**

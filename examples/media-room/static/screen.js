@@ -33,7 +33,13 @@ export class Screen {
       // Sharp rather than smooth: most screens show text.
       track.contentHint = "detail";
       track.addEventListener("ended", () => this.stop());
-      this.#shared = this.#publish(track);
+      try {
+        this.#shared = this.#publish(track);
+      } catch (error) {
+        // The call is over meanwhile.
+        track.stop();
+        throw error;
+      }
       this.#changed();
     } catch (error) {
       if (error.name !== "NotAllowedError") showStatus(`The screen cannot be shared: ${error.message}`);

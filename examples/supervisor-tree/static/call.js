@@ -54,6 +54,16 @@ export class Call {
     return [...this.#sending];
   }
 
+  /**
+   * Handles that a member has left: what it sent is no bot's, although the word of that comes later.
+   *
+   * @param {string} peer
+   */
+  left(peer) {
+    this.#sending.delete(peer);
+    this.forget(peer);
+  }
+
   /** @param {string} peer that has left */
   forget(peer) {
     this.#others.get(peer)?.tile.remove();

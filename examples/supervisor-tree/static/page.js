@@ -52,7 +52,7 @@ async function begin(joined) {
   lost = "";
   client.on("state", (state, { reason }) => stateChanged(joined, state, reason));
   client.on("joined", render);
-  client.on("left", (peer) => { call.forget(peer); pointers.forget(peer); render(); });
+  client.on("left", (peer) => { call.left(peer); pointers.forget(peer); render(); });
   client.on("room_restarted", () => chat.note("The room was restarted"));
   client.on("rejoined", () => { chat.lost(); chat.note("We lost our place, and have a new one"); render(); });
   client.on("resumed", () => chat.note("The WebSocket was lost and is back"));
