@@ -77,13 +77,13 @@ impl Recordings {
     pub(crate) async fn begin(self: &Arc<Self>, room: &RoomHandle) -> Result<bool, Rejection> {
         let media = self.webrtc.media_room(room);
         let (folder, media) = self.options.folder().zip(media).ok_or("nothing_to_record")?;
-        if let Err(error) = prepare(folder) {
-            log::error!("{} is not recorded: {error}", room.name());
-            return Err("not_recorded".into());
-        }
         match Recorder::start(&media, RecorderOptions::new(folder)).await {
             Ok(recorder) => {
-                self.running().push((room.clone(), recorder));
+                let mut running = self.running();
+                // One that was given up, or there would be no other.
+                running.retain(|(recorded, _)| !is_same(recorded, room));
+                running.push((room.clone(), recorder));
+                drop(running);
                 let (recordings, room) = (Arc::clone(self), room.clone());
                 actix_web::rt::spawn(async move {
                     // Through the restarts of its media.
