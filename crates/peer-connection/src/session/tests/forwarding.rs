@@ -308,3 +308,26 @@ fn a_peer_that_only_receives_sends_feedback_only_for_an_estimate() {
         assert_eq!(came > 25, expected, "{came} datagrams in 2 s");
     }
 }
+
+#[test]
+fn a_peer_that_sends_as_well_later_gets_feedback_from_then_on() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let session = &mut pair.a.session;
+    session.add_transceiver(now, TrackKind::Video, Direction::RecvOnly, None, Vec::new()).unwrap();
+    pair.b.session.add_track(now, video("b")).unwrap();
+    pair.negotiate();
+    pair.connect();
+
+    // It takes the section that is there.
+    let sender = pair.a.session.add_track(pair.now, video("a")).unwrap();
+    pair.negotiate();
+    let answer = &pair.a.session.jsep().remote_description().unwrap().sdp;
+    assert_eq!(answer.matches("m=video").count(), 1, "{answer}");
+    assert!(answer.contains("transport-wide-cc"), "{answer}");
+
+    let before = pair.a.session.counters().datagrams_received;
+    send_frames(&mut pair, sender, 60, 1_500);
+    let came = pair.a.session.counters().datagrams_received - before;
+    assert!(came > 25, "{came} datagrams in 2 s");
+}
