@@ -62,7 +62,7 @@ impl Batch {
 }
 
 thread_local! {
-    /// Buffer in which several datagrams are put together, of whichever connection of the thread sends next.
+    /// Buffer in which several datagrams of one connection are put together; the connections of a thread share it.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 

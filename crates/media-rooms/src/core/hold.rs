@@ -125,7 +125,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Hold of one encoding, of which each packet is its number; 3,000 units of time are a frame.
+    /// Hold of one encoding, whose packets are their numbers; 3,000 units of time are a frame.
     struct World {
         hold: Hold<u64>,
         frames: Frames,

@@ -62,7 +62,7 @@ impl Switch {
         self.current
     }
 
-    /// Returns the encoding of which a key frame is needed.
+    /// Returns the encoding that needs a key frame.
     pub(crate) fn waits_for(&self) -> Option<Encoding> {
         self.target
     }

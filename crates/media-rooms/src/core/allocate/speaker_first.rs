@@ -64,5 +64,5 @@ const USED_PERCENT: u64 = 90;
 /// Share of the new total that an upgrade must find.
 const UPGRADE_PERCENT: u64 = 110;
 
-/// Bitrate that the first track of a priority may take whatever the budget is.
+/// Bitrate that the first track of a priority may take beyond any budget.
 const LEAST: Bitrate = Bitrate::from_kbps(200);

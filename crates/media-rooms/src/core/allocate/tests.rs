@@ -68,7 +68,7 @@ fn priority_comes_first_then_the_speaker_then_the_order() {
 }
 
 #[test]
-fn the_first_track_of_a_priority_goes_on_whatever_the_budget_is() {
+fn the_first_track_of_a_priority_goes_on_beyond_the_budget() {
     let pinned = |priority| Demand { wish: Wish { priority, ..Wish::default() }, ..camera() };
     let lowest = |cost| Demand { layers: vec![Layer::new(0, kbps(cost))], ..pinned(1) };
 

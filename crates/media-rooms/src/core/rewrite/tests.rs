@@ -274,7 +274,7 @@ proptest! {
     ) {
         let (mut rewriter, now) = (Rewriter::new(start), now());
         let range = 1u16 << bits;
-        // One picture in each packet, of which some are padding: without a picture, and of no use to viewers.
+        // One picture in each packet, or none: some are padding, of no use to viewers.
         let media = |number: u64, picture: u64| Incoming {
             number,
             timestamp: (picture as u32).wrapping_mul(3_000).wrapping_sub(600_000),

@@ -61,7 +61,7 @@ fn who_speaks_takes_the_slots_of_the_one_that_was_silent_for_longest() {
 }
 
 #[test]
-fn what_is_wished_flows_whoever_speaks() {
+fn what_is_wished_flows_also_while_others_speak() {
     let mut stage = stage(2, 5);
     let order = vec![track(6, Video), track(4, Video)];
     let mut wishes = Wishes { order, ..Wishes::default() };

@@ -196,7 +196,7 @@ impl Tracks {
         KeyframeRequest::of(ServerTrack::from(handle?))
     }
 
-    /// Notes a track of the client, of which the application is told next; returns the one that it replaces.
+    /// Notes a track of the client, which the application is told next; returns the one that it replaces.
     pub(super) fn receive(&self, track: ClientTrack) -> Option<ClientTrack> {
         self.with(|state| {
             state.samples.announce();
@@ -209,7 +209,7 @@ impl Tracks {
         self.with(|state| state.received.remove(&transceiver))
     }
 
-    /// Returns the tracks of the client, of which another instance of the application is told next.
+    /// Returns the tracks of the client, which another instance of the application is told next.
     pub(super) fn received(&self) -> Vec<ClientTrack> {
         self.with(|state| {
             state.samples.announce();
