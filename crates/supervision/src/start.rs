@@ -35,9 +35,37 @@ impl ChildSpec {
 
     /// Creates the specification of a supervisor from a function that may fail or [decline](StartError::Ignore). The
     /// function receives the handle of the supervisor that it describes, for code that adds children to it later.
-    pub fn try_supervisor<F>(id: impl Into<ChildId>, make: F) -> Self
+    pub fn try_supervisor<F>(id: impl Into<ChildId>, mut make: F) -> Self
     where
         F: FnMut(SupervisorRef) -> Result<SupervisorSpec, StartError> + Send + 'static,
+    {
+        Self::async_supervisor(id, move |supervisor| std::future::ready(make(supervisor)))
+    }
+
+    /// Creates the specification of a supervisor from a function as that of [`try_supervisor`](Self::try_supervisor),
+    /// which may wait for something. The supervisor's own supervisor waits for it, without a limit.
+    ///
+    /// ```
+    /// use callboard_supervision::*;
+    ///
+    /// # #[actix::main]
+    /// # async fn main() {
+    /// let shards = ChildSpec::async_supervisor("shards", |_| async {
+    ///     // A database, for example.
+    ///     tokio::task::yield_now().await;
+    ///     Ok(SupervisorSpec::new(Flags::one_for_one()).child(ChildSpec::supervisor("first", || {
+    ///         SupervisorSpec::new(Flags::one_for_one())
+    ///     })))
+    /// });
+    /// let tree = SupervisorSpec::new(Flags::one_for_one()).child(shards).start().await.unwrap();
+    /// assert_eq!(&*tree.snapshot().children[0].children[0].id, "first");
+    /// # tree.stop().await;
+    /// # }
+    /// ```
+    pub fn async_supervisor<F, Fut>(id: impl Into<ChildId>, make: F) -> Self
+    where
+        F: FnMut(SupervisorRef) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<SupervisorSpec, StartError>> + 'static,
     {
         let make = Arc::new(Mutex::new(make));
         let factory =
@@ -47,8 +75,8 @@ impl ChildSpec {
                     async move {
                         let node = node.expect("a supervisor is launched with its node");
                         let itself = SupervisorRef::new(slot, Arc::clone(&node), None);
-                        let spec = lock(&make)(itself)?;
-                        Supervisor::new(spec, node).map_err(|error| {
+                        let making = lock(&make)(itself);
+                        Supervisor::new(making.await?, node).map_err(|error| {
                             StartError::Supervisor(Box::new(StartSupervisorError::Spec(error)))
                         })
                     }
