@@ -169,7 +169,7 @@ impl NodeActor {
     }
 
     /// Returns a handle to the hold of a room: to the one that there is, or a new one.
-    fn hold(&mut self, room: Arc<str>, Granted { epoch }: Granted) -> Hold {
+    fn hold(&mut self, room: Arc<str>, granted: Granted) -> Hold {
         if let Some(hold) = self.holds.get(&room).and_then(|(_, hold)| Hold::upgrade(hold)) {
             return hold;
         }
@@ -183,7 +183,7 @@ impl NodeActor {
             });
         });
         let (lease, clock) = (Arc::clone(&self.lease), self.shared.clock);
-        let hold = Hold::new(Arc::clone(&room), epoch, lease, clock, give_back);
+        let hold = Hold::new(Arc::clone(&room), granted, lease, clock, give_back);
         self.holds.insert(room, (number, hold.downgrade()));
         hold
     }

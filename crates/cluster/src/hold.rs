@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::boot_time::BootTime;
 use crate::clock::Clock;
+use crate::core::Granted;
 use crate::record::Epoch;
 
 /// Time until which a session holds. Read by every hold at each use, so that a process that stood still is fenced
@@ -50,7 +51,7 @@ pub struct Hold {
 
 pub(crate) struct Inner {
     room: Arc<str>,
-    epoch: Epoch,
+    granted: Granted,
     lease: Arc<Lease>,
     clock: Clock,
     /// Whether it has ended before the lease.
@@ -61,13 +62,13 @@ pub(crate) struct Inner {
 impl Hold {
     pub(crate) fn new(
         room: Arc<str>,
-        epoch: Epoch,
+        granted: Granted,
         lease: Arc<Lease>,
         clock: Clock,
         give_back: GiveBack,
     ) -> Self {
         let over = watch::Sender::new(false);
-        Self { inner: Arc::new(Inner { room, epoch, lease, clock, over, give_back }) }
+        Self { inner: Arc::new(Inner { room, granted, lease, clock, over, give_back }) }
     }
 
     /// Returns the name of the room.
@@ -77,7 +78,14 @@ impl Hold {
 
     /// Returns the number of the hold, greater than those of all holds of the room before: a fencing token.
     pub fn epoch(&self) -> Epoch {
-        self.inner.epoch
+        self.inner.granted.epoch
+    }
+
+    /// Returns the number of the hold before this one, of whatever node; none if the directory knew of none. A node
+    /// whose hold was over, and which has claimed the room anew, sees here whether another had it meanwhile: if not, it
+    /// is the number of the hold that was over.
+    pub fn follows(&self) -> Option<Epoch> {
+        self.inner.granted.after
     }
 
     /// Returns whether the room is still this node's. Once it is not, it never is again: [claim](crate::Cluster::claim)
@@ -116,7 +124,7 @@ impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hold")
             .field("room", &self.inner.room)
-            .field("epoch", &self.inner.epoch)
+            .field("epoch", &self.epoch())
             .field("is_good", &self.is_good())
             .finish_non_exhaustive()
     }

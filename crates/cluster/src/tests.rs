@@ -321,7 +321,28 @@ async fn while_the_directory_is_away_nothing_new_is_held() {
     [&a1, &b2].iter().for_each(|node| node.cable.cut(false));
     let again = claim_within(&a1, HOLD).await;
     assert!(again.epoch() > hold.epoch());
+    assert_eq!(again.follows(), Some(hold.epoch()), "no other node had it");
     assert!(a1.cluster.lease().is_some());
+}
+
+#[actix::test]
+async fn a_hold_says_which_one_it_follows() {
+    let (a1, b2) = two().await;
+    let first = a1.cluster.claim("demo").await.unwrap();
+    assert_eq!(first.follows(), None);
+    a1.cable.cut(true);
+    timeout(2 * HOLD, first.over()).await.unwrap();
+    let second = claim_within(&b2, HOLD).await;
+    assert_eq!(second.follows(), Some(first.epoch()));
+    drop(second.clone());
+
+    a1.cable.cut(false);
+    let theirs = second.epoch();
+    drop(second);
+    let third = claim_within(&a1, 2 * HOLD).await;
+
+    assert_eq!(third.follows(), Some(theirs), "and not the one of this node that was over");
+    assert_eq!(a1.cluster.claim("demo").await.unwrap().follows(), Some(theirs));
 }
 
 #[actix::test]

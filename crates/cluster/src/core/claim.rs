@@ -31,6 +31,8 @@ pub(super) struct Room {
     stale: Option<Option<Revision>>,
     /// Epoch of the first claim of the room, if this node wrote it and has not held the room since.
     first: Option<Epoch>,
+    /// Epoch of the claim that the one of this node's hold, or of its last try, has replaced.
+    after: Option<Epoch>,
     /// Time before which nothing is tried again; zero once it has come.
     not_before: BootTime,
 }
@@ -222,7 +224,7 @@ impl Core {
         if let Some(held) = &room.held {
             return match &room.seen {
                 _ if held.confirmed && !room.waiting.is_empty() => {
-                    Step::Answer(Ok(Granted { epoch: held.epoch }))
+                    Step::Answer(Ok(Granted { epoch: held.epoch, after: room.after }))
                 }
                 _ if held.confirmed => Step::Rest,
                 // Another node has it since the directory forgot this one's claim.
@@ -261,7 +263,9 @@ impl Core {
             }
             Verdict::Doubtful => unavailable(self.timing.renewal),
             // A try whose outcome was not known.
-            Verdict::Mine if ours && room.call.is_none() => Step::Answer(Ok(Granted { epoch })),
+            Verdict::Mine if ours && room.call.is_none() => {
+                Step::Answer(Ok(Granted { epoch, after: room.after }))
+            }
             _ if must_wait => Step::Rest,
             _ if room.seen.is_none() && self.rooms.len() > MOST_ROOMS => {
                 unavailable(self.timing.renewal)
@@ -279,7 +283,7 @@ impl Core {
         match step {
             Step::Rest => {}
             Step::Answer(answer) => {
-                if let Ok(Granted { epoch }) = answer {
+                if let Ok(Granted { epoch, .. }) = answer {
                     room.held.get_or_insert(Held { epoch, confirmed: true });
                     (room.tried, room.first) = (None, None);
                 }
@@ -293,6 +297,9 @@ impl Core {
             }
             Step::Hold(epoch) => {
                 let (claim, was) = (Claim::held(node, incarnation, epoch), room.revision());
+                if room.held.is_none() {
+                    room.after = room.seen.as_ref().map(|(claim, _)| claim.epoch);
+                }
                 if was.is_none() && room.held.is_none() {
                     room.first = Some(epoch);
                 }
@@ -300,7 +307,7 @@ impl Core {
             }
             Step::Release(epoch, was) => {
                 // What was tried before is given up with it.
-                room.tried = None;
+                (room.tried, room.after) = (None, None);
                 let claim = Claim::released(epoch);
                 self.call_for(name, Attempt::Release(claim.clone(), was), claim, Some(was));
             }
