@@ -64,10 +64,14 @@
 //! | `rpc` | no | `signaling::rpc`: functions that clients call, and the other way round |
 //! | `jwt` | no | `signaling::jwt`: authentication by JSON Web Tokens |
 //! | `admin` | no | module `admin`: the supervision tree over HTTP, fault injection, metrics, health |
+//! | `cluster` | no | module `cluster`: rooms on many nodes, each on one of them at a time |
+//! | `nats` | no | `cluster::Nats`: the directory of nodes on many machines. Builds async-nats |
 //! | `tls` | no | connections over TLS; module `tls`: a certificate that can be replaced while the server runs. Builds rustls |
 
 #[cfg(feature = "admin")]
 pub use callboard_admin as admin;
+#[cfg(feature = "cluster")]
+pub use callboard_cluster as cluster;
 #[cfg(feature = "webrtc")]
 pub use callboard_ice_handshake::handshake;
 #[cfg(feature = "webrtc")]

@@ -32,6 +32,18 @@ pub(crate) enum RoomCommand {
     Stop { details: Value, close: CloseFrame, done: oneshot::Sender<()> },
 }
 
+impl RoomCommand {
+    /// Answers the command of a room that has ended.
+    pub(crate) fn refuse(self) {
+        match self {
+            Self::Join { answer, .. } => _ = answer.send(Err(JoinError::RoomUnavailable)),
+            Self::Forward { answer, .. } => _ = answer.send(Err(ForwardError::RoomUnavailable)),
+            Self::Stop { done, .. } => _ = done.send(()),
+            Self::ForwardFrom { .. } | Self::Tell(_) | Self::Depart => {}
+        }
+    }
+}
+
 /// Callback with a message of the application in it. It gets the room and its [`RoomContext`](crate::RoomContext), both
 /// as values of any type.
 pub(crate) type OnTell = dyn FnOnce(&mut dyn Any, &dyn Any) + Send;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_cluster::Epoch;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -84,6 +85,14 @@ impl RoomContext {
     /// Returns a handle of the room, for code outside of its callbacks.
     pub fn handle(&self) -> RoomHandle {
         RoomHandle { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Returns the number of this node's hold of the room in a [cluster](crate::RoomsBuilder::cluster), which is
+    /// greater than those of all holds of the room before: a fencing token for what the room writes to. None without a
+    /// cluster. It changes when the node has lost the room and claimed it anew ([`OnLapse`](crate::OnLapse)); until
+    /// then it is that of the hold that is over.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.shared.tenure()?.epoch()
     }
 
     /// Returns the members, in no particular order. While the room decides on a peer (`on_join`), that peer is none of

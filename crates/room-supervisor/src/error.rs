@@ -1,5 +1,7 @@
 //! Errors of this crate, one enum for each operation that can fail.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use thiserror::Error;
 
@@ -47,6 +49,13 @@ pub enum JoinError {
     /// A peer of the same id has a membership in the room, or its departure was not announced yet.
     #[error("a peer of the same id is in the room")]
     PeerIdTaken,
+    /// The room takes no join, because it is not known at present whether another node of the cluster has it
+    /// ([`OnLapse::ShutDoor`](crate::OnLapse::ShutDoor)).
+    #[error("the room takes no join, for {retry_after:?} at least")]
+    DoorShut {
+        /// Time after which to try again.
+        retry_after: Duration,
+    },
 }
 
 impl JoinError {
@@ -56,7 +65,7 @@ impl JoinError {
             Self::Rejected(rejection) => rejection.to_json(),
             Self::TimedOut => "timeout".into(),
             Self::RoomCrashed => "room_crashed".into(),
-            Self::RoomUnavailable => "room_unavailable".into(),
+            Self::RoomUnavailable | Self::DoorShut { .. } => "room_unavailable".into(),
             Self::PeerIdTaken => "peer_id_taken".into(),
         }
     }
@@ -147,6 +156,21 @@ pub enum StartRoomError {
     /// No client could join the room.
     #[error(transparent)]
     BadOptions(#[from] RoomOptionsError),
+    /// Another node of the [cluster](crate::RoomsBuilder::cluster) has the room.
+    #[error("node {node} has the room")]
+    Elsewhere {
+        /// Name of the node.
+        node: String,
+        /// URL at which clients reach the node, such as `wss://b2.example.org`; none if it has none.
+        url: Option<String>,
+    },
+    /// It is not known at present which node of the cluster may open the room: the directory does not answer, or the
+    /// room's node may be dead. The room was not opened.
+    #[error("it is not known which node may open the room, for {retry_after:?} at least")]
+    Unavailable {
+        /// Time after which to try again.
+        retry_after: Duration,
+    },
 }
 
 /// Error of starting the rooms of a server.

@@ -75,6 +75,7 @@ mod server_messages;
 mod settings;
 mod shared;
 mod tell;
+mod tenure;
 mod wake_ups;
 
 pub use auth::{AuthData, PublicMetadata};
@@ -101,7 +102,7 @@ pub use room::{Readopt, Room};
 pub use room_name::{RoomNameError, is_room_name};
 pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
 pub use server_messages::Description;
-pub use settings::OnCrash;
+pub use settings::{OnCrash, OnLapse};
 pub use shared::PeerIndex;
 pub use tell::Tell;
 

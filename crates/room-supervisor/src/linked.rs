@@ -33,7 +33,7 @@ pub async fn start_linked<R: Room, A: Actor>(
     if registry.lookup(&name).is_some() {
         return Err(StartRoomError::AlreadyStarted);
     }
-    let (room, node) = options.node(registry, None);
+    let (room, node) = options.claimed(None).await?.node(registry, None);
     let (owner, tied) = (owner.clone(), room.clone());
     let owner_link =
         ChildSpec::new("owner", move || OwnerLink { owner: owner.clone(), room: tied.clone() });

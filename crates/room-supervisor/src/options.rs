@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_cluster::{Cluster, Hold};
 use callboard_outbox::CloseFrame;
 use callboard_supervision::{
     ArbiterPool, AutoShutdown, ChildSpec, Flags, Placement, Restart, Shutdown, StartError,
@@ -13,14 +14,15 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::actor::RoomActor;
 use crate::context::RoomContext;
-use crate::error::RoomOptionsError;
+use crate::error::{RoomOptionsError, StartRoomError};
 use crate::handle::RoomHandle;
 use crate::registry::RoomRegistry;
 use crate::rejection::Rejection;
 use crate::room::{ErasedRoom, Room};
 use crate::room_name;
-use crate::settings::{OnCrash, RoomSettings};
+use crate::settings::{OnCrash, OnLapse, RoomSettings};
 use crate::shared::{RoomKind, Shared};
+use crate::tenure::{self, Tenure};
 
 /// Options with which a room is opened.
 pub struct RoomOptions<R: Room> {
@@ -33,6 +35,8 @@ pub struct RoomOptions<R: Room> {
     close_when_empty: bool,
     intensity: (u32, Duration),
     placement: Option<Placement>,
+    cluster: Option<Cluster>,
+    on_lapse: OnLapse,
 }
 
 impl<R: Room> RoomOptions<R> {
@@ -48,6 +52,8 @@ impl<R: Room> RoomOptions<R> {
             close_when_empty: false,
             intensity: (3, Duration::from_secs(10)),
             placement: None,
+            cluster: None,
+            on_lapse: OnLapse::default(),
         }
     }
 
@@ -93,6 +99,18 @@ impl<R: Room> RoomOptions<R> {
         Self { placement: Some(placement), ..self }
     }
 
+    /// Sets the cluster in which the room's name is claimed before the room opens, for a room outside of any
+    /// [`Rooms`](crate::Rooms). Default: the cluster of the [`Rooms`](crate::RoomsBuilder::cluster) that open it.
+    pub fn cluster(self, cluster: &Cluster) -> Self {
+        Self { cluster: Some(cluster.clone()), ..self }
+    }
+
+    /// Sets what becomes of the room when this node may have lost it to another. Without a cluster it has no effect.
+    /// Default: [`OnLapse::ShutDoor`].
+    pub fn on_lapse(self, on_lapse: OnLapse) -> Self {
+        Self { on_lapse, ..self }
+    }
+
     /// Returns the room's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -110,13 +128,28 @@ impl<R: Room> RoomOptions<R> {
             close_when_empty,
             intensity,
             placement,
+            cluster,
+            on_lapse,
         } = self;
         let open = Arc::new(move |context: &RoomContext| {
             Ok(Box::new(R::on_init(&custom, context)?) as Box<dyn ErasedRoom>)
         });
         let settings = RoomSettings { on_crash, join_timeout, max_peers, close_when_empty };
         let kind = RoomKind { id: TypeId::of::<R>(), forwards_directly: R::FORWARDS_DIRECTLY };
-        AnyRoomOptions { name, kind, registry, settings, intensity, placement, open, place: None }
+        let (hold, place) = (None, None);
+        AnyRoomOptions {
+            name,
+            kind,
+            registry,
+            settings,
+            intensity,
+            placement,
+            open,
+            cluster,
+            on_lapse,
+            hold,
+            place,
+        }
     }
 }
 
@@ -131,6 +164,10 @@ pub struct AnyRoomOptions {
     intensity: (u32, Duration),
     placement: Option<Placement>,
     open: Arc<Open>,
+    cluster: Option<Cluster>,
+    on_lapse: OnLapse,
+    /// Hold of the name, if it has been claimed.
+    hold: Option<Hold>,
     /// Permit of a room that is open on demand.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -149,6 +186,36 @@ impl AnyRoomOptions {
             return Err(RoomOptionsError::NoPlaces(self.name.to_string()));
         }
         Ok(())
+    }
+
+    /// Returns the same options once more, without a hold and a permit.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            kind: self.kind,
+            registry: self.registry.clone(),
+            settings: self.settings,
+            intensity: self.intensity,
+            placement: self.placement.clone(),
+            open: Arc::clone(&self.open),
+            cluster: self.cluster.clone(),
+            on_lapse: self.on_lapse,
+            hold: None,
+            place: None,
+        }
+    }
+
+    /// Claims the room's name in its own cluster, or else in this one, if there is one.
+    ///
+    /// # Errors
+    /// [`StartRoomError::Elsewhere`], [`StartRoomError::Unavailable`]
+    pub(crate) async fn claimed(self, default: Option<&Cluster>) -> Result<Self, StartRoomError> {
+        let cluster = self.cluster.clone().or_else(|| default.cloned());
+        let hold = match &cluster {
+            Some(cluster) => Some(tenure::claim(cluster, &self.name).await?),
+            None => None,
+        };
+        Ok(Self { cluster, hold, ..self })
     }
 
     /// Gives the room a permit, which it keeps until nothing of it runs any more.
@@ -194,12 +261,16 @@ impl AnyRoomOptions {
             intensity: (intensity, period),
             placement,
             open,
+            cluster,
+            on_lapse,
+            hold,
             place,
         } = self;
         let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
         let placement = placement.unwrap_or_default();
         let registry = own.unwrap_or(registry);
-        let shared = Shared::new(name, kind, registry.peers());
+        let tenure = cluster.map(|cluster| Tenure::new(cluster, on_lapse, hold));
+        let shared = Shared::new(name, kind, registry.peers(), tenure);
         let handle = RoomHandle { shared: Arc::clone(&shared) };
         let registration =
             NameRegistration { shared: Arc::clone(&shared), registry, checked, _place: place };
@@ -245,18 +316,29 @@ impl NameRegistration {
     /// Returns the spec of the node that keeps this registration.
     fn node(self, children: impl Fn() -> SupervisorSpec + Send + 'static) -> ChildSpec {
         let name = Arc::clone(&self.shared.name);
-        let node = ChildSpec::try_supervisor(name, move |node| {
-            self.begin()?;
-            self.shared.reopen();
-            self.shared.set_supervisor(node);
-            Ok(children())
+        let registration = Arc::new(self);
+        let node = ChildSpec::async_supervisor(name, move |node| {
+            let (registration, children) = (Arc::clone(&registration), children());
+            async move {
+                registration.begin().await?;
+                registration.shared.reopen();
+                registration.shared.set_supervisor(node);
+                Ok(children)
+            }
         });
         node.restart(Restart::Temporary)
     }
 
-    /// Registers the name, unless it is registered for this room already.
-    fn begin(&self) -> Result<(), StartError> {
+    /// Claims the name, and registers it, unless it is registered for this room already.
+    async fn begin(&self) -> Result<(), StartError> {
         self.checked.clone()?;
+        let name = &self.shared.name;
+        if let Some(tenure) = self.shared.tenure()
+            && let Err(error) = tenure.begin(name).await
+        {
+            log::info!("room {name:?} is not opened here: {error}");
+            return Err(StartError::Ignore);
+        }
         if self.holds_name() {
             return Ok(());
         }
@@ -282,6 +364,10 @@ impl Drop for NameRegistration {
         self.shared.set_registered(false);
         // No peers are left here if the room was closed in good order.
         self.shared.give_up(&"crashed".into(), CloseFrame::ROOM_FAILED);
+        // Nothing of the room runs any more: another node may have it.
+        if let Some(tenure) = self.shared.tenure() {
+            tenure.end();
+        }
     }
 }
 

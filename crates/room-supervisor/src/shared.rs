@@ -22,6 +22,7 @@ use crate::peer_id::PeerId;
 use crate::peer_index;
 use crate::roster::Roster;
 use crate::server_messages::Description;
+use crate::tenure::{RETRY_AFTER, Tenure};
 use crate::wake_ups::WakeUps;
 
 /// State of a room that survives a crash of its actor.
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     told: AtomicUsize,
     /// Index of the registry in which the room is found, if that has one.
     peers: Option<PeerIndex>,
+    /// Right to the name, in a cluster.
+    tenure: Option<Box<Tenure>>,
 }
 
 /// What a room is, whatever its name and state are.
@@ -81,11 +84,47 @@ impl fmt::Debug for PeerIndex {
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>, kind: RoomKind, peers: Option<PeerIndex>) -> Arc<Self> {
+    pub(crate) fn new(
+        name: Arc<str>,
+        kind: RoomKind,
+        peers: Option<PeerIndex>,
+        tenure: Option<Tenure>,
+    ) -> Arc<Self> {
         let (mailbox, node) = (ArcSwapOption::empty(), ArcSwapOption::empty());
         let (registered, changes) = (AtomicBool::new(false), Notify::new());
         let (roster, told) = (Mutex::default(), AtomicUsize::new(0));
-        Arc::new(Self { name, kind, roster, mailbox, node, registered, changes, told, peers })
+        let tenure = tenure.map(Box::new);
+        Arc::new(Self {
+            name,
+            kind,
+            roster,
+            mailbox,
+            node,
+            registered,
+            changes,
+            told,
+            peers,
+            tenure,
+        })
+    }
+
+    /// Returns the room's right to its name, if it is a room of a cluster.
+    pub(crate) fn tenure(&self) -> Option<&Tenure> {
+        self.tenure.as_deref()
+    }
+
+    /// Returns whether the room must do nothing any more: another node may run it.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.tenure().is_some_and(Tenure::is_fenced)
+    }
+
+    /// Returns whether peers may join the room, as far as its name is concerned.
+    ///
+    /// # Errors
+    /// [`JoinError::DoorShut`]
+    pub(crate) fn door(&self) -> Result<(), JoinError> {
+        let shut = self.tenure().is_some_and(|tenure| !tenure.is_good());
+        if shut { Err(JoinError::DoorShut { retry_after: RETRY_AFTER }) } else { Ok(()) }
     }
 
     /// Returns whether the room is of this type.
@@ -156,6 +195,9 @@ impl Shared {
         welcome: Map<String, Value>,
     ) -> Result<(), JoinError> {
         let peer = member.peer_id();
+        if self.is_registered() {
+            self.door()?;
+        }
         self.roster().reserve(member, welcome)?;
         if let Some(PeerIndex(index)) = &self.peers {
             index.insert(peer, Place(Arc::clone(self)));
@@ -212,6 +254,9 @@ impl Shared {
         message: &RoomMessage,
         wake_ups: &WakeUps,
     ) -> Result<(), ForwardError> {
+        if self.is_fenced() {
+            return Err(ForwardError::RoomUnavailable);
+        }
         let full = {
             let roster = self.roster();
             let receivers = roster.receivers(message)?;
@@ -227,7 +272,8 @@ impl Shared {
     /// through that, and nothing was done.
     pub(crate) fn deliver_directly(&self, sender: &Member, message: &RoomMessage) -> bool {
         // What the peer said before comes first: the room has delivered it when it returns the credit.
-        if !self.forwards_directly() || sender.in_flight().load(Ordering::Acquire) > 0 {
+        let has_sent = || sender.in_flight().load(Ordering::Acquire) > 0;
+        if !self.forwards_directly() || has_sent() || self.is_fenced() {
             return false;
         }
         let (frame, wake_ups) = (message.encode(), WakeUps::default());

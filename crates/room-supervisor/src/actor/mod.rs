@@ -1,5 +1,7 @@
 //! Room actor: runs the application's callbacks, and carries out what the [`Roster`] decides.
 
+mod lapse;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, MutexGuard};
@@ -35,6 +37,8 @@ pub(crate) struct RoomActor {
     room: Option<Box<dyn ErasedRoom>>,
     settings: RoomSettings,
     ticks: Option<SpawnHandle>,
+    /// Whether the hold of the room's name is over, as this instance knows it.
+    lapsed: bool,
 }
 
 type Answer = oneshot::Sender<Result<(), JoinError>>;
@@ -46,7 +50,8 @@ impl RoomActor {
         room: Box<dyn ErasedRoom>,
         settings: RoomSettings,
     ) -> Self {
-        Self { shared, context: Rc::new(context), room: Some(room), settings, ticks: None }
+        let (context, room) = (Rc::new(context), Some(room));
+        Self { shared, context, room, settings, ticks: None, lapsed: false }
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -150,6 +155,9 @@ impl RoomActor {
             // Ticks that were missed are left out.
             let next = if due + period > now { due + period } else { now + period };
             this.tick_at(next, period, ctx);
+            if this.has_lapsed(ctx) {
+                return;
+            }
             this.call(|room, context| room.on_tick(context));
             this.settle(ctx);
         }));
@@ -157,9 +165,17 @@ impl RoomActor {
 
     /// Lets a peer join. The mailbox waits while the room decides.
     fn join(&mut self, peer: PeerId, answer: Answer, ctx: &mut Context<Self>) {
-        let asked = self.roster().ask(peer, self.settings.max_peers);
+        let door = self.shared.door();
+        let asked = match door {
+            Err(shut) if self.roster().turn_away(peer) => Err(shut),
+            _ => self.roster().ask(peer, self.settings.max_peers),
+        };
         match asked {
             Ok(Some(member)) => ctx.wait(self.ask(member).map(|admitted, this, ctx| {
+                if this.has_lapsed(ctx) {
+                    _ = answer.send(Err(JoinError::RoomUnavailable));
+                    return;
+                }
                 this.settle(ctx);
                 if admitted.is_err() {
                     this.close_if_empty(ctx);
@@ -192,7 +208,12 @@ impl RoomActor {
         };
         asking.into_actor(self).map(move |(room, answer), this, _| {
             this.room = room;
-            this.roster().answered(peer, answer)
+            let door = this.shared.door();
+            let mut roster = this.roster();
+            match (answer, door) {
+                (Ok(()), Err(shut)) if roster.revoke(peer) => Err(shut),
+                (answer, _) => roster.answered(peer, answer),
+            }
         })
     }
 
@@ -299,6 +320,7 @@ impl Actor for RoomActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.shared.runs_as(Some(ctx.address().recipient()));
         ctx.spawn(FlushWhenIdle(Rc::clone(&self.context.wake_ups)));
+        self.watch_hold(ctx);
         if !self.roster().started() {
             return self.settle(ctx);
         }
@@ -330,6 +352,9 @@ impl Handler<RoomCommand> for RoomActor {
     type Result = ();
 
     fn handle(&mut self, command: RoomCommand, ctx: &mut Self::Context) {
+        if self.has_lapsed(ctx) {
+            return command.refuse();
+        }
         match command {
             RoomCommand::Join { peer, answer } => self.join(peer, answer, ctx),
             RoomCommand::ForwardFrom { peer, message, credit } => {

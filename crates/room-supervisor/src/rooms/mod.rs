@@ -1,13 +1,15 @@
 //! Supervisor of all rooms.
 
+mod builder;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
+use callboard_cluster::Cluster;
 use callboard_outbox::CloseFrame;
 use callboard_supervision::{
     ArbiterPool, ChildSpec, Flags, NoSupervisorError, StartChildError, StartError, Status,
@@ -18,12 +20,13 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 
+pub use self::builder::RoomsBuilder;
 use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellError};
 use crate::handle::RoomHandle;
 use crate::message::To;
 use crate::options::{AnyRoomOptions, RoomOptions};
 use crate::peer_id::PeerId;
-use crate::registry::{LocalRegistry, RoomRegistry};
+use crate::registry::RoomRegistry;
 use crate::room::Room;
 use crate::tell::Tell;
 
@@ -47,6 +50,10 @@ struct Shared {
     /// Turn to open a room, for each name.
     opening: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     start: Mutex<Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>>,
+    /// Cluster in which the names of rooms are claimed.
+    cluster: Option<Cluster>,
+    /// Rooms of a cluster that are opened at the start, by name: they are opened later if another node has them then.
+    at_start: Mutex<HashMap<Arc<str>, AnyRoomOptions>>,
     /// Threads of the rooms that have no placement of their own; none if they run on their supervisor's thread.
     threads: Option<ArbiterPool>,
     home: Mutex<Option<Home>>,
@@ -94,48 +101,32 @@ struct Home {
     spec: Arc<()>,
 }
 
-/// Builder of [`Rooms`].
-pub struct RoomsBuilder {
-    registry: Arc<dyn RoomRegistry>,
-    on_demand: Option<Box<OpenOnDemand>>,
-    max_on_demand: usize,
-    threads: usize,
-    start: Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>,
-}
-
 impl Rooms {
     /// Creates rooms with the default registry, none of them opened on demand.
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// Returns a builder with the defaults.
-    pub fn builder() -> RoomsBuilder {
-        RoomsBuilder {
-            registry: Arc::new(LocalRegistry::default()),
-            on_demand: None,
-            max_on_demand: MAX_ON_DEMAND,
-            threads: threads(),
-            start: Box::new(Vec::new),
-        }
-    }
-
     /// Returns the specification of the rooms' supervisor, for a supervision tree. The rooms can be used once it has
     /// started. It does not start while the rooms run in another tree.
     pub fn child_spec(&self, id: &str) -> ChildSpec {
         let (shared, spec) = (Arc::clone(&self.shared), Arc::new(()));
-        ChildSpec::try_supervisor(id, move |supervisor| {
-            let rooms = shared.begin(supervisor, &spec).map_err(|error| {
-                let failed = StartError::failed(error.to_string());
-                *lock(&shared.refused) = Some(error);
-                failed
-            })?;
-            // A room that is given up does not affect the others, so no restart is ever counted here.
-            let flags = Flags::one_for_one().intensity(0, Duration::from_secs(1));
-            let (registry, threads) = (&shared.registry, shared.threads.as_ref());
-            let nodes =
-                rooms.into_iter().map(|options| options.node(Arc::clone(registry), threads).1);
-            Ok(nodes.fold(SupervisorSpec::new(flags), SupervisorSpec::child))
+        ChildSpec::async_supervisor(id, move |supervisor| {
+            let (shared, spec) = (Arc::clone(&shared), Arc::clone(&spec));
+            async move {
+                let rooms = shared.begin(supervisor, &spec).map_err(|error| {
+                    let failed = StartError::failed(error.to_string());
+                    *lock(&shared.refused) = Some(error);
+                    failed
+                })?;
+                let rooms = shared.claim_all(rooms).await;
+                // A room that is given up does not affect the others, so no restart is ever counted here.
+                let flags = Flags::one_for_one().intensity(0, Duration::from_secs(1));
+                let (registry, threads) = (&shared.registry, shared.threads.as_ref());
+                let nodes =
+                    rooms.into_iter().map(|options| options.node(Arc::clone(registry), threads).1);
+                Ok(nodes.fold(SupervisorSpec::new(flags), SupervisorSpec::child))
+            }
         })
     }
 
@@ -213,7 +204,11 @@ impl Rooms {
     /// [`StartRoomError`]: `AlreadyStarted`, `NoSuchRoom`, `TooManyRooms`, and others.
     pub async fn open_on_demand(&self, name: &str) -> Result<RoomHandle, StartRoomError> {
         let open = self.shared.on_demand.as_ref().and_then(|open| open(name));
-        let options = open.ok_or(StartRoomError::NoSuchRoom)?;
+        let (options, counted) = match (self.shared.at_start(name), open) {
+            (Some(options), _) => (options, false),
+            (None, Some(options)) => (options, true),
+            (None, None) => return Err(StartRoomError::NoSuchRoom),
+        };
         // Many callers may ask for a room that is not open yet: the first opens it.
         let turns = Turns { shared: &self.shared, name };
         let turn = turns.of_this_name();
@@ -221,14 +216,19 @@ impl Rooms {
         if self.lookup(name).is_some() {
             return Err(StartRoomError::AlreadyStarted);
         }
+        if !counted {
+            return self.open(options).await;
+        }
         let place = Arc::clone(&self.shared.places).try_acquire_owned();
         let place = place.map_err(|_| StartRoomError::TooManyRooms)?;
         self.open(options.in_place(place)).await
     }
 
-    /// Returns whether there is a room of this name, or would be one on demand. Opens none.
+    /// Returns whether there is a room of this name, or would be one on demand. Opens none. Says nothing of the other
+    /// nodes of a cluster.
     pub fn knows(&self, name: &str) -> bool {
         self.lookup(name).is_some()
+            || lock(&self.shared.at_start).contains_key(name)
             || self.shared.on_demand.as_ref().is_some_and(|open| open(name).is_some())
     }
 
@@ -348,6 +348,25 @@ impl Shared {
         Ok(rooms)
     }
 
+    /// Returns the options of a room of a cluster that is opened at the start.
+    fn at_start(&self, name: &str) -> Option<AnyRoomOptions> {
+        lock(&self.at_start).get(name).map(AnyRoomOptions::again)
+    }
+
+    /// Claims the names of rooms that are opened at the start, if there is a cluster. Returns those that this node may
+    /// open; the others are opened when they are asked for.
+    async fn claim_all(&self, rooms: Vec<AnyRoomOptions>) -> Vec<AnyRoomOptions> {
+        let Some(cluster) = &self.cluster else { return rooms };
+        *lock(&self.at_start) =
+            rooms.iter().map(|options| (Arc::clone(&options.name), options.again())).collect();
+        let claims = rooms.into_iter().map(|options| async {
+            let name = Arc::clone(&options.name);
+            let claimed = options.claimed(Some(cluster)).await;
+            claimed.inspect_err(|error| log::info!("room {name:?} is not opened here: {error}"))
+        });
+        join_all(claims).await.into_iter().flatten().collect()
+    }
+
     /// Opens a room below its own supervisor, so that no other room waits for its callbacks.
     async fn open(
         &self,
@@ -355,6 +374,11 @@ impl Shared {
         options: AnyRoomOptions,
     ) -> Result<RoomHandle, StartRoomError> {
         let name = Arc::clone(&options.name);
+        // Of a room that is open, its hold says nothing new.
+        if self.cluster.is_some() && self.registry.lookup(&name).is_some() {
+            return Err(StartRoomError::AlreadyStarted);
+        }
+        let options = options.claimed(self.cluster.as_ref()).await?;
         let (handle, node, room) =
             options.opening(Arc::clone(&self.registry), self.threads.as_ref());
         match supervisor.start_child(node).await {
@@ -391,63 +415,6 @@ impl fmt::Debug for Rooms {
     }
 }
 
-impl RoomsBuilder {
-    /// Sets the registry, to keep the names elsewhere. Default: [`LocalRegistry`].
-    pub fn registry(self, registry: Arc<dyn RoomRegistry>) -> Self {
-        Self { registry, ..self }
-    }
-
-    /// Opens a room when the first peer asks for it by name. Give its options
-    /// [`close_when_empty`](RoomOptions::close_when_empty) to close it when the last peer leaves. Default: no.
-    pub fn on_demand(
-        self,
-        open: impl Fn(&str) -> Option<AnyRoomOptions> + Send + Sync + 'static,
-    ) -> Self {
-        Self { on_demand: Some(Box::new(open)), ..self }
-    }
-
-    /// Sets how many rooms may be open on demand at once; for one more, [`find_or_open`](Rooms::find_or_open) fails
-    /// with [`TooManyRooms`](StartRoomError::TooManyRooms). Default: 16,384. An empty room takes about 6 KiB.
-    pub fn max_on_demand(self, rooms: usize) -> Self {
-        Self { max_on_demand: rooms.min(Semaphore::MAX_PERMITS), ..self }
-    }
-
-    /// Sets how many threads the rooms share, at most; each is started when a room needs it. A new room gets a thread
-    /// without another room if there is one, and no thread that a room blocks if there is another. So a room whose
-    /// callbacks block delays no other room as long as there are no more rooms than threads; with more, it delays the
-    /// rooms on its thread. Default: as many as there are cores, at least 4 and at most 16. With 0 they run on their
-    /// supervisor's thread. A thread takes about 60 KiB.
-    pub fn threads(self, threads: usize) -> Self {
-        Self { threads, ..self }
-    }
-
-    /// Sets the rooms that are opened when the supervisor starts, and again when it is restarted. Default: none.
-    pub fn open_at_start(
-        self,
-        start: impl FnMut() -> Vec<AnyRoomOptions> + Send + 'static,
-    ) -> Self {
-        Self { start: Box::new(start), ..self }
-    }
-
-    /// Builds the rooms, which do not run yet.
-    pub fn build(self) -> Rooms {
-        let Self { registry, on_demand, max_on_demand, threads, start } = self;
-        let shared = Shared {
-            registry,
-            on_demand,
-            places: Arc::new(Semaphore::new(max_on_demand)),
-            opening: Mutex::default(),
-            start: Mutex::new(start),
-            threads: (threads > 0).then(|| ArbiterPool::growing(threads)),
-            home: Mutex::default(),
-            root: Mutex::default(),
-            refused: Mutex::default(),
-            closing: AtomicBool::new(false),
-        };
-        Rooms { shared: Arc::new(shared) }
-    }
-}
-
 /// Returns the handle and the specification of a room in an application's own supervision tree, found by name in
 /// `registry`. The room is temporary: change that with [`ChildSpec::restart`] to open it again after it was given up.
 pub fn room_child_spec<R: Room>(
@@ -457,18 +424,6 @@ pub fn room_child_spec<R: Room>(
     options.erase().node(registry, None)
 }
 
-/// Returns the default number of threads for rooms.
-fn threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    cores.clamp(*THREADS.start(), *THREADS.end())
-}
-
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// The default limit of connections.
-const MAX_ON_DEMAND: usize = 16_384;
-/// Limits of the default number of threads. On a small machine there are more threads than cores: they are for rooms
-/// that wait, not for rooms that compute.
-const THREADS: std::ops::RangeInclusive<usize> = 4..=16;

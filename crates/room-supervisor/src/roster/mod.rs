@@ -190,6 +190,28 @@ impl Roster {
         answer
     }
 
+    /// Turns a peer away that has not joined. Returns whether it was one.
+    pub(crate) fn turn_away(&mut self, peer: PeerId) -> bool {
+        let joins = matches!(
+            self.entries.state(peer),
+            Some(State::Reserved | State::Asking { known: false })
+        );
+        if joins {
+            self.entries.remove(peer);
+        }
+        joins
+    }
+
+    /// Turns a peer away that has not joined, though the room has just admitted it: for the room it leaves, and no
+    /// other peer has seen it. Returns whether it was one.
+    pub(crate) fn revoke(&mut self, peer: PeerId) -> bool {
+        let turned_away = self.turn_away(peer);
+        if turned_away {
+            self.steps.push_back(Step::Leave(peer));
+        }
+        turned_away
+    }
+
     /// Tells a peer that it is no member any more. If the others know of it, its departure is announced.
     fn reject(&mut self, peer: PeerId, error: JoinError) {
         let Some(entry) = self.entries.get(peer) else { return };

@@ -1,6 +1,8 @@
 //! Client as a room sees it: an outbox, and the frames that came out of it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod nodes;
+
 use std::sync::Arc;
 
 use actix::{Actor, Handler};

@@ -13,8 +13,8 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytestring::ByteString;
 use callboard_room_supervisor::{
-    AuthData, CloseFrame, Description, Membership, NewMember, PeerId, PublicMetadata, Rejection,
-    RoomHandle, RoomMessage, Rooms, StartRoomError, To, is_room_name,
+    AuthData, CloseFrame, Description, JoinError, Membership, NewMember, PeerId, PublicMetadata,
+    Rejection, RoomHandle, RoomMessage, Rooms, StartRoomError, To, is_room_name,
 };
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError, catch_panic, catch_panics};
 use callboard_websocket::{
@@ -338,8 +338,12 @@ async fn reserve<P: Peer>(
                 }
             }
         };
-        if let Ok(membership) = room.reserve(new()) {
-            return Ok((room, Arc::new(membership)));
+        match room.reserve(new()) {
+            Ok(membership) => return Ok((room, Arc::new(membership))),
+            Err(JoinError::DoorShut { retry_after }) => {
+                return Err(ReserveError::Room(StartRoomError::Unavailable { retry_after }));
+            }
+            Err(_) => {}
         }
         room.freed().await;
         // A registry of the application's own may still have it.

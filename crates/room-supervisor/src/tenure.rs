@@ -1,0 +1,112 @@
+//! Right of a room to its name in a cluster: its hold, and what follows when that is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use callboard_cluster::{ClaimError, Cluster, Epoch, Hold};
+use callboard_supervision::StartError;
+
+use crate::error::StartRoomError;
+use crate::settings::OnLapse;
+
+/// Right of a room to its name. It is there as long as anything knows of the room; the hold in it, from the room's
+/// start until nothing of it runs any more.
+pub(crate) struct Tenure {
+    cluster: Cluster,
+    on_lapse: OnLapse,
+    /// Hold of the name, also one that is over.
+    hold: ArcSwapOption<Hold>,
+}
+
+/// What a room does that has claimed its name anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Anew {
+    /// It holds its name again, which no other node has had meanwhile.
+    Held,
+    /// It is not known yet who may have the name: it tries again after this time.
+    Unknown(Duration),
+    /// Another node has the room, or has had it.
+    Lost,
+}
+
+impl Tenure {
+    pub(crate) fn new(cluster: Cluster, on_lapse: OnLapse, hold: Option<Hold>) -> Self {
+        Self { cluster, on_lapse, hold: ArcSwapOption::from(hold.map(Arc::new)) }
+    }
+
+    /// Claims the name, unless it is held.
+    pub(crate) async fn begin(&self, name: &str) -> Result<(), ClaimError> {
+        if !self.is_good() {
+            self.hold.store(Some(Arc::new(self.cluster.claim(name).await?)));
+        }
+        Ok(())
+    }
+
+    /// Gives the name back.
+    pub(crate) fn end(&self) {
+        self.hold.store(None);
+    }
+
+    /// Returns the number of the hold, or of the one that is over.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.hold.load().as_ref().map(|hold| hold.epoch())
+    }
+
+    /// Returns whether the room's name is its own at this time.
+    pub(crate) fn is_good(&self) -> bool {
+        self.hold.load().as_ref().is_some_and(|hold| hold.is_good())
+    }
+
+    /// Returns whether the room must do nothing any more at this time.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.closes() && !self.is_good()
+    }
+
+    /// Returns whether the room is closed when its hold is over.
+    pub(crate) fn closes(&self) -> bool {
+        self.on_lapse == OnLapse::Close
+    }
+
+    /// Waits until the hold is over.
+    pub(crate) async fn over(&self) {
+        let hold = self.hold.load_full();
+        if let Some(hold) = hold {
+            hold.over().await;
+        }
+    }
+
+    /// Claims the name anew, after the hold was over.
+    pub(crate) async fn claim_anew(&self, name: &str) -> Anew {
+        let lost = self.epoch();
+        match self.cluster.claim(name).await {
+            // What the room knows is of no use after another one of its name.
+            Ok(hold) if hold.follows() != lost => Anew::Lost,
+            Ok(hold) => {
+                self.hold.store(Some(Arc::new(hold)));
+                Anew::Held
+            }
+            Err(ClaimError::Unavailable { retry_after }) => {
+                Anew::Unknown(retry_after.clamp(SHORTEST_WAIT, LONGEST_WAIT))
+            }
+            Err(_) => Anew::Lost,
+        }
+    }
+}
+
+/// Claims the name of a room that is about to be opened.
+pub(crate) async fn claim(cluster: &Cluster, name: &str) -> Result<Hold, StartRoomError> {
+    cluster.claim(name).await.map_err(|error| match error {
+        ClaimError::Elsewhere(there) => {
+            StartRoomError::Elsewhere { node: there.node.to_string(), url: there.url }
+        }
+        ClaimError::Unavailable { retry_after } => StartRoomError::Unavailable { retry_after },
+        error => StartRoomError::Start(StartError::failed(error.to_string()).into()),
+    })
+}
+
+/// Time after which a client may try again to join a room that takes no join.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(3);
+/// Bounds of the wait before a name is claimed once more.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);

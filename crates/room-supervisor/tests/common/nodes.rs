@@ -1,0 +1,148 @@
+//! Nodes of one cluster in one process, each with its rooms.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_cluster::{
+    Change, Claim, Cluster, Directory, DirectoryError, Embedded, Key, Revision, Session,
+};
+use callboard_room_supervisor::*;
+use callboard_supervision::SupervisorRef;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{BoxStream, StreamExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Directory that a test can cut off from its node: calls and changes then wait.
+#[derive(Clone)]
+pub(crate) struct Cable {
+    directory: Embedded,
+    cut: Arc<watch::Sender<bool>>,
+}
+
+impl Cable {
+    pub(crate) fn new(directory: &Embedded) -> Self {
+        Self { directory: directory.clone(), cut: Arc::new(watch::Sender::new(false)) }
+    }
+
+    pub(crate) fn cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
+    }
+
+    async fn whole(cut: &watch::Sender<bool>) {
+        _ = cut.subscribe().wait_for(|cut| !cut).await;
+    }
+
+    fn pass<'a, T: 'a>(
+        &'a self,
+        call: impl Future<Output = Result<T, DirectoryError>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, DirectoryError>> {
+        async {
+            Self::whole(&self.cut).await;
+            call.await
+        }
+        .boxed()
+    }
+}
+
+type Outcome<'a, T = Revision> = BoxFuture<'a, Result<T, DirectoryError>>;
+
+impl Directory for Cable {
+    fn enter(&self, session: Session, was: Option<Revision>) -> Outcome<'_> {
+        self.pass(async move { self.directory.enter(session, was).await })
+    }
+
+    fn renew(&self, session: Session, was: Revision) -> Outcome<'_> {
+        self.pass(async move { self.directory.renew(session, was).await })
+    }
+
+    fn seal(&self, session: Session, was: Option<Revision>) -> Outcome<'_> {
+        self.pass(async move { self.directory.seal(session, was).await })
+    }
+
+    fn claim(&self, room: Arc<str>, claim: Claim, was: Option<Revision>) -> Outcome<'_> {
+        self.pass(async move { self.directory.claim(room, claim, was).await })
+    }
+
+    fn forget(&self, key: Key, was: Revision) -> Outcome<'_, ()> {
+        self.pass(async move { self.directory.forget(key, was).await })
+    }
+
+    fn changes(&self) -> BoxStream<'static, Change> {
+        let cut = Arc::clone(&self.cut);
+        let held_back = move |change| {
+            let cut = Arc::clone(&cut);
+            async move {
+                Self::whole(&cut).await;
+                change
+            }
+        };
+        self.directory.changes().then(held_back).boxed()
+    }
+}
+
+/// Node of a cluster, and the server on it.
+pub(crate) struct Node {
+    pub(crate) cluster: Cluster,
+    pub(crate) rooms: Rooms,
+    pub(crate) cable: Cable,
+    trees: Vec<SupervisorRef>,
+}
+
+impl Node {
+    /// Starts a node, and the rooms on it that `build` describes.
+    pub(crate) async fn start(
+        directory: &Embedded,
+        name: &str,
+        build: impl FnOnce(RoomsBuilder) -> RoomsBuilder,
+    ) -> Self {
+        let cable = Cable::new(directory);
+        let url = format!("wss://{name}.example.org");
+        let cluster = Cluster::builder(cable.clone()).node(name).url(url).hold(HOLD).build();
+        let cluster = cluster.expect("a good name");
+        let node = cluster.start().await.expect("it runs nowhere else");
+        let rooms = build(Rooms::builder().cluster(&cluster)).build();
+        let server = rooms.start().await.expect("the rooms start");
+        Self { cluster, rooms, cable, trees: vec![server, node] }
+    }
+
+    /// Opens a room as soon as it can be had.
+    pub(crate) async fn open(&self, name: &str) -> RoomHandle {
+        within(async {
+            loop {
+                match self.rooms.find_or_open(name).await {
+                    Ok(room) => return room,
+                    Err(StartRoomError::Elsewhere { .. } | StartRoomError::Unavailable { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                sleep(PAUSE).await;
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn stop(self) {
+        for tree in self.trees {
+            tree.stop().await;
+        }
+    }
+}
+
+/// Waits until this holds.
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "it does not hold after {PATIENCE:?}");
+        sleep(PAUSE).await;
+    }
+}
+
+/// Waits for something that must come.
+pub(crate) async fn within<T>(something: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, something).await.expect("it comes in time")
+}
+
+/// The shortest that there is.
+pub(crate) const HOLD: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_secs(60);
