@@ -12,6 +12,7 @@ use crate::error::{ForwardError, JoinError};
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
+use crate::snapshot::Snapshot;
 
 /// Command to a room's actor. One type, so that a [`Recipient`] of it reaches the actor: the actor's own type knows the
 /// context of the room, and so the handle that sends these.
@@ -28,6 +29,8 @@ pub(crate) enum RoomCommand {
     Tell(Box<OnTell>),
     /// Announces the end of a membership.
     Depart,
+    /// Takes a snapshot of the room's state, and works no further command before its fate is decided.
+    Freeze { answer: oneshot::Sender<Option<Snapshot>>, fate: oneshot::Receiver<Fate> },
     /// Tells all peers that the room closes, runs `on_terminate`, and ends.
     Stop { details: Value, close: CloseFrame, done: oneshot::Sender<()> },
 }
@@ -39,9 +42,20 @@ impl RoomCommand {
             Self::Join { answer, .. } => _ = answer.send(Err(JoinError::RoomUnavailable)),
             Self::Forward { answer, .. } => _ = answer.send(Err(ForwardError::RoomUnavailable)),
             Self::Stop { done, .. } => _ = done.send(()),
+            // A caller that waits for the answer learns that there is none.
+            Self::Freeze { .. } => {}
             Self::ForwardFrom { .. } | Self::Tell(_) | Self::Depart => {}
         }
     }
+}
+
+/// What becomes of a frozen room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It goes on where it has stopped.
+    Thaw,
+    /// Another process goes on with its state: it ends here, and no callback is called any more.
+    HandedOver,
 }
 
 /// Callback with a message of the application in it. It gets the room and its [`RoomContext`](crate::RoomContext), both

@@ -56,6 +56,8 @@ mod command;
 mod context;
 mod credit;
 mod error;
+mod frozen;
+mod hand_over;
 mod handle;
 mod linked;
 mod member;
@@ -70,10 +72,12 @@ mod reserved_events;
 mod room;
 mod room_name;
 mod rooms;
+mod rooms_hand_over;
 mod roster;
 mod server_messages;
 mod settings;
 mod shared;
+mod snapshot;
 mod tell;
 mod tenure;
 mod wake_ups;
@@ -88,6 +92,8 @@ pub use error::{
     ForwardError, JoinError, KickError, RoomOptionsError, SendToMembersError, StartRoomError,
     StartRoomsError, TellError,
 };
+pub use frozen::{FreezeError, FrozenRoom};
+pub use hand_over::{HandOverError, KeptPeer, PeerKeeper, ReadHandOverError, RestoredPeer};
 pub use handle::RoomHandle;
 pub use linked::start_linked;
 pub use member::{Member, NewMember};
@@ -101,9 +107,11 @@ pub use reserved_events::is_reserved_event;
 pub use room::{Readopt, Room};
 pub use room_name::{RoomNameError, is_room_name};
 pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
+pub use rooms_hand_over::HandedOver;
 pub use server_messages::Description;
 pub use settings::{OnCrash, OnLapse};
 pub use shared::PeerIndex;
+pub use snapshot::{Snapshot, SnapshotError};
 pub use tell::Tell;
 
 /// The README, whose code is compiled.

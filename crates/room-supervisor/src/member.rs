@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use callboard_outbox::Outbox;
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ pub struct Member(Arc<Inner>);
 struct Inner {
     auth: AuthData,
     outbox: Arc<Outbox>,
-    handle: Option<Arc<dyn Any + Send + Sync>>,
+    handle: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Number of messages of the peer that its room has not handled.
     in_flight: AtomicUsize,
 }
@@ -56,6 +56,7 @@ impl Member {
         NewMember { auth, outbox, welcome, handle }: NewMember,
     ) -> (Self, Map<String, Value>) {
         let in_flight = AtomicUsize::new(0);
+        let handle = handle.map_or_else(OnceLock::new, OnceLock::from);
         (Self(Arc::new(Inner { auth, outbox, handle, in_flight })), welcome)
     }
 
@@ -76,7 +77,12 @@ impl Member {
 
     /// Returns the handle with which the peer was [reserved](NewMember::handle), if it is of this type.
     pub fn handle<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        Arc::clone(self.0.handle.as_ref()?).downcast().ok()
+        Arc::clone(self.0.handle.get()?).downcast().ok()
+    }
+
+    /// Sets the handle, unless there is one.
+    pub(crate) fn set_handle<T: Any + Send + Sync>(&self, handle: Arc<T>) {
+        _ = self.0.handle.set(handle);
     }
 
     /// Returns whether this is of the same membership.

@@ -35,6 +35,11 @@ impl RoomHandle {
 }
 
 impl Membership {
+    /// Creates the membership of a member that the room's roster has.
+    pub(crate) fn new(room: RoomHandle, member: Member) -> Self {
+        Self { room, member }
+    }
+
     /// Returns the id of the peer.
     pub fn peer_id(&self) -> PeerId {
         self.member.peer_id()

@@ -8,13 +8,14 @@ use callboard_cluster::{Cluster, Hold};
 use callboard_outbox::CloseFrame;
 use callboard_supervision::{
     ArbiterPool, AutoShutdown, ChildSpec, Flags, Placement, Restart, Shutdown, StartError,
-    SupervisorSpec,
+    SupervisorSpec, catch_panic,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::actor::RoomActor;
 use crate::context::RoomContext;
 use crate::error::{RoomOptionsError, StartRoomError};
+use crate::hand_over::{HandOver, InheritedRoom};
 use crate::handle::RoomHandle;
 use crate::registry::RoomRegistry;
 use crate::rejection::Rejection;
@@ -22,6 +23,7 @@ use crate::room::{ErasedRoom, Room};
 use crate::room_name;
 use crate::settings::{OnCrash, OnLapse, RoomSettings};
 use crate::shared::{RoomKind, Shared};
+use crate::snapshot::Snapshot;
 use crate::tenure::{self, Tenure};
 
 /// Options with which a room is opened.
@@ -33,6 +35,7 @@ pub struct RoomOptions<R: Room> {
     join_timeout: Duration,
     max_peers: Option<usize>,
     close_when_empty: bool,
+    snapshot_version: u32,
     intensity: (u32, Duration),
     placement: Option<Placement>,
     cluster: Option<Cluster>,
@@ -50,6 +53,7 @@ impl<R: Room> RoomOptions<R> {
             join_timeout: JOIN_TIMEOUT,
             max_peers: None,
             close_when_empty: false,
+            snapshot_version: 0,
             intensity: (3, Duration::from_secs(10)),
             placement: None,
             cluster: None,
@@ -83,6 +87,13 @@ impl<R: Room> RoomOptions<R> {
     /// Sets whether the room is closed when the last peer has left. Default: no.
     pub fn close_when_empty(self, close_when_empty: bool) -> Self {
         Self { close_when_empty, ..self }
+    }
+
+    /// Sets the version of what [`Room::snapshot`] returns: raise it when an older program could not read that any
+    /// more. A snapshot of an older version is given to [`Room::restore`], which sees its
+    /// [version](crate::Snapshot::version); one of a newer version is not, and the room begins anew. Default: 0.
+    pub fn snapshot_version(self, version: u32) -> Self {
+        Self { snapshot_version: version, ..self }
     }
 
     /// Sets how many crashes are allowed within `period` before the room is given up. Default: 3 in 10 s.
@@ -126,17 +137,22 @@ impl<R: Room> RoomOptions<R> {
             join_timeout,
             max_peers,
             close_when_empty,
+            snapshot_version,
             intensity,
             placement,
             cluster,
             on_lapse,
         } = self;
-        let open = Arc::new(move |context: &RoomContext| {
-            Ok(Box::new(R::on_init(&custom, context)?) as Box<dyn ErasedRoom>)
+        let open = Arc::new(move |context: &RoomContext, snapshot: Option<&Snapshot>| {
+            let restored = snapshot.and_then(|snapshot| restored::<R>(&custom, snapshot, context));
+            let is_restored = restored.is_some();
+            let room = restored.map_or_else(|| R::on_init(&custom, context), Ok)?;
+            Ok(OpenedRoom { room: Box::new(room), is_restored })
         });
-        let settings = RoomSettings { on_crash, join_timeout, max_peers, close_when_empty };
+        let settings =
+            RoomSettings { on_crash, join_timeout, max_peers, close_when_empty, snapshot_version };
         let kind = RoomKind { id: TypeId::of::<R>(), forwards_directly: R::FORWARDS_DIRECTLY };
-        let (hold, place) = (None, None);
+        let (hold, place, inherited) = (None, None, None);
         AnyRoomOptions {
             name,
             kind,
@@ -149,11 +165,30 @@ impl<R: Room> RoomOptions<R> {
             on_lapse,
             hold,
             place,
+            inherited,
         }
     }
 }
 
-type Open = dyn Fn(&RoomContext) -> Result<Box<dyn ErasedRoom>, Rejection> + Send + Sync;
+type Open = dyn Fn(&RoomContext, Option<&Snapshot>) -> Result<OpenedRoom, Rejection> + Send + Sync;
+
+/// A new instance of a room.
+struct OpenedRoom {
+    room: Box<dyn ErasedRoom>,
+    /// It goes on where its snapshot was taken.
+    is_restored: bool,
+}
+
+/// Creates a room from a snapshot; none if that fails, which is logged.
+fn restored<R: Room>(custom: &R::Options, from: &Snapshot, context: &RoomContext) -> Option<R> {
+    let restored = catch_panic("restore", || R::restore(custom, from, context));
+    let error = match restored {
+        Ok(Ok(room)) => return Some(room),
+        Ok(Err(error)) | Err(error) => error,
+    };
+    log::warn!("room {:?} begins anew, it was not restored: {error}", context.name());
+    None
+}
 
 /// [`RoomOptions`] of any room type.
 pub struct AnyRoomOptions {
@@ -170,6 +205,8 @@ pub struct AnyRoomOptions {
     hold: Option<Hold>,
     /// Permit of a room that is open on demand.
     place: Option<OwnedSemaphorePermit>,
+    /// What an earlier process has handed over.
+    inherited: Option<Arc<HandOver>>,
 }
 
 impl<R: Room> From<RoomOptions<R>> for AnyRoomOptions {
@@ -202,6 +239,7 @@ impl AnyRoomOptions {
             on_lapse: self.on_lapse,
             hold: None,
             place: None,
+            inherited: self.inherited.clone(),
         }
     }
 
@@ -221,6 +259,11 @@ impl AnyRoomOptions {
     /// Gives the room a permit, which it keeps until nothing of it runs any more.
     pub(crate) fn in_place(self, place: OwnedSemaphorePermit) -> Self {
         Self { place: Some(place), ..self }
+    }
+
+    /// Lets the room begin with what an earlier process has handed over of it.
+    pub(crate) fn inheriting(self, inherited: &Arc<HandOver>) -> Self {
+        Self { inherited: Some(Arc::clone(inherited)), ..self }
     }
 
     /// Returns the room's node in the tree: a small supervisor with the room in it, to which the peers are added.
@@ -265,6 +308,7 @@ impl AnyRoomOptions {
             on_lapse,
             hold,
             place,
+            inherited,
         } = self;
         let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
         let placement = placement.unwrap_or_default();
@@ -272,8 +316,13 @@ impl AnyRoomOptions {
         let tenure = cluster.map(|cluster| Tenure::new(cluster, on_lapse, hold));
         let shared = Shared::new(name, kind, registry.peers(), tenure);
         let handle = RoomHandle { shared: Arc::clone(&shared) };
-        let registration =
-            NameRegistration { shared: Arc::clone(&shared), registry, checked, _place: place };
+        let registration = NameRegistration {
+            shared: Arc::clone(&shared),
+            registry,
+            checked,
+            inherited,
+            _place: place,
+        };
         let flags = Flags::one_for_one()
             .intensity(intensity, period)
             .auto_shutdown(AutoShutdown::AnySignificant);
@@ -281,8 +330,12 @@ impl AnyRoomOptions {
             let (shared, open) = (Arc::clone(&shared), Arc::clone(&open));
             let room = ChildSpec::try_new("room", move || {
                 let context = RoomContext::new(Arc::clone(&shared));
-                let opened = match open(&context) {
-                    Ok(room) => Ok(RoomActor::new(Arc::clone(&shared), context, room, settings)),
+                let snapshot = shared.take_snapshot(settings.snapshot_version);
+                let opened = match open(&context, snapshot.as_ref()) {
+                    Ok(OpenedRoom { room, is_restored }) => {
+                        Ok(RoomActor::new(Arc::clone(&shared), context, room, settings)
+                            .restored(is_restored))
+                    }
                     Err(rejection) => Err(StartError::Failed(rejection.text())),
                 };
                 std::future::ready(opened)
@@ -309,6 +362,7 @@ struct NameRegistration {
     registry: Arc<dyn RoomRegistry>,
     /// Whether a client could join the room.
     checked: Result<(), StartError>,
+    inherited: Option<Arc<HandOver>>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -347,7 +401,23 @@ impl NameRegistration {
         self.registry.register(&self.shared.name, room).map_err(|error| {
             self.shared.set_registered(false);
             StartError::failed(error.to_string())
-        })
+        })?;
+        self.inherit();
+        Ok(())
+    }
+
+    /// Begins with what an earlier process has handed over of the room, if it has.
+    fn inherit(&self) {
+        let inherited = self.inherited.as_ref().and_then(|it| it.take_room(&self.shared.name));
+        let Some(InheritedRoom { snapshot, members, departed }) = inherited else { return };
+        let all = members.iter().map(|(member, _)| member.clone()).collect();
+        self.shared.inherit(snapshot, all, departed);
+        for (member, tell) in members {
+            if tell.send(RoomHandle { shared: Arc::clone(&self.shared) }).is_err() {
+                // Its keeper is not there any more.
+                self.shared.leave(&member);
+            }
+        }
     }
 
     fn holds_name(&self) -> bool {

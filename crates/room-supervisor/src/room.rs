@@ -11,6 +11,7 @@ use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::rejection::Rejection;
+use crate::snapshot::Snapshot;
 
 /// Behaviour of a room; the value is its state.
 ///
@@ -118,7 +119,58 @@ pub trait Room: Sized + 'static {
         _ = room;
     }
 
-    /// Cleans up when the room is closed in good order. It has no members any more. Not called after a crash.
+    /// Returns the state, with which [another process](crate::RoomsBuilder::hand_over_file) goes on when this one is
+    /// replaced; none if there is nothing to keep. Called while the room is frozen: no other callback follows, unless
+    /// the room is thawed. After a panic here the room goes on, and has no snapshot. Default: none; what becomes of the
+    /// room then is what becomes of one that has crashed.
+    ///
+    /// ```
+    /// # use callboard_room_supervisor::*;
+    /// struct Game {
+    ///     moves: Vec<String>,
+    /// }
+    ///
+    /// impl Room for Game {
+    ///     type Options = ();
+    ///
+    ///     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+    ///         Ok(Self { moves: Vec::new() })
+    ///     }
+    ///
+    ///     fn snapshot(&self) -> Option<Snapshot> {
+    ///         Snapshot::of(&self.moves).inspect_err(|error| eprintln!("no snapshot: {error}")).ok()
+    ///     }
+    ///
+    ///     fn restore((): &(), snapshot: &Snapshot, _: &RoomContext) -> Result<Self, String> {
+    ///         let moves = snapshot.read().map_err(|error| error.to_string())?;
+    ///         Ok(Self { moves })
+    ///     }
+    /// }
+    /// ```
+    fn snapshot(&self) -> Option<Snapshot> {
+        None
+    }
+
+    /// Creates the state of a room from the [snapshot](Self::snapshot) of an earlier process, in place of
+    /// [`on_init`](Self::on_init). The members are those that the snapshot knows: [`on_join`](Self::on_join) is not
+    /// called again for them, and [`on_leave`](Self::on_leave) is for each that does not come back. Ticks must be asked
+    /// for again. The snapshot's [version](Snapshot::version) is not newer than the room's
+    /// ([`RoomOptions::snapshot_version`](crate::RoomOptions::snapshot_version)).
+    ///
+    /// # Errors
+    /// A reason, which is logged. As after a panic, the room begins with `on_init` instead, and readopts the members
+    /// ([`on_readopt`](Self::on_readopt)). Default: there is always one.
+    fn restore(
+        options: &Self::Options,
+        snapshot: &Snapshot,
+        room: &RoomContext,
+    ) -> Result<Self, String> {
+        _ = (options, snapshot, room);
+        Err("it has no `restore`".to_owned())
+    }
+
+    /// Cleans up when the room is closed in good order. It has no members any more. Not called after a crash, nor when
+    /// another process goes on with the room.
     fn on_terminate(&mut self, room: &RoomContext) {
         _ = room;
     }
@@ -156,6 +208,7 @@ pub(crate) trait ErasedRoom {
     fn on_forward(&mut self, message: RoomMessage, room: &RoomContext) -> Option<RoomMessage>;
     fn on_tick(&mut self, room: &RoomContext);
     fn on_terminate(&mut self, room: &RoomContext);
+    fn snapshot(&self) -> Option<Snapshot>;
     /// Returns the room itself, for messages of the application.
     fn as_any(&mut self) -> &mut dyn Any;
 }
@@ -195,6 +248,10 @@ impl<R: Room> ErasedRoom for R {
 
     fn on_terminate(&mut self, room: &RoomContext) {
         Room::on_terminate(self, room);
+    }
+
+    fn snapshot(&self) -> Option<Snapshot> {
+        Room::snapshot(self)
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

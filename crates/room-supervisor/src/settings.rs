@@ -38,4 +38,5 @@ pub(crate) struct RoomSettings {
     pub(crate) join_timeout: Duration,
     pub(crate) max_peers: Option<usize>,
     pub(crate) close_when_empty: bool,
+    pub(crate) snapshot_version: u32,
 }

@@ -22,6 +22,7 @@ use crate::peer_id::PeerId;
 use crate::peer_index;
 use crate::roster::Roster;
 use crate::server_messages::Description;
+use crate::snapshot::Snapshot;
 use crate::tenure::{RETRY_AFTER, Tenure};
 use crate::wake_ups::WakeUps;
 
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     peers: Option<PeerIndex>,
     /// Right to the name, in a cluster.
     tenure: Option<Box<Tenure>>,
+    /// State of which the first instance is made, in place of `on_init`.
+    snapshot: Mutex<Option<Snapshot>>,
 }
 
 /// What a room is, whatever its name and state are.
@@ -94,6 +97,7 @@ impl Shared {
         let (registered, changes) = (AtomicBool::new(false), Notify::new());
         let (roster, told) = (Mutex::default(), AtomicUsize::new(0));
         let tenure = tenure.map(Box::new);
+        let snapshot = Mutex::default();
         Arc::new(Self {
             name,
             kind,
@@ -105,6 +109,7 @@ impl Shared {
             told,
             peers,
             tenure,
+            snapshot,
         })
     }
 
@@ -125,6 +130,19 @@ impl Shared {
     pub(crate) fn door(&self) -> Result<(), JoinError> {
         let shut = self.tenure().is_some_and(|tenure| !tenure.is_good());
         if shut { Err(JoinError::DoorShut { retry_after: RETRY_AFTER }) } else { Ok(()) }
+    }
+
+    /// Takes the snapshot of which the next instance is made, unless its version is newer than this.
+    pub(crate) fn take_snapshot(&self, version: u32) -> Option<Snapshot> {
+        let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        if snapshot.version() > version {
+            let (name, newer) = (&self.name, snapshot.version());
+            log::warn!(
+                "room {name:?} begins anew: its snapshot has version {newer}, newer than {version}"
+            );
+            return None;
+        }
+        Some(snapshot)
     }
 
     /// Returns whether the room is of this type.
@@ -203,6 +221,22 @@ impl Shared {
             index.insert(peer, Place(Arc::clone(self)));
         }
         Ok(())
+    }
+
+    /// Begins with what an earlier process has handed over: the room's state, its members, and those who have left.
+    pub(crate) fn inherit(
+        self: &Arc<Self>,
+        snapshot: Option<Snapshot>,
+        members: Vec<Member>,
+        departed: Vec<Member>,
+    ) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        if let Some(PeerIndex(index)) = &self.peers {
+            for member in &members {
+                index.insert(member.peer_id(), Place(Arc::clone(self)));
+            }
+        }
+        self.roster().begin_with(members, departed);
     }
 
     /// Handles the end of a peer's membership.

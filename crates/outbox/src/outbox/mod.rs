@@ -19,7 +19,7 @@ pub struct Outbox {
     line: Mutex<Line>,
     /// Set while the lock of the line is held.
     closed: OnceLock<CloseFrame>,
-    on_close: Option<Box<dyn Fn(CloseFrame) + Send + Sync>>,
+    on_close: OnceLock<Box<dyn Fn(CloseFrame) + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -169,13 +169,53 @@ pub enum Deliver {
 impl Outbox {
     /// Creates an outbox without a socket.
     pub fn new(limits: OutboxLimits) -> Self {
-        Self { limits, line: Mutex::default(), closed: OnceLock::new(), on_close: None }
+        let (line, closed, on_close) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        Self { limits, line, closed, on_close }
+    }
+
+    /// Creates an outbox without a socket in which these frames wait, which another process has
+    /// [kept](Self::waiting). They may exceed the limits; then nothing more is taken.
+    pub fn holding(limits: OutboxLimits, frames: impl IntoIterator<Item = ByteString>) -> Self {
+        let outbox = Self::new(limits);
+        let mut line = outbox.line();
+        line.frames.extend(frames);
+        line.bytes = line.frames.iter().map(|frame| frame.len()).sum();
+        drop(line);
+        outbox
+    }
+
+    /// Returns the limits.
+    pub fn limits(&self) -> OutboxLimits {
+        self.limits
+    }
+
+    /// Returns the frames that no socket has taken, in order, without the [first one](Self::attach) of a socket.
+    pub fn waiting(&self) -> Vec<ByteString> {
+        let line = self.line();
+        line.frames.iter().skip(usize::from(line.opening)).cloned().collect()
     }
 
     /// Sets a function that is called once, on any thread, when the connection must be closed: a blocked socket
     /// receives no messages.
     pub fn on_close(self, on_close: impl Fn(CloseFrame) + Send + Sync + 'static) -> Self {
-        Self { on_close: Some(Box::new(on_close)), ..self }
+        self.when_closed(on_close);
+        self
+    }
+
+    /// Sets the function of [`on_close`](Self::on_close) later; it is called at once if the connection is being closed.
+    /// The first function stays.
+    pub fn when_closed(&self, on_close: impl Fn(CloseFrame) + Send + Sync + 'static) {
+        let closed = {
+            let _line = self.line();
+            // One of the two calls it: that one which comes second.
+            if self.on_close.set(Box::new(on_close)).is_err() {
+                return;
+            }
+            self.closed.get().cloned()
+        };
+        if let (Some(closed), Some(on_close)) = (closed, self.on_close.get()) {
+            on_close(closed);
+        }
     }
 
     /// Makes this socket the only one that takes frames out; `first` goes before all waiting frames, in place of an
@@ -284,20 +324,20 @@ impl Outbox {
 
     /// Closes the connection after all earlier frames. The first reason counts.
     pub fn close(&self, close: CloseFrame) {
-        let watcher = {
+        let (watcher, on_close) = {
             let mut line = self.line();
             if self.closed.set(close.clone()).is_err() {
                 return;
             }
             line.tell();
             self.drop_what_nobody_takes(&mut line);
-            line.watcher.take()
+            (line.watcher.take(), self.on_close.get())
         };
         if let Some(watcher) = watcher {
             // The only one.
             watcher.do_send(OutboxClosed);
         }
-        if let Some(on_close) = &self.on_close {
+        if let Some(on_close) = on_close {
             on_close(close);
         }
     }

@@ -137,3 +137,40 @@ fn without_a_socket_the_bounds_are_the_same() {
     assert_eq!(outbox.closing(), Some(&CloseFrame::TOO_SLOW));
     assert_eq!(outbox.backlog(), (0, 0), "no socket takes it");
 }
+
+#[actix::test]
+async fn what_waits_is_kept_for_another_process_without_the_first_frame_of_a_socket() {
+    let (old, new) = (Wire::default().start(), Wire::default().start());
+    let outbox = Outbox::new(LIMITS);
+    outbox.push("a".into()).unwrap();
+    outbox.push("b".into()).unwrap();
+    outbox.attach(old.recipient(), Some("resumed".into()));
+
+    let kept = outbox.waiting();
+    let again = Outbox::holding(outbox.limits(), kept);
+    let socket = again.attach(new.recipient(), Some("resumed".into()));
+
+    for text in ["resumed", "a", "b"] {
+        assert_eq!(again.next(socket), frame(text));
+    }
+    assert_eq!((again.next(socket), again.backlog()), (None, (0, 0)));
+}
+
+#[test]
+fn who_asks_late_learns_of_the_close_once() {
+    let closes = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let note = |name: &'static str| {
+        let closes = std::sync::Arc::clone(&closes);
+        move |close: CloseFrame| closes.lock().unwrap().push((name, close.code))
+    };
+    let (late, early) = (Outbox::new(LIMITS), Outbox::new(LIMITS));
+
+    late.close(CloseFrame::NORMAL);
+    late.when_closed(note("late"));
+    late.close(CloseFrame::FAILED);
+    early.when_closed(note("early"));
+    early.when_closed(note("second"));
+    early.close(CloseFrame::FAILED);
+
+    assert_eq!(*closes.lock().unwrap(), [("late", 1000), ("early", 1011)]);
+}

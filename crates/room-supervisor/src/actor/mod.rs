@@ -10,13 +10,13 @@ use std::time::Duration;
 use actix::fut::{ActorFutureExt, ActorStreamExt};
 use actix::prelude::*;
 use callboard_outbox::CloseFrame;
-use callboard_supervision::{Exit, ExitReason, has_panicked};
+use callboard_supervision::{Exit, ExitReason, catch_panic, has_panicked};
 use futures_util::stream;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use crate::command::RoomCommand;
+use crate::command::{Fate, RoomCommand};
 use crate::context::{Requests, RoomContext};
 use crate::error::{ForwardError, JoinError};
 use crate::member::Member;
@@ -27,6 +27,7 @@ use crate::roster::{Output, Roster};
 use crate::server_messages::Description;
 use crate::settings::{OnCrash, RoomSettings};
 use crate::shared::Shared;
+use crate::snapshot::Snapshot;
 use crate::wake_ups::FlushWhenIdle;
 
 /// One instance of a room: the application's [`Room`](crate::Room), and the timer of its ticks.
@@ -39,6 +40,8 @@ pub(crate) struct RoomActor {
     ticks: Option<SpawnHandle>,
     /// Whether the hold of the room's name is over, as this instance knows it.
     lapsed: bool,
+    /// It goes on where a snapshot was taken, with the members that the snapshot knows.
+    is_restored: bool,
 }
 
 type Answer = oneshot::Sender<Result<(), JoinError>>;
@@ -51,7 +54,12 @@ impl RoomActor {
         settings: RoomSettings,
     ) -> Self {
         let (context, room) = (Rc::new(context), Some(room));
-        Self { shared, context, room, settings, ticks: None, lapsed: false }
+        Self { shared, context, room, settings, ticks: None, lapsed: false, is_restored: false }
+    }
+
+    /// Sets whether the room goes on where a snapshot was taken.
+    pub(crate) fn restored(self, is_restored: bool) -> Self {
+        Self { is_restored, ..self }
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -287,6 +295,37 @@ impl RoomActor {
         self.close_if_empty(ctx);
     }
 
+    /// Takes a snapshot, and works no further message until it is decided what becomes of the room.
+    fn freeze(
+        &mut self,
+        answer: oneshot::Sender<Option<Snapshot>>,
+        fate: oneshot::Receiver<Fate>,
+        ctx: &mut Context<Self>,
+    ) {
+        if answer.is_closed() {
+            return;
+        }
+        let room = self.room.as_deref();
+        // A panic here must not cost the room its members, nor the others theirs.
+        let snapshot = catch_panic("snapshot", || room.and_then(ErasedRoom::snapshot));
+        let snapshot = snapshot.unwrap_or_else(|panic| {
+            log::error!("room {:?} has no snapshot, it panicked: {panic}", self.shared.name);
+            None
+        });
+        self.roster().freeze(true);
+        self.context.wake_ups.flush();
+        let version = self.settings.snapshot_version;
+        // Whose caller is gone, is thawed below.
+        _ = answer.send(snapshot.map(|snapshot| snapshot.with_version(version)));
+        ctx.wait(fate.into_actor(self).map(|fate, this, ctx| match fate.unwrap_or(Fate::Thaw) {
+            Fate::Thaw => this.roster().freeze(false),
+            Fate::HandedOver => {
+                this.roster().hand_over();
+                ctx.exit(ExitReason::Normal);
+            }
+        }));
+    }
+
     fn close_if_empty(&mut self, ctx: &mut Context<Self>) {
         if self.settings.close_when_empty && self.roster().close_if_empty() {
             self.terminate();
@@ -325,6 +364,11 @@ impl Actor for RoomActor {
             return self.settle(ctx);
         }
         match self.settings.on_crash {
+            _ if std::mem::take(&mut self.is_restored) => {
+                self.roster().restored();
+                self.settle(ctx);
+                self.close_if_empty(ctx);
+            }
             OnCrash::Readopt => self.readopt(ctx),
             OnCrash::Close => {
                 self.shared.dismiss(&"crashed".into(), CloseFrame::ROOM_FAILED);
@@ -376,6 +420,7 @@ impl Handler<RoomCommand> for RoomActor {
                 self.settle(ctx);
                 self.close_if_empty(ctx);
             }
+            RoomCommand::Freeze { answer, fate } => self.freeze(answer, fate, ctx),
             RoomCommand::Stop { details, close, done } => {
                 self.close(&details, close, ctx);
                 _ = done.send(());

@@ -10,6 +10,7 @@ use callboard_supervision::ArbiterPool;
 use tokio::sync::Semaphore;
 
 use super::{OpenOnDemand, Rooms, Shared};
+use crate::hand_over::HandOver;
 use crate::options::AnyRoomOptions;
 use crate::registry::{LocalRegistry, RoomRegistry};
 
@@ -21,6 +22,7 @@ pub struct RoomsBuilder {
     threads: usize,
     start: Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>,
     cluster: Option<Cluster>,
+    hand_over: HandOver,
 }
 
 impl Rooms {
@@ -33,6 +35,7 @@ impl Rooms {
             threads: threads(),
             start: Box::new(Vec::new),
             cluster: None,
+            hand_over: HandOver::default(),
         }
     }
 }
@@ -84,9 +87,13 @@ impl RoomsBuilder {
         Self { cluster: Some(cluster.clone()), ..self }
     }
 
+    pub(crate) fn handed_over(self, hand_over: HandOver) -> Self {
+        Self { hand_over, ..self }
+    }
+
     /// Builds the rooms, which do not run yet.
     pub fn build(self) -> Rooms {
-        let Self { registry, on_demand, max_on_demand, threads, start, cluster } = self;
+        let Self { registry, on_demand, max_on_demand, threads, start, cluster, hand_over } = self;
         let shared = Shared {
             registry,
             on_demand,
@@ -100,6 +107,7 @@ impl RoomsBuilder {
             root: Mutex::default(),
             refused: Mutex::default(),
             closing: AtomicBool::new(false),
+            hand_over: Arc::new(hand_over),
         };
         Rooms { shared: Arc::new(shared) }
     }

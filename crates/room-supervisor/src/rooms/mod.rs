@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub use self::builder::RoomsBuilder;
 use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellError};
+use crate::hand_over::HandOver;
 use crate::handle::RoomHandle;
 use crate::message::To;
 use crate::options::{AnyRoomOptions, RoomOptions};
@@ -39,10 +40,10 @@ pub type OpenOnDemand = dyn Fn(&str) -> Option<AnyRoomOptions> + Send + Sync;
 /// delays the other rooms on the same thread.
 #[derive(Clone)]
 pub struct Rooms {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     registry: Arc<dyn RoomRegistry>,
     on_demand: Option<Box<OpenOnDemand>>,
     /// Permits for rooms that are open on demand.
@@ -62,7 +63,8 @@ struct Shared {
     /// Error of the last start, if it failed.
     refused: Mutex<Option<StartRoomsError>>,
     /// Whether all rooms are being closed for good.
-    closing: AtomicBool,
+    pub(crate) closing: AtomicBool,
+    pub(crate) hand_over: Arc<HandOver>,
 }
 
 /// Turns of the callers that open a room of one name.
@@ -94,9 +96,9 @@ impl Drop for Turns<'_> {
 
 /// Supervisor of the rooms, and the thread on which it runs.
 #[derive(Clone)]
-struct Home {
-    supervisor: SupervisorRef,
-    arbiter: ArbiterHandle,
+pub(crate) struct Home {
+    pub(crate) supervisor: SupervisorRef,
+    pub(crate) arbiter: ArbiterHandle,
     /// Identity of the specification from which it was started; the same through all its restarts.
     spec: Arc<()>,
 }
@@ -123,8 +125,10 @@ impl Rooms {
                 // A room that is given up does not affect the others, so no restart is ever counted here.
                 let flags = Flags::one_for_one().intensity(0, Duration::from_secs(1));
                 let (registry, threads) = (&shared.registry, shared.threads.as_ref());
-                let nodes =
-                    rooms.into_iter().map(|options| options.node(Arc::clone(registry), threads).1);
+                let nodes = rooms.into_iter().map(|options| {
+                    options.inheriting(&shared.hand_over).node(Arc::clone(registry), threads).1
+                });
+                Rooms { shared: Arc::clone(&shared) }.begin_inherited();
                 Ok(nodes.fold(SupervisorSpec::new(flags), SupervisorSpec::child))
             }
         })
@@ -160,7 +164,7 @@ impl Rooms {
         self.shared.closing.load(Ordering::Relaxed)
     }
 
-    fn home(&self) -> Option<Home> {
+    pub(crate) fn home(&self) -> Option<Home> {
         lock(&self.shared.home).clone()
     }
 
@@ -379,8 +383,9 @@ impl Shared {
             return Err(StartRoomError::AlreadyStarted);
         }
         let options = options.claimed(self.cluster.as_ref()).await?;
-        let (handle, node, room) =
-            options.opening(Arc::clone(&self.registry), self.threads.as_ref());
+        let (handle, node, room) = options
+            .inheriting(&self.hand_over)
+            .opening(Arc::clone(&self.registry), self.threads.as_ref());
         match supervisor.start_child(node).await {
             Ok(_) => {}
             Err(StartChildError::AlreadyStarted | StartChildError::AlreadyPresent) => {

@@ -21,7 +21,7 @@ impl Roster {
         self.select(State::is_visible)
     }
 
-    fn select(&self, which: impl Fn(State) -> bool) -> impl Iterator<Item = &Member> {
+    pub(super) fn select(&self, which: impl Fn(State) -> bool) -> impl Iterator<Item = &Member> {
         let entries = self.entries.iter().filter(move |entry| which(entry.state()));
         entries.map(|entry| &entry.member)
     }
@@ -116,7 +116,8 @@ impl Roster {
             To::All => self.count_visible(),
             To::Peers(peers) => peers.len(),
         };
-        (is_settled && is_member && addressees <= MAX_DIRECT).then_some(())?;
+        let is_free = is_settled && !self.is_frozen;
+        (is_free && is_member && addressees <= MAX_DIRECT).then_some(())?;
         self.receivers(message).ok()
     }
 }

@@ -5,6 +5,7 @@
 //! Every peer that joined leaves exactly once, also where the actor ends in the middle of an output.
 
 mod entries;
+mod hand_over;
 mod lookup;
 
 use std::collections::VecDeque;
@@ -29,6 +30,8 @@ pub(crate) struct Roster {
     steps: VecDeque<Step>,
     /// Step whose output is being carried out.
     current: Option<Step>,
+    /// The room works no message, so that none may reach its addressees without it.
+    is_frozen: bool,
 }
 
 /// Phase of a room's life.
