@@ -14,7 +14,7 @@ use crate::error::{ClaimError, Elsewhere};
 use crate::hold::{Hold, Inner, Lease};
 use crate::messages::{ClaimRoom, GiveRoomBack};
 use crate::node_id::Incarnation;
-use crate::record::Revision;
+use crate::record::{Revision, SessionState};
 use crate::shared::{ActorRef, Shared};
 
 /// Actor of a node. It does not use the common driver, whose timers stand still while the machine sleeps.
@@ -101,6 +101,9 @@ impl NodeActor {
                     log::info!("this node has entered the cluster as {incarnation:?}");
                     (self.leased, self.lease) = (Some(incarnation), Arc::default());
                     self.shared.set_lease(self.instance, Arc::clone(&self.lease));
+                    if let Some(lines) = &self.shared.lines {
+                        lines.set_entered(true);
+                    }
                 }
                 self.lease.extend(deadline);
             }
@@ -117,6 +120,12 @@ impl NodeActor {
                 }
             }
             Output::Answer(ticket, answer) => self.answer(ticket, answer),
+            Output::Seen(node, incarnation, state) => {
+                if let Some(lines) = &self.shared.lines {
+                    let runs = state == SessionState::Up;
+                    lines.handle_session(&node, incarnation.process, runs);
+                }
+            }
             Output::Sealed(node) => log::warn!("node {node} is silent: its rooms are free"),
             Output::Refresh => {
                 log::info!("the directory's stream of changes says nothing: it is replaced");

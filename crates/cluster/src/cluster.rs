@@ -20,9 +20,11 @@ use crate::core::Timing;
 use crate::directory::Directory;
 use crate::error::{BuildError, ClaimError};
 use crate::hold::Hold;
+use crate::line::{Lines, LinesActor, Shared as LinesShared};
 use crate::messages::ClaimRoom;
 use crate::node_id::NodeId;
 use crate::shared::{Name, Shared};
+use crate::wire::Wire;
 
 /// This node of a cluster: it enters the cluster, and claims rooms. Cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -38,6 +40,7 @@ pub struct ClusterBuilder {
     zone: Option<String>,
     hold: Duration,
     lock_file: Option<PathBuf>,
+    wire: Option<Arc<dyn Wire>>,
     clock: Clock,
 }
 
@@ -51,20 +54,30 @@ impl Cluster {
             url: None,
             zone: None,
             lock_file: None,
+            wire: None,
             clock: Clock::Boot,
         }
     }
 
-    /// Returns the specification of the node's actor, for a supervision tree. Put it before what claims rooms: it is
-    /// stopped after that, and then leaves the cluster, so that others may take its rooms at once.
+    /// Returns the specification of the node's actor, for a supervision tree; with a [wire](ClusterBuilder::wire), of a
+    /// supervisor of it and of the actor of the lines. Put it before what claims rooms: it is stopped after that, and
+    /// then leaves the cluster, so that others may take its rooms at once.
     ///
     /// The node runs once: while an actor of another specification of it runs, one of this does not start.
     pub fn child_spec(&self, id: &str) -> ChildSpec {
         let (shared, spec) = (Arc::clone(&self.shared), self.shared.next_number());
-        ChildSpec::try_new(id, move || {
-            let node = shared.admit(spec).map(|number| NodeActor::new(Arc::clone(&shared), number));
-            ready(node.ok_or_else(|| StartError::failed("the node runs already")))
+        let Some(lines) = self.shared.lines.clone() else { return node_spec(id, shared, spec) };
+        ChildSpec::supervisor(id, move || {
+            let lines = Arc::clone(&lines);
+            let lines = ChildSpec::new("lines", move || LinesActor::new(Arc::clone(&lines)));
+            let node = node_spec("node", Arc::clone(&shared), spec);
+            SupervisorSpec::new(Flags::one_for_one()).child(node).child(lines)
         })
+    }
+
+    /// Returns the lines to the other nodes; none without a [wire](ClusterBuilder::wire).
+    pub fn lines(&self) -> Option<Lines> {
+        self.shared.lines.clone().map(Lines::new)
     }
 
     /// Starts the node as the root of a tree of its own.
@@ -151,6 +164,11 @@ impl ClusterBuilder {
         Self { lock_file: Some(path.into()), ..self }
     }
 
+    /// Sets what carries [lines](Cluster::lines) to the other nodes, which must have the same wire. Default: none.
+    pub fn wire(self, wire: impl Wire) -> Self {
+        Self { wire: Some(Arc::new(wire)), ..self }
+    }
+
     #[cfg(test)]
     pub(crate) fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
@@ -161,12 +179,14 @@ impl ClusterBuilder {
     /// # Errors
     /// [`BuildError`]
     pub fn build(self) -> Result<Cluster, BuildError> {
-        let Self { directory, node, url, zone, hold, lock_file, clock } = self;
+        let Self { directory, node, url, zone, hold, lock_file, wire, clock } = self;
         let process = Uuid::new_v4();
         let node = NodeId::new(node.unwrap_or_else(|| process.simple().to_string()))?;
         let lock = lock_file.map(lock).transpose()?;
         let timing = Timing::new(hold);
-        let shared = Shared::new(directory, timing, clock, Name { node, url, zone, process, lock });
+        let lines = wire.map(|wire| LinesShared::new(node.clone(), process, clock, wire));
+        let name = Name { node, url, zone, process, lock };
+        let shared = Shared::new(directory, timing, clock, name, lines.map(Arc::new));
         Ok(Cluster { shared: Arc::new(shared) })
     }
 }
@@ -181,6 +201,14 @@ impl fmt::Debug for ClusterBuilder {
             .field("lock_file", &self.lock_file)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the specification of the actor of a node.
+fn node_spec(id: &str, shared: Arc<Shared>, spec: u64) -> ChildSpec {
+    ChildSpec::try_new(id, move || {
+        let node = shared.admit(spec).map(|number| NodeActor::new(Arc::clone(&shared), number));
+        ready(node.ok_or_else(|| StartError::failed("the node runs already")))
+    })
 }
 
 /// Opens and locks a file; the lock ends with the process.

@@ -56,12 +56,14 @@ mod directory;
 mod embedded;
 mod error;
 mod hold;
+mod line;
 mod messages;
 #[cfg(feature = "nats")]
 mod nats;
 mod node_id;
 mod record;
 mod shared;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +73,9 @@ pub use directory::{Change, Directory, DirectoryError, Key, Whole};
 pub use embedded::Embedded;
 pub use error::{BuildError, ClaimError, Elsewhere};
 pub use hold::Hold;
+pub use line::{KeptLine, LineError, LineEvent, LineFacts, LineId, Lines, Served, ServiceTaken};
 #[cfg(feature = "nats")]
 pub use nats::{Nats, NatsError, NatsOptions};
 pub use node_id::{Incarnation, NodeId, NodeIdError};
 pub use record::{Claim, Epoch, Holder, Revision, Session, SessionState};
+pub use wire::{Arrival, MemoryWire, Wire, WireFaults};

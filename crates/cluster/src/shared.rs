@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::core::{Identity, Timing};
 use crate::directory::Directory;
 use crate::hold::Lease;
+use crate::line::Shared as LinesShared;
 use crate::messages::{ClaimRoom, GiveRoomBack};
 use crate::node_id::NodeId;
 
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) timing: Timing,
     pub(crate) clock: Clock,
     pub(crate) name: Name,
+    /// Lines to the other nodes, if there is a wire.
+    pub(crate) lines: Option<Arc<LinesShared>>,
     /// Number of the last session of this process.
     terms: AtomicU64,
     /// Number of the next hold.
@@ -67,10 +70,11 @@ impl Shared {
         timing: Timing,
         clock: Clock,
         name: Name,
+        lines: Option<Arc<LinesShared>>,
     ) -> Self {
         let [terms, holds, numbers] = [0; 3].map(AtomicU64::new);
         let running = Mutex::default();
-        Self { directory, timing, clock, name, terms, holds, numbers, running }
+        Self { directory, timing, clock, name, lines, terms, holds, numbers, running }
     }
 
     /// Returns the number of a new specification of the actor, or of a new instance.
@@ -177,7 +181,7 @@ mod tests {
         let node = NodeId::new("a1").unwrap();
         let name = Name { node, url: None, zone: None, process: Uuid::nil(), lock: None };
         let timing = Timing::new(Duration::from_secs(5));
-        let shared = Shared::new(Box::new(Embedded::new()), timing, Clock::Boot, name);
+        let shared = Shared::new(Box::new(Embedded::new()), timing, Clock::Boot, name, None);
         let spec = shared.next_number();
         let first = shared.admit(spec).unwrap();
         let [old, late, new] = [lease(), lease(), lease()];

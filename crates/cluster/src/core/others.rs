@@ -54,6 +54,11 @@ impl Core {
         self.view.longest_hold = self.view.longest_hold.max(session.hold);
         let other = self.others.entry(session.node.clone()).or_insert_with(|| Other::new(now.boot));
         if other.record.as_ref().is_none_or(|(_, seen)| *seen < revision) {
+            let news = (session.incarnation, session.state);
+            let known = other.record.as_ref().map(|(known, _)| (known.incarnation, known.state));
+            if known != Some(news) {
+                self.outputs.push_back(Output::Seen(session.node.clone(), news.0, news.1));
+            }
             other.record = Some((session, revision));
             other.since = now.boot;
         }
