@@ -31,6 +31,8 @@ pub(crate) enum RoomCommand {
     Depart,
     /// Takes a snapshot of the room's state, and works no further command before its fate is decided.
     Freeze { answer: oneshot::Sender<Option<Snapshot>>, fate: oneshot::Receiver<Fate> },
+    /// Says that all commands before this one were handled.
+    Mark(oneshot::Sender<()>),
     /// Tells all peers that the room closes, runs `on_terminate`, and ends.
     Stop { details: Value, close: CloseFrame, done: oneshot::Sender<()> },
 }
@@ -44,7 +46,7 @@ impl RoomCommand {
             Self::Stop { done, .. } => _ = done.send(()),
             // A caller that waits for the answer learns that there is none.
             Self::Freeze { .. } => {}
-            Self::ForwardFrom { .. } | Self::Tell(_) | Self::Depart => {}
+            Self::ForwardFrom { .. } | Self::Tell(_) | Self::Depart | Self::Mark(_) => {}
         }
     }
 }

@@ -108,6 +108,9 @@ pub enum TellError {
     /// The room has not handled 1,024 earlier messages.
     #[error("too many messages in flight")]
     TooManyInFlight,
+    /// [Another node](crate::RoomHandle::home) runs the room.
+    #[error("another node runs the room")]
+    Elsewhere,
 }
 
 /// Error of closing a member's connection.

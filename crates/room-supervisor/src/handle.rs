@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_cluster::NodeId;
 use callboard_outbox::CloseFrame;
 use callboard_supervision::{ChildSpec, StartChildError, SupervisorRef};
 use serde::Serialize;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::command::{RoomCommand, ask};
 use crate::error::{ForwardError, KickError, SendToMembersError};
+use crate::link::Away;
 use crate::member::Member;
 use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
@@ -32,6 +34,12 @@ impl RoomHandle {
         &self.shared.name
     }
 
+    /// Returns the node of the [cluster](crate::RoomsBuilder::cluster) that runs the room; none if it runs here. A room
+    /// that another node runs is joined, and reached by this handle, as one that runs here. Its callbacks run there.
+    pub fn home(&self) -> Option<&NodeId> {
+        self.shared.away().map(Away::node)
+    }
+
     /// Returns whether the room's actor runs now: false while it is being restarted, and after its end.
     pub fn is_running(&self) -> bool {
         self.shared.mailbox().is_some()
@@ -45,22 +53,35 @@ impl RoomHandle {
 
     /// Returns the ids of the members, in no particular order.
     pub fn peers(&self) -> Vec<PeerId> {
+        if let Some(away) = self.shared.away() {
+            return away.members().iter().map(Member::peer_id).collect();
+        }
         self.shared.roster().visible().map(Member::peer_id).collect()
     }
 
     /// Returns the members, in no particular order. The list is made when it is first asked for after one has come or
-    /// gone, and shared until the next does.
+    /// gone, and shared until the next does. If [another node](Self::home) runs the room, they are those that it has
+    /// told of.
     pub fn members(&self) -> Arc<[Member]> {
+        if let Some(away) = self.shared.away() {
+            return away.members();
+        }
         self.shared.roster().list_visible()
     }
 
     /// Returns the member with this id.
     pub fn member(&self, peer: PeerId) -> Option<Member> {
+        if let Some(away) = self.shared.away() {
+            return away.member(peer);
+        }
         self.shared.roster().visible_member(peer).cloned()
     }
 
     /// Returns the number of members.
     pub fn len(&self) -> usize {
+        if let Some(away) = self.shared.away() {
+            return away.members().len();
+        }
         self.shared.roster().count_visible()
     }
 
@@ -144,7 +165,8 @@ impl RoomHandle {
     /// sent it.
     ///
     /// # Errors
-    /// [`ForwardError`]; no peer got the message then.
+    /// [`ForwardError`]; no peer got the message then. [`ForwardError::RoomUnavailable`] if [another node](Self::home)
+    /// runs the room.
     pub async fn forward_message(&self, message: RoomMessage) -> Result<(), ForwardError> {
         let mailbox = self.shared.mailbox().ok_or(ForwardError::RoomUnavailable)?;
         let forwarded = ask(&mailbox, |answer| RoomCommand::Forward { message, answer }).await;
@@ -154,8 +176,13 @@ impl RoomHandle {
     /// Closes the room: all clients are told "Room closed" with these details and closed with 1000, after which
     /// `callboard.js` does not reconnect; `on_terminate` runs.
     /// Resolves when that is done, nothing of the room runs any more, and its name is free. The room is not restarted.
+    /// If [another node](Self::home) runs it, it is closed there too, and on all nodes.
     pub async fn stop(&self, details: impl Into<Value>) {
-        self.stop_with(details.into(), CloseFrame::NORMAL).await;
+        let details = details.into();
+        if let Some(away) = self.shared.away() {
+            away.stop(details.clone());
+        }
+        self.stop_with(details, CloseFrame::NORMAL).await;
     }
 
     pub(crate) async fn stop_with(&self, details: Value, close: CloseFrame) {

@@ -52,6 +52,7 @@
 
 mod actor;
 mod auth;
+mod away;
 mod command;
 mod context;
 mod credit;
@@ -59,10 +60,12 @@ mod error;
 mod frozen;
 mod hand_over;
 mod handle;
+mod link;
 mod linked;
 mod member;
 mod membership;
 mod message;
+mod name_registration;
 mod options;
 mod peer_id;
 mod peer_index;

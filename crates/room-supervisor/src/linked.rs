@@ -28,12 +28,13 @@ pub async fn start_linked<R: Room, A: Actor>(
     registry: Arc<dyn RoomRegistry>,
     owner: &Addr<A>,
 ) -> Result<RoomHandle, StartRoomError> {
-    let (name, options) = (options.name().to_owned(), options.erase());
+    let (name, mut options) = (options.name().to_owned(), options.erase());
     options.check()?;
     if registry.lookup(&name).is_some() {
         return Err(StartRoomError::AlreadyStarted);
     }
-    let (room, node) = options.claimed(None).await?.node(registry, None);
+    options.claim(None).await?;
+    let (room, node) = options.node(registry, None);
     let (owner, tied) = (owner.clone(), room.clone());
     let owner_link =
         ChildSpec::new("owner", move || OwnerLink { owner: owner.clone(), room: tied.clone() });

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
-use callboard_outbox::Outbox;
+use callboard_outbox::{CloseFrame, Outbox, OutboxLimits};
 use serde_json::{Map, Value};
 
 use crate::auth::{AuthData, PublicMetadata};
@@ -60,12 +60,22 @@ impl Member {
         (Self(Arc::new(Inner { auth, outbox, handle, in_flight })), welcome)
     }
 
+    /// Returns a member whose client is connected to another node: of that, this one knows no more than its clients do.
+    pub(crate) fn remote(peer: PeerId, public: PublicMetadata) -> Self {
+        let outbox = Outbox::new(OutboxLimits::default());
+        // Nothing that is put in would arrive.
+        outbox.close(CloseFrame::NORMAL);
+        let auth = AuthData { public, ..AuthData::new(peer) };
+        Self::new(NewMember::new(auth, Arc::new(outbox))).0
+    }
+
     /// Returns the id of the peer.
     pub fn peer_id(&self) -> PeerId {
         self.0.auth.peer_id
     }
 
-    /// Returns the authentication data of the peer: credentials, metadata and public metadata.
+    /// Returns the authentication data of the peer: credentials, metadata and public metadata. In a room that
+    /// [another node runs](crate::RoomHandle::home), of a peer of another node only the public metadata.
     pub fn auth(&self) -> &AuthData {
         &self.0.auth
     }
@@ -90,7 +100,8 @@ impl Member {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Returns the outbox of the peer's client.
+    /// Returns the outbox of the peer's client. It takes nothing in a room that [another node
+    /// runs](crate::RoomHandle::home), if the peer is of another node.
     pub fn outbox(&self) -> &Arc<Outbox> {
         &self.0.outbox
     }

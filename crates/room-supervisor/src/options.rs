@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_cluster::{Cluster, Hold};
-use callboard_outbox::CloseFrame;
 use callboard_supervision::{
     ArbiterPool, AutoShutdown, ChildSpec, Flags, Placement, Restart, Shutdown, StartError,
     SupervisorSpec, catch_panic,
@@ -13,16 +12,19 @@ use callboard_supervision::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::actor::RoomActor;
+use crate::away::AwayActor;
 use crate::context::RoomContext;
 use crate::error::{RoomOptionsError, StartRoomError};
-use crate::hand_over::{HandOver, InheritedRoom};
+use crate::hand_over::HandOver;
 use crate::handle::RoomHandle;
+use crate::link::{Away, Link, Parts as LinkParts};
+use crate::name_registration::NameRegistration;
 use crate::registry::RoomRegistry;
 use crate::rejection::Rejection;
 use crate::room::{ErasedRoom, Room};
 use crate::room_name;
 use crate::settings::{OnCrash, OnLapse, RoomSettings};
-use crate::shared::{RoomKind, Shared};
+use crate::shared::{Place, RoomKind, Shared};
 use crate::snapshot::Snapshot;
 use crate::tenure::{self, Tenure};
 
@@ -40,6 +42,7 @@ pub struct RoomOptions<R: Room> {
     placement: Option<Placement>,
     cluster: Option<Cluster>,
     on_lapse: OnLapse,
+    across_nodes: bool,
 }
 
 impl<R: Room> RoomOptions<R> {
@@ -58,6 +61,7 @@ impl<R: Room> RoomOptions<R> {
             placement: None,
             cluster: None,
             on_lapse: OnLapse::default(),
+            across_nodes: true,
         }
     }
 
@@ -122,6 +126,14 @@ impl<R: Room> RoomOptions<R> {
         Self { on_lapse, ..self }
     }
 
+    /// Sets whether the room takes peers of other nodes of the cluster, if that has
+    /// [lines](callboard_cluster::Cluster::lines). If not, they are sent to the room's node
+    /// ([`StartRoomError::Elsewhere`]): so it must be where media goes through the server, which does not cross nodes.
+    /// Give all nodes the same. Default: yes.
+    pub fn across_nodes(self, across_nodes: bool) -> Self {
+        Self { across_nodes, ..self }
+    }
+
     /// Returns the room's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -142,6 +154,7 @@ impl<R: Room> RoomOptions<R> {
             placement,
             cluster,
             on_lapse,
+            across_nodes,
         } = self;
         let open = Arc::new(move |context: &RoomContext, snapshot: Option<&Snapshot>| {
             let restored = snapshot.and_then(|snapshot| restored::<R>(&custom, snapshot, context));
@@ -163,6 +176,7 @@ impl<R: Room> RoomOptions<R> {
             open,
             cluster,
             on_lapse,
+            across_nodes,
             hold,
             place,
             inherited,
@@ -201,6 +215,8 @@ pub struct AnyRoomOptions {
     open: Arc<Open>,
     cluster: Option<Cluster>,
     on_lapse: OnLapse,
+    /// Whether peers of other nodes can join.
+    pub(crate) across_nodes: bool,
     /// Hold of the name, if it has been claimed.
     hold: Option<Hold>,
     /// Permit of a room that is open on demand.
@@ -237,6 +253,7 @@ impl AnyRoomOptions {
             open: Arc::clone(&self.open),
             cluster: self.cluster.clone(),
             on_lapse: self.on_lapse,
+            across_nodes: self.across_nodes,
             hold: None,
             place: None,
             inherited: self.inherited.clone(),
@@ -247,13 +264,12 @@ impl AnyRoomOptions {
     ///
     /// # Errors
     /// [`StartRoomError::Elsewhere`], [`StartRoomError::Unavailable`]
-    pub(crate) async fn claimed(self, default: Option<&Cluster>) -> Result<Self, StartRoomError> {
-        let cluster = self.cluster.clone().or_else(|| default.cloned());
-        let hold = match &cluster {
-            Some(cluster) => Some(tenure::claim(cluster, &self.name).await?),
-            None => None,
-        };
-        Ok(Self { cluster, hold, ..self })
+    pub(crate) async fn claim(&mut self, default: Option<&Cluster>) -> Result<(), StartRoomError> {
+        self.cluster = self.cluster.take().or_else(|| default.cloned());
+        if let Some(cluster) = &self.cluster {
+            self.hold = Some(tenure::claim(cluster, &self.name).await?);
+        }
+        Ok(())
     }
 
     /// Gives the room a permit, which it keeps until nothing of it runs any more.
@@ -290,6 +306,39 @@ impl AnyRoomOptions {
         (handle, registration.node(move || SupervisorSpec::new(flags)), room())
     }
 
+    /// Returns the node of a room that another node runs, in two parts as well.
+    pub(crate) fn away(
+        self,
+        registry: Arc<dyn RoomRegistry>,
+        threads: Option<&ArbiterPool>,
+        (link, parts): (Link, LinkParts),
+    ) -> (RoomHandle, ChildSpec, ChildSpec) {
+        let Self { name, kind, registry: own, placement, place, .. } = self;
+        let (registry, id) = (own.unwrap_or(registry), format!("room @ {}", link.node()));
+        let kind = RoomKind { forwards_directly: false, ..kind };
+        let shared = Shared::new(name, kind, registry.peers(), Place::Away(Away::new(link)));
+        let handle = RoomHandle { shared: Arc::clone(&shared) };
+        let registration = NameRegistration {
+            shared: Arc::clone(&shared),
+            registry,
+            checked: Ok(()),
+            inherited: None,
+            _place: place,
+        };
+        let flags = Flags::one_for_one()
+            .intensity(0, Duration::from_secs(1))
+            .auto_shutdown(AutoShutdown::AnySignificant);
+        let mut once = Some((shared, parts));
+        let room = ChildSpec::try_new(id, move || {
+            let made = once.take().map(|(shared, parts)| AwayActor::new(shared, parts));
+            std::future::ready(made.ok_or(StartError::ShuttingDown))
+        });
+        let room = room.restart(Restart::Temporary).significant(true).shutdown(ROOM_SHUTDOWN);
+        let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
+        let room = room.placement(placement.unwrap_or_default());
+        (handle, registration.node(move || SupervisorSpec::new(flags)), room)
+    }
+
     fn parts(
         self,
         registry: Arc<dyn RoomRegistry>,
@@ -306,6 +355,7 @@ impl AnyRoomOptions {
             open,
             cluster,
             on_lapse,
+            across_nodes: _,
             hold,
             place,
             inherited,
@@ -314,7 +364,8 @@ impl AnyRoomOptions {
         let placement = placement.unwrap_or_default();
         let registry = own.unwrap_or(registry);
         let tenure = cluster.map(|cluster| Tenure::new(cluster, on_lapse, hold));
-        let shared = Shared::new(name, kind, registry.peers(), tenure);
+        let here = tenure.map_or(Place::Here, Place::Claimed);
+        let shared = Shared::new(name, kind, registry.peers(), here);
         let handle = RoomHandle { shared: Arc::clone(&shared) };
         let registration = NameRegistration {
             shared: Arc::clone(&shared),
@@ -354,91 +405,6 @@ struct Parts<F> {
     /// Function that makes the spec of the child that is the room.
     room: F,
     flags: Flags,
-}
-
-/// Registration of a room's name: from its start until nothing of it runs any more.
-struct NameRegistration {
-    shared: Arc<Shared>,
-    registry: Arc<dyn RoomRegistry>,
-    /// Whether a client could join the room.
-    checked: Result<(), StartError>,
-    inherited: Option<Arc<HandOver>>,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl NameRegistration {
-    /// Returns the spec of the node that keeps this registration.
-    fn node(self, children: impl Fn() -> SupervisorSpec + Send + 'static) -> ChildSpec {
-        let name = Arc::clone(&self.shared.name);
-        let registration = Arc::new(self);
-        let node = ChildSpec::async_supervisor(name, move |node| {
-            let (registration, children) = (Arc::clone(&registration), children());
-            async move {
-                registration.begin().await?;
-                registration.shared.reopen();
-                registration.shared.set_supervisor(node);
-                Ok(children)
-            }
-        });
-        node.restart(Restart::Temporary)
-    }
-
-    /// Claims the name, and registers it, unless it is registered for this room already.
-    async fn begin(&self) -> Result<(), StartError> {
-        self.checked.clone()?;
-        let name = &self.shared.name;
-        if let Some(tenure) = self.shared.tenure()
-            && let Err(error) = tenure.begin(name).await
-        {
-            log::info!("room {name:?} is not opened here: {error}");
-            return Err(StartError::Ignore);
-        }
-        if self.holds_name() {
-            return Ok(());
-        }
-        let room = RoomHandle { shared: Arc::clone(&self.shared) };
-        self.shared.set_registered(true);
-        self.registry.register(&self.shared.name, room).map_err(|error| {
-            self.shared.set_registered(false);
-            StartError::failed(error.to_string())
-        })?;
-        self.inherit();
-        Ok(())
-    }
-
-    /// Begins with what an earlier process has handed over of the room, if it has.
-    fn inherit(&self) {
-        let inherited = self.inherited.as_ref().and_then(|it| it.take_room(&self.shared.name));
-        let Some(InheritedRoom { snapshot, members, departed }) = inherited else { return };
-        let all = members.iter().map(|(member, _)| member.clone()).collect();
-        self.shared.inherit(snapshot, all, departed);
-        for (member, tell) in members {
-            if tell.send(RoomHandle { shared: Arc::clone(&self.shared) }).is_err() {
-                // Its keeper is not there any more.
-                self.shared.leave(&member);
-            }
-        }
-    }
-
-    fn holds_name(&self) -> bool {
-        let registered = self.registry.lookup(&self.shared.name);
-        registered.is_some_and(|room| Arc::ptr_eq(&room.shared, &self.shared))
-    }
-}
-
-impl Drop for NameRegistration {
-    fn drop(&mut self) {
-        if self.holds_name() {
-            self.registry.unregister(&self.shared.name);
-        }
-        self.shared.set_registered(false);
-        // No peers are left here if the room was closed in good order.
-        self.shared.give_up(&"crashed".into(), CloseFrame::ROOM_FAILED);
-        // Nothing of the room runs any more: another node may have it.
-        if let Some(tenure) = self.shared.tenure() {
-            tenure.end();
-        }
-    }
 }
 
 /// Longest time for `on_join`.

@@ -84,7 +84,9 @@ impl Rooms {
             async move { (number, timeout(KEEP, keeping).await.unwrap_or_default()) }
         });
         let kept = Kept::new(join_all(keeping).await);
-        let rooms = join_all(self.list().into_iter().map(freeze)).await;
+        // Rooms of other nodes are theirs.
+        let here = self.list().into_iter().filter(|room| room.home().is_none());
+        let rooms = join_all(here.map(freeze)).await;
         let records: Vec<RoomRecord> = rooms.iter().map(|it| kept.record(it)).collect();
         let handed_over = HandedOver {
             rooms: records.len(),

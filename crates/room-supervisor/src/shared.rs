@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::command::RoomCommand;
 use crate::credit::Counted;
 use crate::error::{ForwardError, JoinError, KickError};
+use crate::link::Away;
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     tenure: Option<Box<Tenure>>,
     /// State of which the first instance is made, in place of `on_init`.
     snapshot: Mutex<Option<Snapshot>>,
+    /// Way to the room's home, if another node runs it.
+    away: Option<Box<Away>>,
 }
 
 /// What a room is, whatever its name and state are.
@@ -58,16 +61,26 @@ pub(crate) struct RoomKind {
     pub(crate) forwards_directly: bool,
 }
 
+/// Where a room runs.
+pub(crate) enum Place {
+    /// In this process, which is of no cluster.
+    Here,
+    /// On this node of a cluster.
+    Claimed(Tenure),
+    /// On another node.
+    Away(Away),
+}
+
 /// Index of rooms by the peers that have memberships in them, which a registry keeps
 /// ([`RoomRegistry::peers`](crate::RoomRegistry::peers)). Cheap to clone.
 #[derive(Clone, Default)]
-pub struct PeerIndex(Arc<peer_index::PeerIndex<Place>>);
+pub struct PeerIndex(Arc<peer_index::PeerIndex<InRoom>>);
 
 /// Room as the place of a peer.
 #[derive(Clone)]
-struct Place(Arc<Shared>);
+struct InRoom(Arc<Shared>);
 
-impl PartialEq for Place {
+impl PartialEq for InRoom {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -76,7 +89,7 @@ impl PartialEq for Place {
 impl PeerIndex {
     /// Returns the rooms in which a peer has a membership.
     pub(crate) fn rooms(&self, peer: PeerId) -> impl Iterator<Item = Arc<Shared>> + use<> {
-        self.0.places(peer).into_iter().map(|Place(room)| room)
+        self.0.places(peer).into_iter().map(|InRoom(room)| room)
     }
 }
 
@@ -91,13 +104,17 @@ impl Shared {
         name: Arc<str>,
         kind: RoomKind,
         peers: Option<PeerIndex>,
-        tenure: Option<Tenure>,
+        place: Place,
     ) -> Arc<Self> {
         let (mailbox, node) = (ArcSwapOption::empty(), ArcSwapOption::empty());
         let (registered, changes) = (AtomicBool::new(false), Notify::new());
         let (roster, told) = (Mutex::default(), AtomicUsize::new(0));
-        let tenure = tenure.map(Box::new);
         let snapshot = Mutex::default();
+        let (tenure, away) = match place {
+            Place::Here => (None, None),
+            Place::Claimed(tenure) => (Some(Box::new(tenure)), None),
+            Place::Away(away) => (None, Some(Box::new(away))),
+        };
         Arc::new(Self {
             name,
             kind,
@@ -110,7 +127,13 @@ impl Shared {
             peers,
             tenure,
             snapshot,
+            away,
         })
+    }
+
+    /// Returns the way to the room's home, if another node runs it.
+    pub(crate) fn away(&self) -> Option<&Away> {
+        self.away.as_deref()
     }
 
     /// Returns the room's right to its name, if it is a room of a cluster.
@@ -218,7 +241,7 @@ impl Shared {
         }
         self.roster().reserve(member, welcome)?;
         if let Some(PeerIndex(index)) = &self.peers {
-            index.insert(peer, Place(Arc::clone(self)));
+            index.insert(peer, InRoom(Arc::clone(self)));
         }
         Ok(())
     }
@@ -233,7 +256,7 @@ impl Shared {
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
         if let Some(PeerIndex(index)) = &self.peers {
             for member in &members {
-                index.insert(member.peer_id(), Place(Arc::clone(self)));
+                index.insert(member.peer_id(), InRoom(Arc::clone(self)));
             }
         }
         self.roster().begin_with(members, departed);
@@ -244,7 +267,7 @@ impl Shared {
         let peer = member.peer_id();
         self.roster().leave(member);
         if let Some(PeerIndex(index)) = &self.peers {
-            index.remove(peer, &Place(Arc::clone(self)));
+            index.remove(peer, &InRoom(Arc::clone(self)));
         }
     }
 
@@ -256,6 +279,9 @@ impl Shared {
         reason: impl Into<Cow<'static, str>>,
     ) -> Result<(), KickError> {
         let frame = CloseFrame::new(code, reason)?;
+        if let Some(away) = self.away() {
+            return away.kick(peer, frame);
+        }
         let member = self.roster().visible_member(peer).cloned();
         // Not while the roster is locked: it calls back.
         member.ok_or(KickError::NoSuchPeer)?.outbox().close(frame);
@@ -288,6 +314,9 @@ impl Shared {
         message: &RoomMessage,
         wake_ups: &WakeUps,
     ) -> Result<(), ForwardError> {
+        if let Some(away) = self.away() {
+            return away.send(message);
+        }
         if self.is_fenced() {
             return Err(ForwardError::RoomUnavailable);
         }

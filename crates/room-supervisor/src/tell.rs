@@ -48,6 +48,9 @@ impl RoomHandle {
         if !self.shared.is_of(TypeId::of::<R>()) {
             return Err(TellError::OtherType);
         }
+        if self.home().is_some() {
+            return Err(TellError::Elsewhere);
+        }
         let mailbox = self.shared.mailbox().ok_or(TellError::RoomUnavailable)?;
         let credit = Credit::new(Arc::clone(&self.shared)).ok_or(TellError::TooManyInFlight)?;
         let on_tell = Box::new(move |room: &mut dyn Any, context: &dyn Any| {

@@ -1,10 +1,12 @@
 //! Right of a room to its name in a cluster: its hold, and what follows when that is over.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use actix::Recipient;
 use arc_swap::ArcSwapOption;
 use callboard_cluster::{ClaimError, Cluster, Epoch, Hold};
+use callboard_outbox::OutboxReady;
 use callboard_supervision::StartError;
 
 use crate::error::StartRoomError;
@@ -17,6 +19,8 @@ pub(crate) struct Tenure {
     on_lapse: OnLapse,
     /// Hold of the name, also one that is over.
     hold: ArcSwapOption<Hold>,
+    /// Actors of the guests from other nodes.
+    guests: Mutex<Vec<Recipient<OutboxReady>>>,
 }
 
 /// What a room does that has claimed its name anew.
@@ -32,7 +36,25 @@ pub(crate) enum Anew {
 
 impl Tenure {
     pub(crate) fn new(cluster: Cluster, on_lapse: OnLapse, hold: Option<Hold>) -> Self {
-        Self { cluster, on_lapse, hold: ArcSwapOption::from(hold.map(Arc::new)) }
+        let hold = ArcSwapOption::from(hold.map(Arc::new));
+        Self { cluster, on_lapse, hold, guests: Mutex::default() }
+    }
+
+    /// Tells this actor of the guests from another node when members may have come or gone.
+    pub(crate) fn add_guests(&self, actor: Recipient<OutboxReady>) {
+        self.guests().push(actor);
+    }
+
+    /// Tells the actors of guests that members may have come or gone.
+    pub(crate) fn tell_guests(&self) {
+        let mut guests = self.guests();
+        guests.retain(Recipient::connected);
+        // One for each join and departure.
+        guests.iter().for_each(|actor| actor.do_send(OutboxReady));
+    }
+
+    fn guests(&self) -> MutexGuard<'_, Vec<Recipient<OutboxReady>>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims the name, unless it is held.

@@ -76,5 +76,5 @@ impl RoomActor {
 }
 
 /// 1012: clients come back, and find the room where it is.
-const ROOM_LOST: CloseFrame =
+pub(crate) const ROOM_LOST: CloseFrame =
     CloseFrame { code: 1012, reason: std::borrow::Cow::Borrowed("room is elsewhere") };

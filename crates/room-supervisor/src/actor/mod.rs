@@ -2,6 +2,7 @@
 
 mod lapse;
 
+pub(crate) use self::lapse::ROOM_LOST;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, MutexGuard};
@@ -108,9 +109,16 @@ impl RoomActor {
 
     /// Carries out what the roster decides. A panic in a callback is passed on when all that needs none is done.
     fn carry_out(&mut self) {
-        loop {
+        for done in 0.. {
             let output = self.roster().poll_output();
-            let Some(output) = output else { return };
+            let Some(output) = output else {
+                if done > 0
+                    && let Some(tenure) = self.shared.tenure()
+                {
+                    tenure.tell_guests();
+                }
+                return;
+            };
             let carried_out = catch_unwind(AssertUnwindSafe(|| self.carry_out_one(output)));
             if let Err(panic) = carried_out {
                 self.roster().panicked();
@@ -421,6 +429,7 @@ impl Handler<RoomCommand> for RoomActor {
                 self.close_if_empty(ctx);
             }
             RoomCommand::Freeze { answer, fate } => self.freeze(answer, fate, ctx),
+            RoomCommand::Mark(handled) => _ = handled.send(()),
             RoomCommand::Stop { details, close, done } => {
                 self.close(&details, close, ctx);
                 _ = done.send(());

@@ -10,6 +10,7 @@ use callboard_supervision::ArbiterPool;
 use tokio::sync::Semaphore;
 
 use super::{OpenOnDemand, Rooms, Shared};
+use crate::away::Hub;
 use crate::hand_over::HandOver;
 use crate::options::AnyRoomOptions;
 use crate::registry::{LocalRegistry, RoomRegistry};
@@ -83,6 +84,9 @@ impl RoomsBuilder {
     /// cluster's actor before the rooms, and stop it after them. A room of [`open_at_start`](Self::open_at_start) that
     /// another node has then is no error: here it opens when it is asked for and free. Default: none, and rooms cost
     /// nothing more.
+    ///
+    /// If the cluster has [lines](Cluster::lines), a room that another node has opens here all the same: its peers here
+    /// are members of the room there ([`RoomHandle::home`](crate::RoomHandle::home)).
     pub fn cluster(self, cluster: &Cluster) -> Self {
         Self { cluster: Some(cluster.clone()), ..self }
     }
@@ -94,6 +98,12 @@ impl RoomsBuilder {
     /// Builds the rooms, which do not run yet.
     pub fn build(self) -> Rooms {
         let Self { registry, on_demand, max_on_demand, threads, start, cluster, hand_over } = self;
+        let lines = cluster.as_ref().and_then(Cluster::lines);
+        let hub = lines.and_then(|lines| {
+            let hub = Hub::serve(lines, Arc::clone(&registry));
+            hub.inspect_err(|error| log::error!("rooms of other nodes are not reached: {error}"))
+                .ok()
+        });
         let shared = Shared {
             registry,
             on_demand,
@@ -101,6 +111,7 @@ impl RoomsBuilder {
             opening: Mutex::default(),
             start: Mutex::new(start),
             cluster,
+            hub,
             at_start: Mutex::default(),
             threads: (threads > 0).then(|| ArbiterPool::growing(threads)),
             home: Mutex::default(),

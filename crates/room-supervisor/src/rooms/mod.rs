@@ -1,6 +1,7 @@
 //! Supervisor of all rooms.
 
 mod builder;
+mod opening;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use self::builder::RoomsBuilder;
+use crate::away::Hub;
 use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellError};
 use crate::hand_over::HandOver;
 use crate::handle::RoomHandle;
@@ -55,6 +57,8 @@ pub(crate) struct Shared {
     cluster: Option<Cluster>,
     /// Rooms of a cluster that are opened at the start, by name: they are opened later if another node has them then.
     at_start: Mutex<HashMap<Arc<str>, AnyRoomOptions>>,
+    /// Links to rooms of other nodes, if the cluster has lines.
+    hub: Option<Arc<Hub>>,
     /// Threads of the rooms that have no placement of their own; none if they run on their supervisor's thread.
     threads: Option<ArbiterPool>,
     home: Mutex<Option<Home>>,
@@ -344,67 +348,15 @@ impl Shared {
             if elsewhere.is_some_and(|home| home.supervisor.snapshot().status != Status::Stopped) {
                 return Err(StartRoomsError::AlreadyStarted);
             }
+            if let Some(hub) = &self.hub {
+                hub.runs_on(Arbiter::current());
+            }
             *home = Some(Home { supervisor, arbiter: Arbiter::current(), spec: Arc::clone(spec) });
         }
         self.closing.store(false, Ordering::Relaxed);
         let rooms = lock(&self.start)();
         rooms.iter().try_for_each(AnyRoomOptions::check)?;
         Ok(rooms)
-    }
-
-    /// Returns the options of a room of a cluster that is opened at the start.
-    fn at_start(&self, name: &str) -> Option<AnyRoomOptions> {
-        lock(&self.at_start).get(name).map(AnyRoomOptions::again)
-    }
-
-    /// Claims the names of rooms that are opened at the start, if there is a cluster. Returns those that this node may
-    /// open; the others are opened when they are asked for.
-    async fn claim_all(&self, rooms: Vec<AnyRoomOptions>) -> Vec<AnyRoomOptions> {
-        let Some(cluster) = &self.cluster else { return rooms };
-        *lock(&self.at_start) =
-            rooms.iter().map(|options| (Arc::clone(&options.name), options.again())).collect();
-        let claims = rooms.into_iter().map(|options| async {
-            let name = Arc::clone(&options.name);
-            let claimed = options.claimed(Some(cluster)).await;
-            claimed.inspect_err(|error| log::info!("room {name:?} is not opened here: {error}"))
-        });
-        join_all(claims).await.into_iter().flatten().collect()
-    }
-
-    /// Opens a room below its own supervisor, so that no other room waits for its callbacks.
-    async fn open(
-        &self,
-        supervisor: &SupervisorRef,
-        options: AnyRoomOptions,
-    ) -> Result<RoomHandle, StartRoomError> {
-        let name = Arc::clone(&options.name);
-        // Of a room that is open, its hold says nothing new.
-        if self.cluster.is_some() && self.registry.lookup(&name).is_some() {
-            return Err(StartRoomError::AlreadyStarted);
-        }
-        let options = options.claimed(self.cluster.as_ref()).await?;
-        let (handle, node, room) = options
-            .inheriting(&self.hand_over)
-            .opening(Arc::clone(&self.registry), self.threads.as_ref());
-        match supervisor.start_child(node).await {
-            Ok(_) => {}
-            Err(StartChildError::AlreadyStarted | StartChildError::AlreadyPresent) => {
-                return Err(StartRoomError::AlreadyStarted);
-            }
-            Err(_) if self.registry.lookup(&name).is_some() => {
-                return Err(StartRoomError::AlreadyStarted);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let node = handle.supervisor().ok_or(StartChildError::NoSupervisor(NoSupervisorError))?;
-        match node.start_child(room).await {
-            Ok(_) => Ok(handle),
-            Err(error) => {
-                // It may be gone already.
-                _ = supervisor.terminate_child(&name).await;
-                Err(error.into())
-            }
-        }
     }
 }
 

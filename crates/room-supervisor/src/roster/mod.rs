@@ -193,6 +193,33 @@ impl Roster {
         answer
     }
 
+    /// Takes the additional fields of a peer's `authenticated` message, which its home sends.
+    pub(crate) fn take_welcome(&mut self, peer: PeerId) -> Map<String, Value> {
+        self.entries.take_welcome(peer).map(|welcome| *welcome).unwrap_or_default()
+    }
+
+    /// Makes a peer a member that the room's home has admitted and welcomed.
+    pub(crate) fn admitted_elsewhere(&mut self, peer: PeerId) {
+        if self.entries.state(peer) == Some(State::Asking { known: false }) {
+            self.entries.set(peer, State::Member);
+        }
+    }
+
+    /// Removes the peers whose departure the room's home announces.
+    pub(crate) fn forget_departed(&mut self) {
+        for peer in std::mem::take(&mut self.departed) {
+            self.entries.remove(peer);
+        }
+    }
+
+    /// Returns whether this peer has its membership.
+    pub(crate) fn has(&self, member: &Member) -> bool {
+        let entry = self.entries.get(member.peer_id());
+        entry.is_some_and(|entry| {
+            entry.member.is_same(member) && !matches!(entry.state(), State::Departed { .. })
+        })
+    }
+
     /// Turns a peer away that has not joined. Returns whether it was one.
     pub(crate) fn turn_away(&mut self, peer: PeerId) -> bool {
         let joins = matches!(

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_cluster::{
-    Change, Claim, Cluster, Directory, DirectoryError, Embedded, Key, Revision, Session,
+    Change, Claim, Cluster, ClusterBuilder, Directory, DirectoryError, Embedded, Key, MemoryWire,
+    Revision, Session,
 };
 use callboard_room_supervisor::*;
 use callboard_supervision::SupervisorRef;
@@ -96,12 +97,33 @@ impl Node {
         name: &str,
         build: impl FnOnce(RoomsBuilder) -> RoomsBuilder,
     ) -> Self {
-        let cable = Cable::new(directory);
         let url = format!("wss://{name}.example.org");
-        let cluster = Cluster::builder(cable.clone()).node(name).url(url).hold(HOLD).build();
-        let cluster = cluster.expect("a good name");
-        let node = cluster.start().await.expect("it runs nowhere else");
+        let cluster = |cluster: ClusterBuilder| cluster.url(url).hold(HOLD);
+        Self::start_with(Cable::new(directory), name, cluster, build).await
+    }
+
+    /// Starts a node with lines over this wire.
+    pub(crate) async fn on_wire(
+        directory: &Embedded,
+        wire: &MemoryWire,
+        name: &str,
+        build: impl FnOnce(RoomsBuilder) -> RoomsBuilder,
+    ) -> Self {
+        // No hold ends, however busy the machine is.
+        let cluster = |cluster: ClusterBuilder| cluster.wire(wire.clone()).hold(60 * HOLD);
+        Self::start_with(Cable::new(directory), name, cluster, build).await
+    }
+
+    async fn start_with(
+        cable: Cable,
+        name: &str,
+        cluster: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
+        build: impl FnOnce(RoomsBuilder) -> RoomsBuilder,
+    ) -> Self {
+        let builder = cluster(Cluster::builder(cable.clone()).node(name));
+        let cluster = builder.build().expect("a good name");
         let rooms = build(Rooms::builder().cluster(&cluster)).build();
+        let node = cluster.start().await.expect("it runs nowhere else");
         let server = rooms.start().await.expect("the rooms start");
         Self { cluster, rooms, cable, trees: vec![server, node] }
     }
@@ -142,7 +164,7 @@ pub(crate) async fn within<T>(something: impl Future<Output = T>) -> T {
     timeout(PATIENCE, something).await.expect("it comes in time")
 }
 
-/// The shortest that there is.
-pub(crate) const HOLD: Duration = Duration::from_secs(1);
+/// Short, so that the tests are; yet not so short that a busy machine ends it.
+pub(crate) const HOLD: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,390 @@
+//! Guests of a room: the peers of one other node. For the room each is a member like any other; this actor stands for
+//! their sockets.
+
+use std::collections::{BTreeMap, HashMap};
+use std::mem::{replace, take};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::fut::ActorFutureExt;
+use actix::prelude::*;
+use bytes::Bytes;
+use bytestring::ByteString;
+use callboard_outbox::{CloseFrame, Deliver, Outbox, OutboxLimits, OutboxReady, SocketNumber};
+use callboard_supervision::{ChildSpec, Restart, StartError};
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::command::RoomCommand;
+use crate::error::{ForwardError, JoinError};
+use crate::handle::RoomHandle;
+use crate::link::{
+    self, Assembly, Auth, Batch, FrameError, Link, Part, Parts, RETRY, Refusal, Seat, ToEdge,
+    ToHome, stream,
+};
+use crate::member::{Member, NewMember};
+use crate::membership::Membership;
+use crate::message::RoomMessage;
+use crate::server_messages::Description;
+use crate::wake_ups::WakeUps;
+
+/// Actor of the guests that one other node has in a room.
+pub(super) struct Guests {
+    room: RoomHandle,
+    link: Link,
+    parts: Option<Parts>,
+    assembly: Assembly,
+    guests: BTreeMap<Seat, Guest>,
+    /// What the edge has not been told.
+    batch: Batch,
+    /// Decisions on guests that the edge has not been told, because their texts come first.
+    joined: Vec<(Seat, Option<Refusal>)>,
+    /// Members as the edge knows them.
+    told: Option<Arc<[Member]>>,
+    /// Whether there may be something in outboxes, or in the room's list of members.
+    dirty: bool,
+    /// Number of batches that the edge has not handled.
+    under_way: usize,
+    /// Messages of guests behind which no mark was sent yet.
+    said: BTreeMap<Seat, usize>,
+    /// Whether a mark waits in the room's mailbox.
+    marked: bool,
+    /// Whether it looks again whether the line is full.
+    waits: bool,
+}
+
+struct Guest {
+    membership: Arc<Membership>,
+    outbox: Arc<Outbox>,
+    socket: SocketNumber,
+    joining: SpawnHandle,
+}
+
+impl Guests {
+    /// Returns the specification of this actor, a child of the room, with a number that no other has.
+    pub(super) fn spec(number: u64, link: Link, room: RoomHandle, parts: Parts) -> ChildSpec {
+        let name = format!("guests of {} #{number}", link.node());
+        let mut once = Some((link, room, parts));
+        let spec = ChildSpec::try_new(name, move || {
+            let made = once.take().map(|(link, room, parts)| Self {
+                room,
+                link,
+                parts: Some(parts),
+                assembly: Assembly::default(),
+                guests: BTreeMap::new(),
+                batch: Batch::default(),
+                joined: Vec::new(),
+                told: None,
+                dirty: true,
+                under_way: 0,
+                said: BTreeMap::new(),
+                marked: false,
+                waits: false,
+            });
+            std::future::ready(made.ok_or(StartError::ShuttingDown))
+        });
+        spec.restart(Restart::Temporary)
+    }
+
+    fn handle_message(
+        &mut self,
+        message: ToHome,
+        payload: &Bytes,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), FrameError> {
+        match message {
+            // The hub has opened it.
+            ToHome::Open { .. } => {}
+            ToHome::Join { seat, auth, welcome } => self.join(seat, auth, welcome, ctx),
+            ToHome::Leave { seat } => self.leave(seat, ctx),
+            ToHome::Forward { seat, event, to } => {
+                self.forward(seat, link::message(event, to, payload)?, ctx);
+            }
+            ToHome::Send { event, to } => {
+                let message = link::message(event, to, payload)?;
+                if let Err(error) = self.room.shared.deliver(&message, &WakeUps::default()) {
+                    log::debug!("room {:?}: a message of a node: {error}", self.room.name());
+                }
+            }
+            ToHome::Kick { peer, code, reason } => {
+                if let Err(error) = self.room.kick(peer, code, reason) {
+                    log::debug!("room {:?}: a kick by a node: {error}", self.room.name());
+                }
+            }
+            ToHome::Stop { details } => {
+                let room = self.room.clone();
+                // At once: the edge has closed it, and its peers leave now.
+                room.shared.close(&details, CloseFrame::NORMAL);
+                // This actor ends with the room.
+                actix::spawn(async move { room.stop(details).await });
+            }
+            ToHome::Took => self.under_way = self.under_way.saturating_sub(1),
+            ToHome::Close => ctx.stop(),
+        }
+        Ok(())
+    }
+
+    fn join(
+        &mut self,
+        seat: Seat,
+        auth: Auth,
+        welcome: Map<String, Value>,
+        ctx: &mut Context<Self>,
+    ) {
+        let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+        let socket = outbox.attach(ctx.address().recipient(), None);
+        let member = NewMember::new(auth.into(), Arc::clone(&outbox)).welcome(welcome);
+        let membership = match self.room.reserve(member) {
+            Ok(membership) => Arc::new(membership),
+            Err(error) => return self.joined.push((seat, Some(error.into()))),
+        };
+        let (room, its) = (self.room.clone(), Arc::clone(&membership));
+        let joining = async move {
+            _ = timeout(STARTING, room.running()).await;
+            its.join().await
+        };
+        let joining =
+            joining.into_actor(self).map(move |joined, this, _| this.decided(seat, joined));
+        let joining = ctx.spawn(joining);
+        self.guests.insert(seat, Guest { membership, outbox, socket, joining });
+    }
+
+    fn decided(&mut self, seat: Seat, joined: Result<(), JoinError>) {
+        self.dirty = true;
+        let error = joined.err();
+        if error.is_some() {
+            self.guests.remove(&seat);
+        }
+        self.joined.push((seat, error.map(Refusal::from)));
+        self.pump(false);
+    }
+
+    fn leave(&mut self, seat: Seat, ctx: &mut Context<Self>) {
+        if let Some(guest) = self.guests.remove(&seat) {
+            ctx.cancel_future(guest.joining);
+        }
+        self.joined.retain(|(other, _)| *other != seat);
+    }
+
+    /// Forwards a guest's message; if that is refused, its client is told, as a peer's actor does.
+    fn forward(&mut self, seat: Seat, message: RoomMessage, ctx: &mut Context<Self>) {
+        let Some(Guest { membership, outbox, .. }) = self.guests.get(&seat) else { return };
+        let (description, details) = match membership.forward(message) {
+            Err(ForwardError::TooManyInFlight) => (Description::TooManyMessages, "slow down"),
+            Err(_) => (Description::RoomUnavailable, "the message was not delivered"),
+            Ok(()) => {
+                *self.said.entry(seat).or_default() += 1;
+                return self.mark(ctx);
+            }
+        };
+        let error = RoomMessage::error(membership.peer_id(), description, &details.into());
+        _ = outbox.push(error.encode());
+        self.batch.handled.push((seat, 1));
+    }
+
+    /// Puts a mark behind the messages in the room's mailbox: when it is handled, so are they.
+    fn mark(&mut self, ctx: &mut Context<Self>) {
+        if self.marked || self.said.is_empty() {
+            return;
+        }
+        let said = take(&mut self.said);
+        let (mark, handled) = oneshot::channel();
+        if let Some(mailbox) = self.room.shared.mailbox() {
+            // One at a time. If the room fails, it is dropped with the messages.
+            mailbox.do_send(RoomCommand::Mark(mark));
+        }
+        self.marked = true;
+        let handled = handled.into_actor(self).map(|_, this, ctx| {
+            this.marked = false;
+            this.batch.handled.extend(said);
+            this.mark(ctx);
+            this.pump(false);
+        });
+        ctx.spawn(handled);
+    }
+
+    /// Sends the edge what it has not been told, unless it has much to handle. `last`: in any case.
+    fn pump(&mut self, last: bool) {
+        while last || (self.under_way < WINDOW && self.link.flush()) {
+            let texts = self.collect();
+            if !self.dirty {
+                self.batch.joined = take(&mut self.joined);
+            }
+            let batch = take(&mut self.batch);
+            if batch.is_empty() {
+                return;
+            }
+            let texts: Vec<_> = texts.iter().map(|text| text.as_bytes().as_ref()).collect();
+            self.link.send(&ToEdge::Batch(batch), &texts);
+            self.under_way += 1;
+        }
+    }
+
+    /// Goes on later, if the line is full.
+    fn wait_for_line(&mut self, ctx: &mut Context<Self>) {
+        if !self.link.flush() && !replace(&mut self.waits, true) {
+            ctx.run_later(RETRY, |this, ctx| {
+                this.waits = false;
+                this.pump(false);
+                this.wait_for_line(ctx);
+            });
+        }
+    }
+
+    /// Takes what is in the guests' outboxes, up to a full batch. Returns the texts.
+    fn collect(&mut self) -> Vec<ByteString> {
+        let mut texts = Texts::default();
+        if !take(&mut self.dirty) {
+            return texts.texts;
+        }
+        self.compare_members();
+        for (&seat, guest) in &self.guests {
+            let mut its = Vec::new();
+            while texts.bytes < LARGE_BATCH {
+                match guest.outbox.next(guest.socket) {
+                    Some(Deliver::Frame(text)) => its.push(texts.add(text)),
+                    Some(Deliver::Close(close)) => {
+                        self.batch.closed.push((seat, close.code, close.reason.into_owned()));
+                    }
+                    None => break,
+                }
+            }
+            if !its.is_empty() {
+                self.batch.frames.push((seat, its));
+            }
+        }
+        self.dirty = texts.bytes >= LARGE_BATCH;
+        self.batch.texts = texts.texts.iter().map(|text| text.len()).collect();
+        texts.texts
+    }
+
+    /// Notes which members have come and gone since the edge was told.
+    fn compare_members(&mut self) {
+        let members = self.room.members();
+        if self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &members)) {
+            return;
+        }
+        let told = self.told.replace(Arc::clone(&members));
+        let known = |member: &Member| (member.peer_id(), member.clone());
+        let mut gone: HashMap<_, _> = told.iter().flat_map(|told| told.iter()).map(known).collect();
+        for member in members.iter() {
+            if gone.remove(&member.peer_id()).is_none_or(|known| !known.is_same(member)) {
+                self.batch.came.push((member.peer_id(), member.public().to_map()));
+            }
+        }
+        self.batch.gone = gone.into_keys().collect();
+    }
+}
+
+impl Actor for Guests {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.link.send(&ToEdge::Opened, &[]);
+        if let Some(tenure) = self.room.shared.tenure() {
+            tenure.add_guests(ctx.address().recipient());
+        }
+        ctx.spawn(PumpWhenIdle);
+        if let Some(parts) = self.parts.take() {
+            ctx.add_stream(stream(parts));
+        }
+    }
+
+    /// Says the room's last words, if it has ended.
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.dirty = true;
+        self.pump(true);
+    }
+}
+
+impl StreamHandler<Part> for Guests {
+    fn handle(&mut self, part: Part, ctx: &mut Self::Context) {
+        let handled = match self.assembly.add(part) {
+            Ok(Some((message, payload))) => self.handle_message(message, &payload, ctx),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = handled {
+            let (room, node) = (self.room.name(), self.link.node());
+            log::warn!("room {room:?}: node {node} sends what cannot be read: {error}");
+            ctx.stop();
+        }
+        self.pump(false);
+    }
+}
+
+impl Handler<OutboxReady> for Guests {
+    type Result = ();
+
+    fn handle(&mut self, _: OutboxReady, _: &mut Self::Context) {
+        self.dirty = true;
+    }
+}
+
+/// Future in the actor's context that sends: it is polled when the mailbox is empty, so that what goes to many guests
+/// is collected once. It is not polled again after the other futures: what those have to say, they send.
+struct PumpWhenIdle;
+
+impl ActorFuture<Guests> for PumpWhenIdle {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        guests: &mut Guests,
+        ctx: &mut Context<Guests>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        guests.pump(false);
+        guests.wait_for_line(ctx);
+        Poll::Pending
+    }
+}
+
+/// Texts of a batch, each once.
+#[derive(Default)]
+struct Texts {
+    texts: Vec<ByteString>,
+    /// Places in the list by address and length: texts of a broadcast are the same memory.
+    places: HashMap<(usize, usize), usize>,
+    bytes: usize,
+}
+
+impl Texts {
+    /// Adds a text, and returns its place.
+    fn add(&mut self, text: ByteString) -> usize {
+        let key = (text.as_ptr().addr(), text.len());
+        *self.places.entry(key).or_insert_with(|| {
+            self.bytes += text.len() + PER_TEXT;
+            self.texts.push(text);
+            self.texts.len() - 1
+        })
+    }
+}
+
+/// Number of batches that an edge may have to handle: a bound on what waits there.
+const WINDOW: usize = 16;
+/// Bytes of texts after which a batch gets no more.
+const LARGE_BATCH: usize = 1 << 20;
+/// Bytes that a text counts beside its own, so that the number of texts has a bound.
+const PER_TEXT: usize = 64;
+/// Longest wait for a room's start.
+const STARTING: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_many_guests_is_in_a_batch_once() {
+        let (broadcast, mut texts) = (ByteString::from("to all"), Texts::default());
+
+        let places = [broadcast.clone(), "to one".into(), broadcast.clone(), "to all".into()];
+        let places = places.map(|text| texts.add(text));
+
+        assert_eq!(places, [0, 1, 0, 2]);
+        assert_eq!(texts.texts, ["to all", "to one", "to all"]);
+    }
+}

@@ -1,0 +1,79 @@
+//! Way to a room that another node runs, for its handles.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use callboard_cluster::NodeId;
+use callboard_outbox::CloseFrame;
+use serde_json::Value;
+
+use super::Link;
+use super::wire::ToHome;
+use crate::error::{ForwardError, KickError};
+use crate::member::Member;
+use crate::message::{RoomMessage, To};
+use crate::peer_id::PeerId;
+
+/// What the handles of a room that is away reach of it.
+pub(crate) struct Away {
+    pub(crate) link: Link,
+    /// Members as the home has told of them.
+    members: Mutex<Arc<[Member]>>,
+}
+
+impl Away {
+    pub(crate) fn new(link: Link) -> Self {
+        Self { link, members: Mutex::new(Arc::new([])) }
+    }
+
+    /// Returns the node that runs the room.
+    pub(crate) fn node(&self) -> &NodeId {
+        self.link.node()
+    }
+
+    /// Returns the members, by their ids.
+    pub(crate) fn members(&self) -> Arc<[Member]> {
+        Arc::clone(&self.members.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_members(&self, members: Arc<[Member]>) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    pub(crate) fn member(&self, peer: PeerId) -> Option<Member> {
+        let members = self.members();
+        let at = members.binary_search_by_key(&peer, Member::peer_id).ok()?;
+        members.get(at).cloned()
+    }
+
+    /// Sends a message of this server to members, by the home.
+    pub(crate) fn send(&self, message: &RoomMessage) -> Result<(), ForwardError> {
+        let RoomMessage { event, data, to, .. } = message;
+        if let Some(To::Peers(peers)) = to {
+            let unknown = peers.iter().copied().filter(|&peer| self.member(peer).is_none());
+            let unknown: Vec<_> = unknown.collect();
+            if !unknown.is_empty() {
+                return Err(ForwardError::NoSuchPeer(unknown));
+            }
+        }
+        let to = to.clone().ok_or(ForwardError::NotAddressed)?;
+        if !self.link.flush() {
+            return Err(ForwardError::TooManyInFlight);
+        }
+        let header = ToHome::Send { event: event.clone(), to: Some(to.into()) };
+        self.link.send(&header, &[data.get().as_bytes()]);
+        Ok(())
+    }
+
+    /// Closes the connection of a member, by the home.
+    pub(crate) fn kick(&self, peer: PeerId, close: CloseFrame) -> Result<(), KickError> {
+        self.member(peer).ok_or(KickError::NoSuchPeer)?;
+        let CloseFrame { code, reason } = close;
+        self.link.send(&ToHome::Kick { peer, code, reason: reason.into_owned() }, &[]);
+        Ok(())
+    }
+
+    /// Closes the room, at home and so everywhere.
+    pub(crate) fn stop(&self, details: Value) {
+        self.link.send(&ToHome::Stop { details }, &[]);
+    }
+}

@@ -1,0 +1,300 @@
+//! Messages between the home of a room and the edges that have peers in it.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::frame::FrameError;
+use crate::auth::{AuthData, PublicMetadata};
+use crate::error::JoinError;
+use crate::message::{RoomMessage, To};
+use crate::peer_id::PeerId;
+use crate::rejection::Rejection;
+
+/// Number of a guest of a link: of two with the same peer id, each has its own.
+pub(crate) type Seat = u64;
+
+/// Message of an edge to the home.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ToHome {
+    /// Opens the link: the first message of it.
+    Open { room: String },
+    /// Asks the room to admit a peer.
+    Join { seat: Seat, auth: Auth, welcome: Map<String, Value> },
+    /// A peer has left.
+    Leave { seat: Seat },
+    /// A peer says something; the payload is the data.
+    Forward { seat: Seat, event: String, to: Option<Addressees> },
+    /// The edge's server sends something to members; the payload is the data.
+    Send { event: String, to: Option<Addressees> },
+    /// The edge's server closes the connection of a member.
+    Kick { peer: PeerId, code: u16, reason: String },
+    /// The edge's server closes the room.
+    Stop { details: Value },
+    /// The edge has handled a batch.
+    Took,
+    /// Closes the link: no peer of it is left.
+    Close,
+}
+
+/// Message of the home to an edge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ToEdge {
+    /// The room is here, and the link is open.
+    Opened,
+    /// The room is not here, or the link is closed: nothing follows.
+    Ended,
+    /// What has happened since the last batch; the payload is its texts.
+    Batch(Batch),
+}
+
+/// What has happened at the home since the last batch, in the order in which an edge handles it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Batch {
+    /// Members that have come, with their public metadata, and the others that have gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) came: Vec<(PeerId, Map<String, Value>)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gone: Vec<PeerId>,
+    /// Lengths of the texts in the payload, in bytes. Each is there once, for however many guests it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) texts: Vec<usize>,
+    /// Texts for each guest, by their places in the list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) frames: Vec<(Seat, Vec<usize>)>,
+    /// Guests whose connections are closed, after their texts, with code and reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) closed: Vec<(Seat, u16, String)>,
+    /// Guests that the room has decided on, after their texts; with the error if it has rejected them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) joined: Vec<(Seat, Option<Refusal>)>,
+    /// Messages of guests that the room has handled: their numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) handled: Vec<(Seat, usize)>,
+}
+
+impl Batch {
+    /// Returns whether nothing has happened.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the texts in a payload.
+    pub(crate) fn read_texts(&self, mut payload: Bytes) -> Result<Vec<ByteString>, FrameError> {
+        let texts = self.texts.iter().map(|&length| {
+            if payload.len() < length {
+                return Err(FrameError::Payload);
+            }
+            ByteString::try_from(payload.split_to(length)).map_err(|_| FrameError::Payload)
+        });
+        texts.collect()
+    }
+}
+
+/// Authentication data of a peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Auth {
+    peer: PeerId,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    credentials: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    metadata: Value,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    public: Map<String, Value>,
+}
+
+impl From<&AuthData> for Auth {
+    fn from(auth: &AuthData) -> Self {
+        Self {
+            peer: auth.peer_id,
+            credentials: auth.credentials.clone(),
+            metadata: auth.metadata.clone(),
+            public: auth.public.to_map(),
+        }
+    }
+}
+
+impl From<Auth> for AuthData {
+    fn from(Auth { peer, credentials, metadata, public }: Auth) -> Self {
+        Self { peer_id: peer, credentials, metadata, public: PublicMetadata::from(public) }
+    }
+}
+
+/// Addressees of a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Addressees {
+    All,
+    Peers(Vec<PeerId>),
+}
+
+impl From<To> for Addressees {
+    fn from(to: To) -> Self {
+        match to {
+            To::All => Self::All,
+            To::Peers(peers) => Self::Peers(peers),
+        }
+    }
+}
+
+impl From<Addressees> for To {
+    fn from(to: Addressees) -> Self {
+        match to {
+            Addressees::All => Self::All,
+            Addressees::Peers(peers) => Self::Peers(peers),
+        }
+    }
+}
+
+/// Reads the message whose data is this payload.
+pub(crate) fn message(
+    event: String,
+    to: Option<Addressees>,
+    payload: &Bytes,
+) -> Result<RoomMessage, FrameError> {
+    let data: &RawValue = serde_json::from_slice(payload).map_err(|_| FrameError::Payload)?;
+    Ok(RoomMessage { event, data: data.to_owned(), from: None, to: to.map(To::from) })
+}
+
+/// Error of a join.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Refusal {
+    Rejected { code: String, details: Value },
+    TimedOut,
+    RoomCrashed,
+    RoomUnavailable,
+    PeerIdTaken,
+    DoorShut { retry_after_ms: u64 },
+}
+
+impl From<JoinError> for Refusal {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Rejected(Rejection { code, details }) => Self::Rejected { code, details },
+            JoinError::TimedOut => Self::TimedOut,
+            JoinError::RoomCrashed => Self::RoomCrashed,
+            JoinError::RoomUnavailable => Self::RoomUnavailable,
+            JoinError::PeerIdTaken => Self::PeerIdTaken,
+            JoinError::DoorShut { retry_after } => Self::DoorShut {
+                retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
+            },
+        }
+    }
+}
+
+impl From<Refusal> for JoinError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Rejected { code, details } => Self::Rejected(Rejection { code, details }),
+            Refusal::TimedOut => Self::TimedOut,
+            Refusal::RoomCrashed => Self::RoomCrashed,
+            Refusal::RoomUnavailable => Self::RoomUnavailable,
+            Refusal::PeerIdTaken => Self::PeerIdTaken,
+            Refusal::DoorShut { retry_after_ms } => {
+                Self::DoorShut { retry_after: std::time::Duration::from_millis(retry_after_ms) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+
+    /// As the first version wrote them: later ones must read them, and write the same.
+    #[test]
+    fn messages_are_as_they_were_in_the_first_version() {
+        let peer: PeerId = "6f1e2b0a-3c7d-4f10-9b51-0a4de8f1c001".parse().unwrap();
+        let public = Map::from_iter([("name".to_owned(), "Ann".into())]);
+        let auth = AuthData { public: public.clone().into(), ..AuthData::new(peer) };
+        let to_home = [
+            (ToHome::Open { room: "demo".into() }, json!({ "open": { "room": "demo" } })),
+            (
+                ToHome::Join { seat: 1, auth: Auth::from(&auth), welcome: Map::new() },
+                json!({ "join": { "seat": 1, "auth": { "peer": peer, "public": { "name": "Ann" } }, "welcome": {} } }),
+            ),
+            (ToHome::Leave { seat: 1 }, json!({ "leave": { "seat": 1 } })),
+            (
+                ToHome::Forward { seat: 1, event: "offer".into(), to: Some(Addressees::All) },
+                json!({ "forward": { "seat": 1, "event": "offer", "to": "all" } }),
+            ),
+            (
+                ToHome::Send { event: "news".into(), to: Some(Addressees::Peers(vec![peer])) },
+                json!({ "send": { "event": "news", "to": { "peers": [peer] } } }),
+            ),
+            (
+                ToHome::Kick { peer, code: 4000, reason: "no shouting".into() },
+                json!({ "kick": { "peer": peer, "code": 4000, "reason": "no shouting" } }),
+            ),
+            (ToHome::Stop { details: json!("over") }, json!({ "stop": { "details": "over" } })),
+            (ToHome::Took, json!("took")),
+            (ToHome::Close, json!("close")),
+        ];
+        for (message, golden) in to_home {
+            assert_eq!(to_value(&message).unwrap(), golden);
+            assert_eq!(from_value::<ToHome>(golden).unwrap(), message);
+        }
+        let batch = Batch {
+            came: vec![(peer, public)],
+            gone: vec![peer],
+            texts: vec![5],
+            frames: vec![(1, vec![0])],
+            closed: vec![(1, 1000, String::new())],
+            joined: vec![
+                (1, None),
+                (2, Some(Refusal::RoomCrashed)),
+                (3, Some(Refusal::DoorShut { retry_after_ms: 5 })),
+            ],
+            handled: vec![(1, 2)],
+        };
+        let golden = json!({ "batch": {
+            "came": [[peer, { "name": "Ann" }]], "gone": [peer], "texts": [5], "frames": [[1, [0]]],
+            "closed": [[1, 1000, ""]],
+            "joined": [[1, null], [2, "room_crashed"], [3, { "door_shut": { "retry_after_ms": 5 } }]],
+            "handled": [[1, 2]],
+        } });
+        let to_edge = [
+            (ToEdge::Opened, json!("opened")),
+            (ToEdge::Ended, json!("ended")),
+            (ToEdge::Batch(batch), golden),
+            (ToEdge::Batch(Batch::default()), json!({ "batch": {} })),
+        ];
+        for (message, golden) in to_edge {
+            assert_eq!(to_value(&message).unwrap(), golden);
+            assert_eq!(from_value::<ToEdge>(golden).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn errors_of_a_join_cross() {
+        let rejection = Rejection::with_details("banned", json!({ "days": 3 }));
+        let retry_after = std::time::Duration::from_secs(3);
+        for error in [
+            JoinError::Rejected(rejection),
+            JoinError::TimedOut,
+            JoinError::RoomCrashed,
+            JoinError::RoomUnavailable,
+            JoinError::PeerIdTaken,
+            JoinError::DoorShut { retry_after },
+        ] {
+            assert_eq!(JoinError::from(Refusal::from(error.clone())), error);
+        }
+    }
+
+    #[test]
+    fn texts_that_are_not_in_the_payload_are_refused() {
+        let batch = |texts: &[usize]| Batch { texts: texts.to_vec(), ..Batch::default() };
+        let payload = Bytes::from_static("aü".as_bytes());
+        assert_eq!(batch(&[1, 2]).read_texts(payload.clone()).unwrap(), ["a", "ü"]);
+        assert!(batch(&[1, 3]).read_texts(payload.clone()).is_err());
+        assert!(batch(&[2, 1]).read_texts(payload).is_err(), "no UTF-8");
+    }
+}

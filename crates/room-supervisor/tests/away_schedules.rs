@@ -1,0 +1,298 @@
+//! Random schedules of joins, messages, departures and nodes that come and go, in one room over three nodes, against a
+//! model: what each client has seen must be what happened.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use callboard_cluster::{Embedded, MemoryWire, WireFaults};
+use callboard_room_supervisor::*;
+use common::Client;
+use common::nodes::{Node, within};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A client joins at this node.
+    Join(usize),
+    /// A client leaves.
+    Leave(usize),
+    /// A client speaks to all.
+    ToAll(usize),
+    /// A client speaks to two others, or to one that has left.
+    ToTwo(usize, usize, usize),
+    /// A node that is not the home is stopped, and another takes its place.
+    Replace(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let one = prop_oneof![
+        4 => (0..3_usize).prop_map(Step::Join),
+        2 => any::<usize>().prop_map(Step::Leave),
+        6 => any::<usize>().prop_map(Step::ToAll),
+        4 => any::<(usize, usize, usize)>().prop_map(|(from, to, other)| Step::ToTwo(from, to, other)),
+        1 => (1..3_usize).prop_map(Step::Replace),
+    ];
+    proptest::collection::vec(one, 1..40)
+}
+
+/// Counts joins and departures, as the room sees them.
+struct Hall(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    joins: AtomicUsize,
+    leaves: AtomicUsize,
+}
+
+impl Room for Hall {
+    type Options = Arc<Counts>;
+
+    fn on_init(counts: &Arc<Counts>, _: &RoomContext) -> Result<Self, Rejection> {
+        Ok(Self(Arc::clone(counts)))
+    }
+
+    async fn on_join(&mut self, _: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
+        self.0.joins.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn on_leave(&mut self, _: PeerId, _: &RoomContext) {
+        self.0.leaves.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A client, and what it has seen.
+struct Watcher {
+    client: Client,
+    node: usize,
+    /// Whom it believes to be in the room beside itself.
+    others: BTreeSet<PeerId>,
+    /// Who has left: none of them comes again.
+    gone: BTreeSet<PeerId>,
+    /// Numbers of the messages of each sender.
+    heard: BTreeMap<PeerId, Vec<u64>>,
+    /// Messages that it should hear, if their senders stay.
+    due: BTreeMap<PeerId, Vec<u64>>,
+    /// Number of lists with an unknown addressee that it has sent, and of errors that it was told.
+    refused: (usize, usize),
+}
+
+impl Watcher {
+    fn see(&mut self, event: &str, message: &Value) {
+        let peer =
+            || -> PeerId { serde_json::from_value(message["data"]["peer_id"].clone()).unwrap() };
+        match event {
+            "joined" => {
+                let peer = peer();
+                assert!(self.others.insert(peer), "joined twice");
+                assert!(!self.gone.contains(&peer), "joined after it left");
+            }
+            "left" => {
+                let peer = peer();
+                assert!(self.others.remove(&peer), "left twice, or before it joined");
+                self.gone.insert(peer);
+            }
+            "number" => {
+                let from: PeerId = serde_json::from_value(message["from"].clone()).unwrap();
+                let number = message["data"].as_u64().unwrap();
+                assert!(self.others.contains(&from), "of one that is not in the room");
+                let heard = self.heard.entry(from).or_default();
+                assert!(heard.last().is_none_or(|last| *last < number), "{heard:?}, {number}");
+                heard.push(number);
+            }
+            "error" => {
+                assert_eq!(message["data"]["description"], "No such peer");
+                self.refused.1 += 1;
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    /// Returns whether it has seen all that it must.
+    fn is_done(&self, members: &BTreeSet<PeerId>) -> bool {
+        let others = self.others.iter().chain([&self.client.id]).copied().collect::<BTreeSet<_>>();
+        let heard = |from: &PeerId, number: &u64| {
+            self.heard.get(from).is_some_and(|heard| heard.contains(number))
+        };
+        let due = self.due.iter().filter(|(from, _)| members.contains(from));
+        others == *members
+            && self.refused.0 == self.refused.1
+            && due.clone().all(|(from, due)| due.iter().all(|number| heard(from, number)))
+    }
+}
+
+struct World {
+    directory: Embedded,
+    wire: MemoryWire,
+    nodes: Vec<Node>,
+    names: usize,
+    counts: Arc<Counts>,
+    watchers: Vec<Watcher>,
+    gone: Vec<PeerId>,
+    number: u64,
+}
+
+impl World {
+    async fn new(seed: u64) -> Self {
+        let wire = MemoryWire::with_seed(seed);
+        let faults = WireFaults::default().loss(0.02).duplication(0.02);
+        wire.set_faults(faults.delay(Duration::ZERO..Duration::from_millis(2)));
+        let mut world = Self {
+            directory: Embedded::new(),
+            wire,
+            nodes: Vec::new(),
+            names: 0,
+            counts: Arc::default(),
+            watchers: Vec::new(),
+            gone: Vec::new(),
+            number: 0,
+        };
+        for _ in 0..3 {
+            let node = world.node().await;
+            world.nodes.push(node);
+        }
+        world.nodes[0].open("demo").await;
+        world
+    }
+
+    async fn node(&mut self) -> Node {
+        self.names += 1;
+        let counts = Arc::clone(&self.counts);
+        let open =
+            move |name: &str| Some(RoomOptions::<Hall>::new(name, Arc::clone(&counts)).into());
+        let name = format!("n{}", self.names);
+        Node::on_wire(&self.directory, &self.wire, &name, |rooms| rooms.on_demand(open)).await
+    }
+
+    async fn step(&mut self, step: Step) {
+        let count = self.watchers.len();
+        match step {
+            Step::Join(node) => self.join(node).await,
+            Step::Leave(at) if count > 0 => {
+                let watcher = self.watchers.remove(at % count);
+                self.gone.push(watcher.client.id);
+            }
+            Step::ToAll(from) if count > 0 => {
+                let ids = self.watchers.iter().map(|watcher| watcher.client.id).collect();
+                self.say(from % count, To::All, ids);
+            }
+            Step::ToTwo(from, to, other) if count > 2 => {
+                let [from, mut to, mut other] = [from, to, other].map(|at| at % count);
+                // Three different ones.
+                while to == from {
+                    to = (to + 1) % count;
+                }
+                while other == from || other == to {
+                    other = (other + 1) % count;
+                }
+                let one = self.watchers[to].client.id;
+                let unknown = self.gone.get(other % self.gone.len().max(1));
+                match unknown.filter(|_| to % 2 == 0) {
+                    Some(&unknown) => {
+                        self.watchers[from].refused.0 += 1;
+                        self.say(from, To::Peers(vec![one, unknown]), Vec::new());
+                    }
+                    None => {
+                        let ids = vec![one, self.watchers[other].client.id];
+                        self.say(from, To::Peers(ids.clone()), ids);
+                    }
+                }
+            }
+            Step::Replace(at) => {
+                let node = self.node().await;
+                within(std::mem::replace(&mut self.nodes[at], node).stop()).await;
+                let (gone, stay) = std::mem::take(&mut self.watchers)
+                    .into_iter()
+                    .partition(|watcher: &Watcher| watcher.node == at);
+                self.watchers = stay;
+                self.gone.extend(gone.iter().map(|watcher: &Watcher| watcher.client.id));
+            }
+            _ => {}
+        }
+    }
+
+    async fn join(&mut self, node: usize) {
+        loop {
+            let room = self.nodes[node].open("demo").await;
+            // One that is empty is about to be closed here.
+            let Ok(client) = Client::with_id(&room, PeerId::random()) else {
+                within(room.freed()).await;
+                continue;
+            };
+            let mut client = client;
+            within(client.join()).await.unwrap();
+            let peers = client.expect("authenticated").await["peers"].clone();
+            let others = serde_json::from_value(peers).unwrap();
+            self.watchers.push(Watcher {
+                client,
+                node,
+                others,
+                gone: BTreeSet::new(),
+                heard: BTreeMap::new(),
+                due: BTreeMap::new(),
+                refused: (0, 0),
+            });
+            return;
+        }
+    }
+
+    fn say(&mut self, from: usize, to: To, due: Vec<PeerId>) {
+        self.number += 1;
+        let sender = &self.watchers[from].client;
+        let message = RoomMessage::new("number", &json!(self.number)).unwrap().to(to);
+        sender.membership.as_ref().unwrap().forward(message).unwrap();
+        let from = sender.id;
+        for watcher in &mut self.watchers {
+            if due.contains(&watcher.client.id) && watcher.client.id != from {
+                watcher.due.entry(from).or_default().push(self.number);
+            }
+        }
+    }
+
+    /// Lets all arrive, and compares.
+    async fn check(mut self) {
+        let members: BTreeSet<_> = self.watchers.iter().map(|watcher| watcher.client.id).collect();
+        for watcher in &mut self.watchers {
+            while !watcher.is_done(&members) {
+                let (event, message) = watcher.client.event().await;
+                watcher.see(&event, &message);
+            }
+        }
+        let (joins, leaves) = (&self.counts.joins, &self.counts.leaves);
+        common::nodes::until(|| {
+            joins.load(Ordering::SeqCst) - leaves.load(Ordering::SeqCst) == members.len()
+        })
+        .await;
+        for node in &self.nodes {
+            let Some(room) = node.rooms.lookup("demo") else { continue };
+            common::nodes::until(|| {
+                room.is_closed() || room.peers().into_iter().collect::<BTreeSet<_>>() == members
+            })
+            .await;
+        }
+        drop(self.watchers);
+        for node in self.nodes {
+            within(node.stop()).await;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 50, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_clients_see_is_what_happened(steps in steps(), seed in any::<u64>()) {
+        actix::System::new().block_on(async {
+            let mut world = World::new(seed).await;
+            for step in steps {
+                world.step(step).await;
+            }
+            world.check().await;
+        });
+    }
+}
