@@ -2489,6 +2489,8 @@ class Socket {
   #resume = null;
   /** Time at which the open connection was opened, or the one to be resumed was lost. */
   #since = 0;
+  /** Number of refusals that are not yet the end of the session. */
+  #spare = 0;
   /** @type {CallboardError | null} the server's error before it closed the connection */
   #farewell = null;
   /** Whether the server has opened the connection, so that it has not refused it. */
@@ -2655,10 +2657,12 @@ class Socket {
     // A browser closes a page's connections before it tells the page that it leaves it.
     const leaving = !ours && code === GOING_AWAY && reason === "";
     if (open && (this.#farewell || leaving || !RESUMABLE.has(code))) this.#resume = null;
+    // The server may be replaced by another one, and be back between an attempt and the question for its status.
+    if (open) this.#spare = code === GOING_AWAY ? 1 : 0;
     if (open && now - this.#since >= STABLE) this.#attempts.failed = 0;
     if (open) this.#since = now;
-    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (!ours && !this.#opened && (await this.#status()) !== UNREACHABLE))) {
-      // It was refused, not unreachable: the peer has ended.
+    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (!ours && !this.#opened && (await this.#isRefused())))) {
+      // The peer has ended.
       this.#resume = null;
     }
     if (this.#is("closed")) return;
@@ -2670,6 +2674,15 @@ class Socket {
     const delay = this.#attempts.delay(turnedAway, leaving ? LEAVING_TIME : 0);
     this.#timer = setTimeout(() => this.#open(), delay);
     this.#tell("waiting", { reason: this.#farewell?.message ?? reason, code, delay });
+  }
+
+  /** Returns whether a server has refused the resume token, for all that can be seen. */
+  async #isRefused() {
+    const status = await this.#status();
+    // There is none, or a proxy without a server, or a server that is closing: it has not looked at the token.
+    if (status === UNREACHABLE || status >= 500) return false;
+    this.#spare -= 1;
+    return this.#spare < 0;
   }
 
   /** Asks for the HTTP status of the room's address; see {@link httpStatus}. */
