@@ -37,11 +37,13 @@ pub struct HandedOver {
 }
 
 impl RoomsBuilder {
-    /// Sets the file with the rooms that an earlier process has [handed over](Rooms::hand_over_to_file): it is read
-    /// now, and removed when the rooms start. Rooms begin with their [snapshots](crate::Room::snapshot) and members;
-    /// clients that may resume their sessions do so, and those that do not come back in time leave. The file holds
-    /// credentials and must be in a folder of the server's own. One that is corrupted, too old, or another user's is
-    /// logged and ignored ([`Rooms::hand_over_error`]). Default: none.
+    /// Sets the file through which one process hands its rooms over to the next: it is read now, removed when the rooms
+    /// start, and written at SIGTERM by `run` and `Run` of `callboard-signaling`, by
+    /// [`hand_over_to_file`](Rooms::hand_over_to_file). So a server restarts for a deploy, and its clients stay. Rooms
+    /// begin with their [snapshots](crate::Room::snapshot) and members; clients that may resume their sessions do so,
+    /// and those that do not come back in time leave. The file holds credentials and must be in a folder of the
+    /// server's own. One that is corrupted, too old, or another user's is logged and ignored
+    /// ([`Rooms::hand_over_error`]); what is no such file is not removed. Default: none.
     pub fn hand_over_file(self, path: impl Into<PathBuf>) -> Self {
         self.handed_over(HandOver::read(path.into(), wall_clock()))
     }

@@ -113,6 +113,7 @@ mod json_log;
 mod json_members;
 #[cfg(feature = "jwt")]
 pub mod jwt;
+mod kept;
 mod limits;
 #[cfg(feature = "webrtc")]
 mod media_event;

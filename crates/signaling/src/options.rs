@@ -51,6 +51,7 @@ pub(crate) struct Policy {
     #[cfg(feature = "rpc")]
     pub(crate) hooks: Hooks,
     pub(crate) resume_grace: Duration,
+    pub(crate) snapshot_version: u32,
 }
 
 impl<P: Peer> PeerOptions<P> {
@@ -82,6 +83,7 @@ impl<P: Peer> PeerOptions<P> {
             #[cfg(feature = "rpc")]
             hooks: Hooks::default(),
             resume_grace: Duration::ZERO,
+            snapshot_version: 0,
         };
         Self { custom, rooms, policy }
     }
@@ -260,6 +262,13 @@ impl<P: Peer> PeerOptions<P> {
     /// connections and what its outbox may hold. Default: 0, as in the original: a peer ends with its WebSocket.
     pub fn resume_grace(mut self, grace: Duration) -> Self {
         self.policy.resume_grace = grace;
+        self
+    }
+
+    /// Sets the version of what [`Peer::snapshot`] returns: raise it when an older program could not read that any
+    /// more. One of an older version is given to [`Peer::restore`], one of a newer version is not. Default: 0.
+    pub fn snapshot_version(mut self, version: u32) -> Self {
+        self.policy.snapshot_version = version;
         self
     }
 }

@@ -8,7 +8,7 @@ use actix_web::HttpRequest;
 use callboard_peer_connection::{
     Configuration, DataChannelMessage, PeerConnectionState, ReceivedSample,
 };
-use callboard_room_supervisor::{AuthData, PeerId, Rejection, RoomHandle, RoomMessage};
+use callboard_room_supervisor::{AuthData, PeerId, Rejection, RoomHandle, RoomMessage, Snapshot};
 use serde_json::{Map, Value};
 
 use crate::peer_ref::PeerRef;
@@ -139,7 +139,33 @@ pub trait Peer: Send + Unpin + Sized + 'static {
         _ = (state, reason, context);
     }
 
-    /// Handles the normal end of the peer.
+    /// Returns the state, with which [another process](callboard_room_supervisor::RoomsBuilder::hand_over_file) goes on
+    /// when this one is replaced; none if there is nothing to keep. No other callback follows. After a panic here the
+    /// peer has no snapshot. Default: none; the peer begins with [`on_init`](Self::on_init) in the other process.
+    fn snapshot(&self) -> Option<Snapshot> {
+        None
+    }
+
+    /// Creates the peer from the [snapshot](Self::snapshot) of an earlier process, in place of
+    /// [`on_init`](Self::on_init). Its client may come back later, or is there already, and noticed nothing:
+    /// [`on_joined`](Self::on_joined) is not called. May take up to
+    /// [`PeerOptions::init_timeout`](crate::PeerOptions::init_timeout). The snapshot's version is not newer than
+    /// [`PeerOptions::snapshot_version`](crate::PeerOptions::snapshot_version).
+    ///
+    /// # Errors
+    /// A reason, which is logged. As after a panic, the peer begins with `on_init` instead: the client stays unless
+    /// that rejects it, and `on_joined` is called. Default: there is always one.
+    fn restore(
+        context: &InitContext,
+        auth: &AuthData,
+        options: &Self::Options,
+        snapshot: Snapshot,
+    ) -> impl Future<Output = Result<Self, String>> {
+        _ = (context, auth, options, snapshot);
+        std::future::ready(Err("it has no `restore`".to_owned()))
+    }
+
+    /// Handles the normal end of the peer. Not called when another process goes on with it.
     fn on_terminate(&mut self, context: &PeerContext) {
         _ = context;
     }

@@ -4,6 +4,7 @@ use std::fmt::{self, Debug};
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -59,9 +60,11 @@ pub async fn run(rooms: Rooms, server: impl Serve) -> io::Result<()> {
 /// The lifecycle of a server process: what ends it, and what is shut down then, in which order.
 ///
 /// At SIGINT or SIGTERM no more connections are accepted, rooms are closed (their clients are told "Room closed" and
-/// closed with 1001), then peer connections, then trees. What has not ended after the [grace](Self::grace) is cut off.
-/// A second signal, a quarter of a second or more after the first, ends the process at once with code 1, even if a
-/// callback blocks the main thread.
+/// closed with 1001), then peer connections, then trees. At SIGTERM, rooms with a [file for the
+/// hand-over](callboard_room_supervisor::RoomsBuilder::hand_over_file) are handed over to the next process before:
+/// their clients are closed with 1001 "server is restarting", and resume their sessions there. What has not ended after
+/// the [grace](Self::grace) is cut off. A second signal, a quarter of a second or more after the first, ends the
+/// process at once with code 1, even if a callback blocks the main thread.
 ///
 /// Its constructor [installs a panic hook](install_panic_hook) that reports panics of actors with their paths, without
 /// holding up the actor's thread.
@@ -74,6 +77,7 @@ pub struct Run {
     trees: Vec<SupervisorRef>,
     before: Vec<Box<dyn FnOnce()>>,
     grace: Duration,
+    hand_over: bool,
 }
 
 impl Run {
@@ -91,6 +95,7 @@ impl Run {
             trees: Vec::new(),
             before: Vec::new(),
             grace: GRACE,
+            hand_over: true,
         })
     }
 
@@ -173,6 +178,8 @@ impl Run {
         if let End::Asked(name) = &end {
             log::info!("shutting down: {name}");
         }
+        // For a deploy the process gets SIGTERM; who stops it at a terminal does not start another one.
+        self.hand_over &= matches!(end, End::Asked("SIGTERM"));
         let in_time = self.shut_down(server).await;
         match end {
             End::Failed(error) => Err(error),
@@ -188,14 +195,18 @@ impl Run {
     }
 
     /// Shuts everything down; returns false if not all of it ended in time.
-    async fn shut_down(self, server: Option<Serving>) -> bool {
-        let Self { panics, asked, rooms, mut trees, before, grace, .. } = self;
+    async fn shut_down(self, mut server: Option<Serving>) -> bool {
+        let Self { panics, asked, rooms, mut trees, before, grace, hand_over, .. } = self;
         #[cfg(feature = "webrtc")]
         let connections = self.connections;
         before.into_iter().for_each(|before| before());
         let handle = server.as_ref().map(|it| it.server.handle());
         let addresses = server.as_ref().map_or_else(Vec::new, |it| it.addresses.clone());
         let (all_ended, drop_it) = oneshot::channel::<()>();
+        if hand_over {
+            // It has time limits of its own.
+            server = handing_over(&rooms, server).await;
+        }
         let rest = async {
             if let Some(handle) = &handle {
                 // Accepts no more from now on.
@@ -247,6 +258,40 @@ impl Debug for Run {
             .field("trees", &self.trees)
             .field("grace", &self.grace)
             .finish_non_exhaustive()
+    }
+}
+
+/// Accepts no more connections, and hands the rooms over, while the server runs on; returns the server if it still
+/// does.
+async fn handing_over(rooms: &[Rooms], server: Option<Serving>) -> Option<Serving> {
+    let handle = server.as_ref().map(|it| it.server.handle());
+    let handing_over = async {
+        if let Some(handle) = handle {
+            handle.pause().await;
+        }
+        join_all(rooms.iter().map(hand_over_rooms)).await;
+    };
+    let Some(mut server) = server else {
+        handing_over.await;
+        return None;
+    };
+    let mut handing_over = pin!(handing_over);
+    tokio::select! {
+        () = &mut handing_over => Some(server),
+        _ = &mut server.server => {
+            handing_over.await;
+            None
+        }
+    }
+}
+
+/// Hands the rooms over to the process that replaces this one, if they have a file for that. What cannot be handed over
+/// is shut down as ever.
+async fn hand_over_rooms(rooms: &Rooms) {
+    let Some(path) = rooms.hand_over_path() else { return };
+    match rooms.hand_over_to_file(path).await {
+        Ok(done) => log::info!("handed over to {}: {done:?}", path.display()),
+        Err(error) => log::error!("{}: {error}", path.display()),
     }
 }
 

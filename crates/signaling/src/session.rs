@@ -100,6 +100,11 @@ impl Session {
         Self { rules, meter, idle_timeout, max_message, heard, pings, told_busy, awaits, due }
     }
 
+    /// Returns the longest silence, and the size limit of messages to others in bytes.
+    pub(crate) fn limits(&self) -> (Duration, usize) {
+        (self.idle_timeout, self.max_message)
+    }
+
     /// Handles a text message; `counted` of its bytes were handled as frames.
     pub(crate) fn handle_text<'a>(
         &mut self,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::HttpRequest;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Payload, ServiceConfig};
+use callboard_room_supervisor::PeerKeeper;
 use callboard_websocket::{BODY_TIME, Guesses, no_body_within};
 
 use crate::counters::Counters;
@@ -20,9 +21,15 @@ pub struct Signaling<P: Peer> {
 }
 
 impl<P: Peer> Signaling<P> {
-    /// Creates routes with these options.
+    /// Creates routes with these options. Where their rooms were [handed
+    /// over](callboard_room_supervisor::RoomsBuilder::hand_over_file) by an earlier process, the clients of the same
+    /// routes there may come back: a process creates its routes in the same order each time.
     pub fn new(options: PeerOptions<P>) -> Self {
-        Self { route: Arc::new(UpgradeRoute::new(options)) }
+        let route = Arc::new(UpgradeRoute::new(options));
+        let keeper: Arc<dyn PeerKeeper> = Arc::clone(&route) as _;
+        let inherited = route.rooms().register_keeper(Arc::downgrade(&keeper));
+        route.restore(inherited);
+        Self { route }
     }
 
     /// Mounts the routes: `App::new().configure(signaling.at(&["/socket/{room}"]))`.

@@ -132,7 +132,8 @@ pub use callboard_outbox::{
 pub use counters::{SocketCount, SocketCounters};
 pub use histogram::{Durations, Histogram};
 pub use link::{
-    EdgeTexts, LinkOptions, Presence, ResumeError, ResumeOffer, ResumeTokens, SocketLink,
+    EdgeTexts, LinkOptions, Presence, ResumeError, ResumeOffer, ResumeTokens, Resumption,
+    SocketLink,
 };
 pub use messages::{FromSocket, NewSocket, SocketEvent, ToSocket};
 pub use metrics::{ActorKind, MetricSource, NamedDurations};

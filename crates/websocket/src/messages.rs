@@ -80,6 +80,10 @@ pub enum ToSocket {
     Ping,
     /// Order to close the WebSocket.
     Close(CloseFrame),
+    /// Order to ask the client with this close frame to come back, to another process: nothing more is sent, and what
+    /// the client has sent is passed on until its close frame arrives, for a second at most. Then the socket is lost,
+    /// as without a close frame.
+    Suspend(CloseFrame),
 }
 
 /// A socket that can be attached.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callboard_outbox::CloseFrame;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -22,14 +23,30 @@ struct Table<T> {
     closed: HashMap<TokenDigest, (CloseFrame, Instant)>,
 }
 
-/// SHA-256 digest of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// SHA-256 digest of a token; base64 as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
     /// Computes the digest of a token.
     pub fn of(token: &str) -> Self {
         Self(Sha256::digest(token).into())
+    }
+}
+
+impl From<TokenDigest> for String {
+    fn from(TokenDigest(digest): TokenDigest) -> Self {
+        URL_SAFE_NO_PAD.encode(digest)
+    }
+}
+
+impl TryFrom<String> for TokenDigest {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let digest = URL_SAFE_NO_PAD.decode(text).ok().and_then(|digest| digest.try_into().ok());
+        digest.map(Self).ok_or("no digest of a token")
     }
 }
 
@@ -48,6 +65,11 @@ impl<T> TokenTable<T> {
         let digest = TokenDigest::of(&token);
         self.lock().good.insert(digest, link);
         (token, digest)
+    }
+
+    /// Makes a token of an earlier process valid again.
+    pub(crate) fn restore(&self, digest: TokenDigest, link: Weak<T>) {
+        self.lock().good.insert(digest, link);
     }
 
     /// Makes a token invalid.

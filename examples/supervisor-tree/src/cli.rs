@@ -1,6 +1,7 @@
 //! Command line.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -23,6 +24,11 @@ pub(crate) struct Cli {
     /// only this machine may
     #[arg(long, value_name = "TOKEN", env = "CALLBOARD_ADMIN_TOKEN", hide_env_values = true, value_parser = token)]
     pub(crate) admin_token: Option<String>,
+
+    /// File through which this process hands its rooms over at SIGTERM, and the next one takes them: clients come back
+    /// to their rooms as who they were. In a folder of the server's own; best with a socket that is inherited
+    #[arg(long, value_name = "FILE", conflicts_with = "headless")]
+    pub(crate) hand_over: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) bots: BotOptions,
@@ -84,6 +90,7 @@ const SHORTEST_TOKEN: usize = 8;
 
 const AFTER_HELP: &str = "\
 SIGINT or SIGTERM: every client is told \"Room closed\", then the server ends with code 0; a second one ends it at once.
+SIGTERM with --hand-over: clients are closed with 1001, and resume their sessions with the next process.
 Log lines go to stderr; RUST_LOG chooses them.";
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ struct Kept {
     address: Option<SocketAddr>,
     /// Server of the instance before, whose port is needed again.
     before: Option<JoinHandle<()>>,
+    /// Handle of the server that runs.
+    handle: Option<ServerHandle>,
 }
 
 impl Site {
@@ -80,9 +82,12 @@ impl Site {
         self.kept().address
     }
 
-    /// Prepares for the end of the process: clients that still read may finish. A restart cuts them off, for they come
-    /// back by themselves.
+    /// Prepares for the end of the process: no more connections are accepted, and clients that still read may finish. A
+    /// restart cuts them off, for they come back by themselves.
     pub(crate) fn leave(&self) {
+        if let Some(handle) = &self.kept().handle {
+            drop(handle.pause());
+        }
         self.leaving.store(true, Ordering::Relaxed);
     }
 
@@ -150,6 +155,7 @@ impl Site {
         });
         let mut kept = self.kept();
         (kept.address, kept.before) = (Some(address), Some(running));
+        kept.handle = Some(handle.clone());
         let leaving = Arc::clone(&self.leaving);
         let all_ended = Some(all_ended);
         Ok(Http { handle, address, end: Some(end), all_ended, asked: false, leaving })

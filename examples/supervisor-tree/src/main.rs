@@ -63,7 +63,8 @@ async fn serve(
             "access to the tree is off: clients of other machines can reach this address, and there is no --admin-token"
         );
     }
-    let server = Server::start(listen, operator, cli.bots, &cli.web, &cli.network).await?;
+    let rooms = room::rooms(cli.hand_over);
+    let server = Server::start(listen, operator, (rooms, cli.bots), &cli.web, &cli.network).await?;
     if cli.watch {
         // The task ends with the process.
         drop(actix::spawn(watch::watch(server.admin.clone(), server.address)));

@@ -30,7 +30,7 @@ use crate::hooks::hooks;
 use crate::http::{DRAIN, Listen, Site};
 use crate::media::{MEDIA, media_facts};
 use crate::operator::Operator;
-use crate::room::{MAX_PEERS, RESTARTS, rooms};
+use crate::room::{MAX_PEERS, RESTARTS};
 
 /// Handles of all parts of a running server.
 pub(crate) struct Server {
@@ -66,7 +66,7 @@ impl Server {
     pub(crate) async fn start(
         listen: Listen,
         operator: Operator,
-        bots: BotOptions,
+        (rooms, bots): (Rooms, BotOptions),
         web: &Web,
         network: &Network,
     ) -> Result<Self, ServerError> {
@@ -83,7 +83,8 @@ impl Server {
         // The handle stays valid through all restarts.
         let connections = told.recv().map_err(|_| ServerError::Nowhere)?;
         let started =
-            Self::start_on(&tree, &connections, listen, operator, (bots, web, network)).await;
+            Self::start_on(&tree, &connections, listen, operator, (rooms, bots, web, network))
+                .await;
         if started.is_err() {
             tree.stop().await;
         }
@@ -95,10 +96,9 @@ impl Server {
         connections: &PeerConnections,
         listen: Listen,
         operator: Operator,
-        (bots, web, network): (BotOptions, &Web, &Network),
+        (rooms, bots, web, network): (Rooms, BotOptions, &Web, &Network),
     ) -> Result<Self, ServerError> {
         let hold = Hold::default();
-        let rooms = rooms();
         let handshakes = hold.clone();
         let api = Api::default().handshake(move |dtls| handshakes.wrap(dtls));
         let webrtc = WebRtc::new(connections.clone())

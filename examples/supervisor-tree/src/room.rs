@@ -1,15 +1,16 @@
 //! Rooms that open for their first member, and close after the last one has left.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use callboard_room_supervisor::{Rejection, Room, RoomContext, RoomOptions, Rooms};
+use callboard_room_supervisor::{Rejection, Room, RoomContext, RoomOptions, Rooms, Snapshot};
 use callboard_signaling::is_room_name;
 
 /// Room for every client, as long as there is a place.
 pub(crate) struct DemoRoom;
 
-/// Creates the rooms of this server: any name opens one.
-pub(crate) fn rooms() -> Rooms {
+/// Creates the rooms of this server: any name opens one. With a file, they are those of the process before.
+pub(crate) fn rooms(hand_over: Option<PathBuf>) -> Rooms {
     let open = |name: &str| {
         let options = RoomOptions::<DemoRoom>::new(name, ())
             .max_peers(MAX_PEERS)
@@ -17,7 +18,9 @@ pub(crate) fn rooms() -> Rooms {
             .intensity(RESTARTS, Duration::from_secs(10));
         is_room_name(name).then(|| options.into())
     };
-    Rooms::builder().max_on_demand(MAX_ROOMS).on_demand(open).build()
+    let rooms = Rooms::builder().max_on_demand(MAX_ROOMS).on_demand(open);
+    let rooms = hand_over.into_iter().fold(rooms, |rooms, file| rooms.hand_over_file(file));
+    rooms.build()
 }
 
 impl Room for DemoRoom {
@@ -25,6 +28,15 @@ impl Room for DemoRoom {
     const FORWARDS_DIRECTLY: bool = true;
 
     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+        Ok(Self)
+    }
+
+    /// Keeps nothing but that the members are its members.
+    fn snapshot(&self) -> Option<Snapshot> {
+        Snapshot::of(&()).ok()
+    }
+
+    fn restore((): &(), _: &Snapshot, _: &RoomContext) -> Result<Self, String> {
         Ok(Self)
     }
 }

@@ -1,5 +1,6 @@
 //! The supervisor tree: a call that goes on while faults are injected into every part that carries it.
 
+mod hand_over;
 mod page;
 mod telling;
 

@@ -114,6 +114,9 @@ impl CloseFrame {
     /// 1001: the server shuts down.
     pub const GOING_AWAY: Self =
         Self { code: 1001, reason: Cow::Borrowed("server is shutting down") };
+    /// 1001: another process goes on with the client's session, which is to be resumed. Not 1012: clients take that for
+    /// the end of the session.
+    pub const RESTARTING: Self = Self { code: 1001, reason: Cow::Borrowed("server is restarting") };
     /// 1011: the peer has failed more than once.
     pub const FAILED: Self = Self { code: 1011, reason: Cow::Borrowed("peer failed") };
     /// 1001: the client was silent for too long.

@@ -7,6 +7,7 @@ mod keeper;
 mod record;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
@@ -29,6 +30,8 @@ pub(crate) struct HandOver {
     keepers: Mutex<Vec<Weak<dyn PeerKeeper>>>,
     inherited: Mutex<Inherited>,
     read_error: Option<ReadHandOverError>,
+    /// The file is one of ours, and not removed yet.
+    is_to_remove: AtomicBool,
     /// What runs once the rooms do.
     waiting: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
@@ -44,8 +47,11 @@ impl HandOver {
                 (Inherited::default(), Some(error))
             }
         };
+        // Any other file is left: the path may be a mistake.
+        let is_ours = matches!(read_error, None | Some(ReadHandOverError::Expired(_)));
         let (path, inherited) = (Some(path), Mutex::new(inherited));
-        Self { path, inherited, read_error, ..Self::default() }
+        let is_to_remove = AtomicBool::new(is_ours);
+        Self { path, inherited, read_error, is_to_remove, ..Self::default() }
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {
@@ -90,6 +96,7 @@ impl HandOver {
             }));
         }
         if let Some(path) = &self.path
+            && self.is_to_remove.swap(false, Ordering::Relaxed)
             && let Err(error) = std::fs::remove_file(path)
             && error.kind() != std::io::ErrorKind::NotFound
         {

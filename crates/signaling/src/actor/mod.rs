@@ -1,5 +1,6 @@
 //! A peer as an actor: the application's [`Peer`] between its client's socket and its room.
 
+mod hand_over;
 mod presence;
 mod refusals;
 #[cfg(feature = "rpc")]
@@ -19,11 +20,13 @@ use callboard_room_supervisor::{
 use callboard_supervision::{Drive, Driver, catch_panic, has_panicked};
 use callboard_websocket::{FromSocket, SocketEvent, SocketLink, ToSocket};
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 #[cfg(feature = "webrtc")]
 use crate::control::Control;
 use crate::counters::{Count, Counters};
+use crate::kept::RunningPeers;
 use crate::options::Policy;
 use crate::peer::{Peer, PeerContext};
 use crate::session::{Act, Due, Session};
@@ -43,14 +46,32 @@ pub(crate) struct PeerActor<P: Peer> {
     counters: Arc<Counters>,
     /// The room has admitted the peer.
     joined: bool,
-    /// This instance replaces one that crashed.
-    again: bool,
+    instance: Instance,
+    /// Peers of the route, among which this one is while it runs.
+    peers: Arc<RunningPeers>,
+    /// Dropped when the client has gone that was asked to come back to another process.
+    disconnecting: Option<oneshot::Sender<()>>,
+    /// Another process goes on with this peer: no callback is called any more.
+    is_kept: bool,
     /// The peer ends by itself, rather than with its room.
     leaving: bool,
     policy: Arc<Policy>,
     /// Link to the client's WebRTC peer on the server; most clients have none.
     #[cfg(feature = "webrtc")]
     server_link: Option<Box<ServerLink>>,
+}
+
+/// What an instance of a peer follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instance {
+    /// Nothing: its client has just come.
+    First,
+    /// One that has crashed; then the client is told.
+    Again,
+    /// One of an earlier process, with its state.
+    Restored,
+    /// One of an earlier process, without its state.
+    Anew,
 }
 
 impl<P: Peer> PeerActor<P> {
@@ -72,7 +93,10 @@ impl<P: Peer> PeerActor<P> {
             socket: None,
             counters,
             joined: false,
-            again: false,
+            instance: Instance::First,
+            peers: Arc::default(),
+            disconnecting: None,
+            is_kept: false,
             leaving: false,
             policy,
             #[cfg(feature = "webrtc")]
@@ -80,9 +104,9 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
-    /// Sets whether this instance replaces one that crashed; then the client is told.
-    pub(crate) fn again(self, again: bool) -> Self {
-        Self { again, ..self }
+    /// Sets what this instance follows, and among which peers it is.
+    pub(crate) fn instance(self, instance: Instance, peers: Arc<RunningPeers>) -> Self {
+        Self { instance, peers, ..self }
     }
 
     /// Runs one of the peer's callbacks.
@@ -158,11 +182,17 @@ impl<P: Peer> PeerActor<P> {
         match joined {
             Ok(()) => {
                 self.joined = true;
-                self.call(|peer, context| peer.on_joined(context));
-                if self.again {
-                    self.tell(Description::PeerRestarted, &"messages may be lost".into());
-                } else {
-                    self.counters.joins.add(self.socket_link.requested().elapsed());
+                if self.instance != Instance::Restored {
+                    self.call(|peer, context| peer.on_joined(context));
+                }
+                match self.instance {
+                    Instance::First => {
+                        self.counters.joins.add(self.socket_link.requested().elapsed());
+                    }
+                    Instance::Again => {
+                        self.tell(Description::PeerRestarted, &"messages may be lost".into());
+                    }
+                    Instance::Restored | Instance::Anew => {}
                 }
                 self.send_to_socket(ToSocket::Flow);
             }
@@ -206,8 +236,11 @@ impl<P: Peer> Actor for PeerActor<P> {
         #[cfg(feature = "rpc")]
         self.context.client.call_table().reopen();
         #[cfg(feature = "webrtc")]
-        if self.again {
+        if self.instance == Instance::Again {
             self.find_server(ctx);
+        }
+        if !self.policy.resume_grace.is_zero() {
+            self.peers.add(self.context.peer_id, ctx.address().recipient());
         }
         let membership = Arc::clone(&self.membership);
         let joining = async move {
@@ -220,6 +253,10 @@ impl<P: Peer> Actor for PeerActor<P> {
     fn stopped(&mut self, _: &mut Self::Context) {
         #[cfg(feature = "rpc")]
         self.context.client.call_table().close();
+        self.peers.remove(self.context.peer_id);
+        if self.is_kept {
+            return;
+        }
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
         if has_panicked() {
             return; // the panic was in none of its callbacks: it is about to be restarted
@@ -244,7 +281,7 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
     type Result = ();
 
     fn handle(&mut self, message: FromSocket, ctx: &mut Self::Context) {
-        if self.socket != Some(message.socket) {
+        if self.socket != Some(message.socket) || self.is_kept {
             return; // late input of the previous socket
         }
         let act = match message.event {

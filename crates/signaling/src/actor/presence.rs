@@ -22,10 +22,12 @@ impl<P: Peer> PeerActor<P> {
                 self.drive(ctx, Session::handle_return);
             }
             Presence::Away(until) => {
+                self.disconnecting = None;
                 self.socket = None;
                 self.drive(ctx, |session, _| session.handle_away(until.into_std()));
             }
             Presence::Gone => {
+                self.disconnecting = None;
                 self.leaving = true;
                 ctx.stop();
             }

@@ -144,6 +144,13 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
+    /// Returns whether the client has a server peer, and how many of its offers are neither answered nor refused; none
+    /// if it never had one.
+    pub(super) fn server_state(&self) -> Option<(bool, usize)> {
+        let link = self.server_link.as_ref()?;
+        Some((link.server.is_some(), link.offers))
+    }
+
     /// Closes the server peer, because the client has closed its peer connection or the peer ends.
     pub(super) fn close_server(&mut self) {
         let Some(link) = &mut self.server_link else { return };
@@ -329,6 +336,9 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
 
     fn handle(&mut self, down: Down, _: &mut Self::Context) {
         let Some(link) = &mut self.server_link else { return };
+        if self.is_kept {
+            return;
+        }
         let is_current = link.watched == Some(down.monitor);
         if is_current {
             (link.server, link.closing, link.watched) = (None, None, None);

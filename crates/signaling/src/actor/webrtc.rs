@@ -84,6 +84,18 @@ impl<P: Peer> PeerActor<P> {
         self.say("webrtc:state", &json!({ "state": state, "reason": reason }));
     }
 
+    /// Closes the client's peer connection, which no other process can go on with, and lets the client make another.
+    pub(super) fn leave_server(&mut self) {
+        let Some((is_open, offers)) = self.server_state() else { return };
+        if offers > 0 {
+            self.refuse(OFFER, "unavailable", Some(RESTARTED.to_owned()));
+        }
+        if is_open {
+            self.say_state(PeerConnectionState::Closed, &RESTARTED);
+        }
+        self.close_server();
+    }
+
     fn say_closed(&self, reason: &EndReason) {
         let state = PeerConnectionState::Closed;
         if reason.is_plain() {
@@ -190,6 +202,9 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
     type Result = ();
 
     fn handle(&mut self, event: ServerPeerEvent, _: &mut Self::Context) {
+        if self.is_kept {
+            return;
+        }
         match event {
             ServerPeerEvent::Answer(answer) => self.say(ANSWER, &answer),
             ServerPeerEvent::Offer(offer) => self.say(OFFER, &offer),
@@ -246,6 +261,9 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
         }
     }
 }
+
+/// Reason for which a peer connection ends whose server is replaced.
+const RESTARTED: &str = "the server was restarted";
 
 /// Returns the word for the state of a slot in `media:slots`.
 fn word(state: FlowState) -> &'static str {

@@ -1,10 +1,13 @@
 //! Upgrade route: from a request to a peer in a room.
 
+mod factory;
 mod refusal;
+mod restore;
 mod resume;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::num::NonZero;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Arbiter;
@@ -13,10 +16,10 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytestring::ByteString;
 use callboard_room_supervisor::{
-    AuthData, CloseFrame, Description, JoinError, Membership, NewMember, PeerId, PublicMetadata,
-    Rejection, RoomHandle, RoomMessage, Rooms, StartRoomError, To, is_room_name,
+    AuthData, CloseFrame, Description, JoinError, Membership, NewMember, Outbox, PeerId,
+    PublicMetadata, Rejection, RoomHandle, RoomMessage, Rooms, StartRoomError, To, is_room_name,
 };
-use callboard_supervision::{ChildSpec, Placement, Restart, StartError, catch_panic, catch_panics};
+use callboard_supervision::{ArbiterPool, ChildSpec, Placement, catch_panic, catch_panics};
 use callboard_websocket::{
     Admission, ConnectionCount, EdgeTexts, Guesses, LinkOptions, OpenedSocket, ResumeOffer,
     ResumeTokens, SocketLink, SocketNumber, TooMany, Upgrade, UpgradeError, check_upgrade,
@@ -24,11 +27,13 @@ use callboard_websocket::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use self::factory::{First, PeerFactory};
 use self::refusal::Refusal;
-use crate::actor::PeerActor;
 use crate::counters::{Count, Counters};
+use crate::kept::RunningPeers;
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{InitContext, JoinRequest, Peer, PeerContext, PeerInit};
 use crate::peer_ref::{Client, PeerRef};
@@ -37,7 +42,6 @@ use crate::room_quota::RoomQuota;
 use crate::rpc::CallTable;
 #[cfg(feature = "webrtc")]
 use crate::server_peer::{Channels, MediaOwner};
-use crate::session::Session;
 
 /// State of one route that all workers of a server share.
 pub(crate) struct UpgradeRoute<P: Peer> {
@@ -50,6 +54,11 @@ pub(crate) struct UpgradeRoute<P: Peer> {
     pub(crate) guesses: Guesses,
     rooms_opened: Arc<RoomQuota>,
     pub(crate) counters: Arc<Counters>,
+    peers: Arc<RunningPeers>,
+    /// Turns of the peers of an earlier process that are started.
+    restoring: Semaphore,
+    /// Threads of those peers, which have no socket whose thread they could share.
+    threads: OnceLock<ArbiterPool>,
 }
 
 impl<P: Peer> UpgradeRoute<P> {
@@ -58,7 +67,48 @@ impl<P: Peer> UpgradeRoute<P> {
         let guesses = Guesses::new(policy.guesses.0, policy.guesses.1);
         let rooms_opened = Arc::new(RoomQuota::new(policy.rooms_per_minute, policy.rooms_held));
         let policy = Arc::new(policy);
-        Self { custom, rooms, policy, connections, tokens, guesses, rooms_opened, counters }
+        let (peers, threads) = (Arc::default(), OnceLock::new());
+        let restoring = Semaphore::new(restore::RESTORED_AT_ONCE);
+        Self {
+            custom,
+            rooms,
+            policy,
+            connections,
+            tokens,
+            guesses,
+            rooms_opened,
+            counters,
+            peers,
+            restoring,
+            threads,
+        }
+    }
+
+    /// Returns the rooms.
+    pub(crate) fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    fn threads(&self) -> &ArbiterPool {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.threads.get_or_init(|| ArbiterPool::growing(cores()))
+    }
+
+    fn client(&self, peer_id: PeerId, address: IpAddr, outbox: Arc<Outbox>) -> Arc<Client> {
+        #[cfg(not(feature = "webrtc"))]
+        let _ = address;
+        Arc::new(Client {
+            peer_id,
+            #[cfg(feature = "webrtc")]
+            address: Some(address),
+            outbox,
+            #[cfg(feature = "rpc")]
+            call_table: CallTable::new(self.policy.hooks.clone(), Arc::clone(&self.counters)),
+            #[cfg(feature = "webrtc")]
+            channels: Channels::default(),
+            #[cfg(feature = "webrtc")]
+            media_owner: MediaOwner::of(self.policy.webrtc.as_ref()),
+        })
     }
 
     /// Counts one more connection, unless there are too many.
@@ -143,6 +193,10 @@ async fn answer_from<P: Peer>(
     payload: Payload,
     address: IpAddr,
 ) -> Result<HttpResponse, Refusal> {
+    if route.rooms.is_closing() {
+        // Also for one who comes back: another process may have its session.
+        return Err(shutting_down());
+    }
     let may_guess = || {
         route.guesses.check(address).map_err(|wait| {
             let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts");
@@ -185,9 +239,6 @@ async fn try_open<P: Peer>(
     // Only a client that is authenticated learns whether the room exists, and opens one on demand.
     let no_such_room =
         || Refusal::new(StatusCode::NOT_FOUND, "no_such_room").counted(Count::NoSuchRoom);
-    if rooms.is_closing() {
-        return Err(shutting_down());
-    }
     if !policy.auth_first && !rooms.knows(&room) {
         return Err(no_such_room());
     }
@@ -199,18 +250,7 @@ async fn try_open<P: Peer>(
     let options = LinkOptions { requested, ..route.link_options(address, max_message) };
     let opened = open(route, request, payload, options.max_frame)?;
     let (link, number) = route.link(options, peer_id, &opened);
-    let client = Arc::new(Client {
-        peer_id,
-        #[cfg(feature = "webrtc")]
-        address: Some(address),
-        outbox: Arc::clone(link.outbox()),
-        #[cfg(feature = "rpc")]
-        call_table: CallTable::new(policy.hooks.clone(), Arc::clone(counters)),
-        #[cfg(feature = "webrtc")]
-        channels: Channels::default(),
-        #[cfg(feature = "webrtc")]
-        media_owner: MediaOwner::of(policy.webrtc.as_ref()),
-    });
+    let client = route.client(peer_id, address, Arc::clone(link.outbox()));
     let welcome = welcome(&link);
     let new = || {
         let member = NewMember::new(auth.clone(), Arc::clone(link.outbox()));
@@ -233,7 +273,7 @@ async fn try_open<P: Peer>(
         }
     };
     let factory = PeerFactory {
-        first: Some(peer),
+        first: First::Accepted(peer),
         custom: custom.clone(),
         policy: Arc::clone(policy),
         idle_timeout: socket.idle_timeout.unwrap_or(policy.idle_timeout),
@@ -242,8 +282,10 @@ async fn try_open<P: Peer>(
         membership: Arc::clone(&membership),
         link: Arc::clone(&link),
         counters: Arc::clone(counters),
+        peers: Arc::clone(&route.peers),
     };
-    actix::spawn(start_peer(room, factory.spec(), membership));
+    let here = Placement::On(Arbiter::current());
+    actix::spawn(start_peer(room, factory.spec(here), membership));
     Ok(opened.respond(link, number, admission))
 }
 
@@ -363,55 +405,6 @@ async fn start_peer(room: RoomHandle, spec: ChildSpec, membership: Arc<Membershi
     }
 }
 
-/// Everything that each instance of a peer needs.
-struct PeerFactory<P: Peer> {
-    /// The peer that was created before the socket was opened; later instances create theirs anew.
-    first: Option<P>,
-    custom: P::Options,
-    policy: Arc<Policy>,
-    idle_timeout: Duration,
-    max_message: usize,
-    context: PeerContext,
-    membership: Arc<Membership>,
-    link: Arc<SocketLink>,
-    counters: Arc<Counters>,
-}
-
-impl<P: Peer> PeerFactory<P> {
-    /// Returns the child spec of the peer: restarted once, alone, on the thread of its first socket.
-    fn spec(mut self) -> ChildSpec {
-        let id = self.context.peer_id.to_string();
-        let here = Placement::On(Arbiter::current());
-        let spec = ChildSpec::try_new(id, move || {
-            let first = self.first.take();
-            let again = first.is_none();
-            let (custom, policy) = (self.custom.clone(), Arc::clone(&self.policy));
-            let (context, membership) = (self.context.clone(), Arc::clone(&self.membership));
-            let (link, counters) = (Arc::clone(&self.link), Arc::clone(&self.counters));
-            let (idle_timeout, max_message) = (self.idle_timeout, self.max_message);
-            async move {
-                let peer = match first {
-                    Some(peer) => peer,
-                    None => {
-                        let init = InitContext {
-                            peer_id: context.peer_id,
-                            room: Some(context.room.clone()),
-                        };
-                        let init = init_again::<P>(&init, &membership, &custom, &policy);
-                        init.await.map_err(StartError::failed)?
-                    }
-                };
-                let now = Instant::now().into_std();
-                let session =
-                    Session::new(now, Arc::clone(&policy.rules), idle_timeout, max_message);
-                Ok(PeerActor::new(peer, context, membership, session, link, counters, policy)
-                    .again(again))
-            }
-        });
-        spec.restart(Restart::Temporary).retries(RETRIES).placement(here)
-    }
-}
-
 async fn init<P: Peer>(
     context: &InitContext,
     auth: &AuthData,
@@ -429,20 +422,6 @@ async fn init<P: Peer>(
         }
         Ok(Err(_)) => Err(panicked(counters, "on_init")),
         Err(_) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "timeout")),
-    }
-}
-
-/// Creates the peer anew after a crash. The client was accepted once, but may have lost its rights meanwhile.
-async fn init_again<P: Peer>(
-    context: &InitContext,
-    membership: &Membership,
-    custom: &P::Options,
-    policy: &Policy,
-) -> Result<P, String> {
-    match timeout(policy.init_timeout, P::on_init(context, membership.auth(), custom)).await {
-        Ok(Ok(init)) => Ok(init.peer),
-        Ok(Err(rejection)) => Err(rejection.code),
-        Err(_) => Err("on_init timed out".into()),
     }
 }
 
@@ -465,5 +444,3 @@ const ROOMS_MISSED: u32 = 16;
 const ROOM_RETRY: Duration = Duration::from_secs(10);
 /// Time limit for opening a room, including the wait for one with the same name to close.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Number of restarts before a peer that crashes is given up.
-const RETRIES: u32 = 1;

@@ -30,10 +30,18 @@ pub(crate) struct CallTable {
 struct Calls {
     next: u64,
     /// Calls by the peer's client.
-    running: BTreeMap<u64, (Option<CallId>, AbortHandle)>,
+    running: BTreeMap<u64, Running>,
     /// Calls by the server.
     waiting: BTreeMap<u64, oneshot::Sender<Result<Box<RawValue>, String>>>,
     closed: bool,
+}
+
+/// A call by the peer's client.
+struct Running {
+    id: Option<CallId>,
+    plugin: String,
+    function: String,
+    abort: AbortHandle,
 }
 
 /// Reason why a client was not called.
@@ -142,7 +150,13 @@ impl CallTable {
             calls.may_begin(&limits)?;
             calls.next += 1;
             let number = calls.next;
-            calls.running.insert(number, (call.id.clone(), abort.clone()));
+            let running = Running {
+                id: call.id.clone(),
+                plugin: call.plugin.clone().into_owned(),
+                function: call.function.clone().into_owned(),
+                abort: abort.clone(),
+            };
+            calls.running.insert(number, running);
             number
         };
 
@@ -196,11 +210,11 @@ impl CallTable {
 
     fn cancel(&self, id: &CallId) {
         let mut calls = self.calls();
-        let found = calls.running.iter().find(|(_, (running, _))| running.as_ref() == Some(id));
+        let found = calls.running.iter().find(|(_, running)| running.id.as_ref() == Some(id));
         if let Some(number) = found.map(|(number, _)| *number)
-            && let Some((_, abort)) = calls.running.remove(&number)
+            && let Some(running) = calls.running.remove(&number)
         {
-            abort.abort();
+            running.abort.abort();
         }
     }
 
@@ -237,8 +251,21 @@ impl CallTable {
             calls.closed = true;
             (std::mem::take(&mut calls.running), std::mem::take(&mut calls.waiting))
         };
-        running.into_values().for_each(|(_, abort)| abort.abort());
+        running.into_values().for_each(|running| running.abort.abort());
         drop(waiting);
+    }
+
+    /// Ends all running calls with an error, because the process ends; no new ones are started. They may have run.
+    pub(crate) fn interrupt(&self, answer: &Answer) {
+        let running = {
+            let mut calls = self.calls();
+            calls.closed = true;
+            std::mem::take(&mut calls.running)
+        };
+        for Running { id, plugin, function, abort } in running.into_values() {
+            abort.abort();
+            answer(wire::error(id.as_ref(), &plugin, &function, &Failure::ServerRestarted));
+        }
     }
 
     /// Allows calls again after the peer has crashed and was restarted; [`close`](Self::close) has dropped the old

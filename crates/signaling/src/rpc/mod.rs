@@ -163,6 +163,8 @@ pub(crate) enum Failure {
     Internal,
     #[error("malformed")]
     Malformed,
+    #[error("server_restarted")]
+    ServerRestarted,
     #[error("{}", .0.code)]
     Rejected(Rejection),
 }

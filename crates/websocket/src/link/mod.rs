@@ -4,6 +4,7 @@
 //! decided here under one lock: which socket is the owner's, whether it waits for another one, and which of two new
 //! ones gets it: the state decides, the link owns the lock, the handles and the clock.
 
+mod resumption;
 mod state;
 
 use std::net::IpAddr;
@@ -15,6 +16,8 @@ use bytestring::ByteString;
 use callboard_outbox::{CloseFrame, Outbox, OutboxLimits, SocketNumber};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
+
+pub use self::resumption::Resumption;
 
 use self::state::{Effect, LinkState, Place};
 use crate::admission::{Admission, TooMany};
@@ -180,6 +183,11 @@ impl SocketLink {
             }
         });
         (link, number)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Every change is completed before anything that could panic.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the outbox, whose messages the client's sockets take out.
@@ -371,11 +379,6 @@ impl SocketLink {
                 this.socket_ended(socket, SocketEnd::Lost, None);
             }
         });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        // Every change is completed before anything that could panic.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

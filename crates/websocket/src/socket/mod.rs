@@ -77,6 +77,7 @@ impl Upgrade<'_> {
             state: Rc::clone(&state),
             counters: Arc::clone(&self.counters),
             closing: None,
+            suspended: false,
         };
         let mut frames = Frames::new(payload, self.max_frame);
         let reading = Rc::clone(&state);
@@ -146,6 +147,8 @@ struct Socket {
     counters: Arc<SocketCounters>,
     /// The server has sent a close frame and waits for the client's: how many more bytes are read until then.
     closing: Option<usize>,
+    /// The server has sent a close frame, and takes what the client sends until it has the client's.
+    suspended: bool,
 }
 
 type Ctx = ws::WebsocketContext<Socket>;
@@ -153,6 +156,9 @@ type Ctx = ws::WebsocketContext<Socket>;
 impl Socket {
     /// Adds a frame to what the body writes next. Not to the library's own queue, whose memory would stay.
     fn write(&self, message: ws::Message) {
+        if self.suspended {
+            return; // nothing follows a close frame (RFC 6455 §5.5.1)
+        }
         let mut unwritten = self.state.unwritten.take();
         // It fails for parts of messages alone.
         _ = Codec::new().encode(message, &mut unwritten);
@@ -253,6 +259,18 @@ impl Socket {
         ctx.run_later(LINGER, |_, ctx| ctx.stop());
     }
 
+    /// Asks the client to come back to another process. What it has sent before it reads this is still handled, and
+    /// what waits for it stays in the outbox.
+    fn suspend(&mut self, ctx: &mut Ctx, CloseFrame { code, reason }: CloseFrame) {
+        if self.suspended {
+            return;
+        }
+        let description = (!reason.is_empty()).then(|| reason.into_owned());
+        self.write(ws::Message::Close(Some(ws::CloseReason { code: code.into(), description })));
+        self.suspended = true;
+        ctx.run_later(LINGER, |_, ctx| ctx.stop());
+    }
+
     /// Discards input after our close frame, until the client's.
     fn discard(&mut self, left: usize, frame: &Result<Frame, FrameError>, ctx: &mut Ctx) {
         let bytes = match frame {
@@ -323,7 +341,9 @@ impl StreamHandler<Result<Frame, FrameError>> for Socket {
                 self.frame(ctx, bytes, false);
             }
             Ok(Frame::Close(reason)) => {
-                if matches!(reason, None | Some((1000 | 1001, _))) {
+                // A client that is asked to come back answers with the code that it has got.
+                let answers = self.suspended && !matches!(reason, Some((1000, _)));
+                if matches!(reason, None | Some((1000 | 1001, _))) && !answers {
                     self.state.end.set(SocketEnd::Closed);
                 }
                 self.write(ws::Message::Close(reason.map(|(code, reason)| ws::CloseReason {
@@ -358,7 +378,7 @@ impl Socket {
     /// Takes messages out of the outbox. They leave with the body's next chunk; the rest stays where another socket
     /// could find it.
     fn send(&mut self, ctx: &mut Ctx) {
-        if self.closing.is_some() {
+        if self.closing.is_some() || self.suspended {
             return;
         }
         let state = Rc::clone(&self.state);
@@ -413,6 +433,7 @@ impl Handler<ToSocket> for Socket {
             }
             ToSocket::Ping => self.write(ws::Message::Ping(Bytes::new())),
             ToSocket::Close(close) => self.close(ctx, close),
+            ToSocket::Suspend(close) => self.suspend(ctx, close),
         }
     }
 }

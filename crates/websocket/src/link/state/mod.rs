@@ -59,6 +59,32 @@ impl LinkState {
         Self { place: Place::Here(first), over: false, grace, token: None, used: None }
     }
 
+    /// Creates the state of a link whose client was disconnected by an earlier process, and may come back until then.
+    pub(super) fn restored(
+        grace: Duration,
+        until: Instant,
+        token: Option<TokenDigest>,
+        used: Option<TokenDigest>,
+    ) -> Self {
+        let place = Place::Away { lost: SocketNumber::default(), until };
+        Self { place, over: false, grace, token, used: used.map(Box::new) }
+    }
+
+    /// Returns the newest token, the one that was used last while it is valid, and how long the client may stay away
+    /// from now on; none if it cannot come back.
+    pub(super) fn resumption(
+        &self,
+        now: Instant,
+    ) -> Option<(Option<TokenDigest>, Option<TokenDigest>, Duration)> {
+        let left = match self.place {
+            Place::Here(_) => self.grace,
+            Place::Away { until, .. } => until.saturating_duration_since(now),
+            Place::Gone => return None,
+        };
+        let can = !self.over && !left.is_zero() && self.tokens().next().is_some();
+        can.then(|| (self.token, self.used.as_deref().copied(), left))
+    }
+
     /// Returns how long the owner waits for another socket.
     pub(super) fn grace(&self) -> Duration {
         self.grace

@@ -1,0 +1,74 @@
+//! Hand-over of a peer to another process: its client is asked to come back there, and it stops.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_room_supervisor::{CloseFrame, Description, KeptPeer, Snapshot};
+use callboard_supervision::catch_panic;
+use callboard_websocket::ToSocket;
+use tokio::sync::oneshot;
+
+use super::PeerActor;
+#[cfg(feature = "rpc")]
+use super::refusals::Path;
+use crate::kept::{Kept, PeerCommand};
+use crate::peer::Peer;
+
+impl<P: Peer> PeerActor<P> {
+    /// Asks the client to come back; `done` is dropped when it has gone.
+    fn disconnect(&mut self, done: oneshot::Sender<()>, ctx: &mut actix::Context<Self>) {
+        if self.socket.is_none() {
+            return;
+        }
+        if self.joined && self.socket_link.resumption().is_some() {
+            self.disconnecting = Some(done);
+            self.send_to_socket(ToSocket::Suspend(CloseFrame::RESTARTING));
+        } else {
+            self.tell(Description::RoomClosed, &"shutdown".into());
+            self.part(ctx, CloseFrame::GOING_AWAY);
+        }
+    }
+
+    /// Stops, and returns what another process needs to go on; none if the client cannot come back.
+    fn keep(&mut self) -> Option<KeptPeer> {
+        if !self.joined || self.leaving {
+            return None;
+        }
+        let (resumption, grace) = self.socket_link.resumption()?;
+        let snapshot = catch_panic("snapshot", || self.peer.as_ref().and_then(Peer::snapshot));
+        let snapshot = snapshot.unwrap_or_else(|panic| {
+            log::error!("peer {} has no snapshot, it panicked: {panic}", self.context.peer_id);
+            None
+        });
+        #[cfg(feature = "rpc")]
+        self.context.client.call_table().interrupt(&self.reply_by(Path::WebSocket));
+        #[cfg(feature = "webrtc")]
+        self.leave_server();
+        self.is_kept = true;
+        let version = self.policy.snapshot_version;
+        let (idle_timeout, max_message) = self.driver.core().limits();
+        let kept = Kept {
+            address: self.socket_link.address(),
+            idle_timeout_ms: u64::try_from(idle_timeout.as_millis()).unwrap_or(u64::MAX),
+            max_message,
+            resumption,
+            snapshot: snapshot.map(|snapshot: Snapshot| snapshot.with_version(version)),
+        };
+        let (peer_id, room) = (self.context.peer_id, self.context.room.name().to_owned());
+        let data = serde_json::to_value(kept).unwrap_or_default();
+        // A client that has no time left is not waited for.
+        (grace > Duration::ZERO).then_some(KeptPeer { peer_id, room, grace, data })
+    }
+}
+
+impl<P: Peer> Handler<PeerCommand> for PeerActor<P> {
+    type Result = ();
+
+    fn handle(&mut self, command: PeerCommand, ctx: &mut Self::Context) {
+        match command {
+            PeerCommand::Disconnect(done) => self.disconnect(done, ctx),
+            PeerCommand::Keep(answer) => _ = answer.send(self.keep()),
+            PeerCommand::GoOn => self.is_kept = false,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Hand-over of a route's peers to the process that replaces this one, and their start there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_room_supervisor::{CloseFrame, KeptPeer, PeerKeeper, RestoredPeer};
+use callboard_supervision::Placement;
+use callboard_websocket::SocketLink;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::factory::{First, PeerFactory};
+use super::{PeerTexts, UpgradeRoute, start_peer};
+use crate::kept::{Kept, PeerCommand};
+use crate::peer::{Peer, PeerContext};
+use crate::peer_ref::PeerRef;
+
+impl<P: Peer> PeerKeeper for UpgradeRoute<P> {
+    fn disconnect(&self) -> BoxFuture<'static, ()> {
+        let gone = self.peers.all().into_iter().map(|peer| {
+            let (done, gone) = oneshot::channel();
+            // One for each peer.
+            peer.do_send(PeerCommand::Disconnect(done));
+            gone
+        });
+        join_all(gone).map(|_| ()).boxed()
+    }
+
+    fn keep(&self) -> BoxFuture<'static, Vec<KeptPeer>> {
+        let kept = self.peers.all().into_iter().map(|peer| {
+            let (answer, kept) = oneshot::channel();
+            // One for each peer.
+            peer.do_send(PeerCommand::Keep(answer));
+            // One that blocks its thread must not cost the others their sessions.
+            timeout(ANSWER, kept)
+        });
+        let all = join_all(kept).map(|all| all.into_iter().filter_map(|kept| kept.ok()?.ok()?));
+        all.map(Iterator::collect).boxed()
+    }
+
+    fn go_on(&self) {
+        // One for each peer.
+        self.peers.all().into_iter().for_each(|peer| peer.do_send(PeerCommand::GoOn));
+    }
+}
+
+impl<P: Peer> UpgradeRoute<P> {
+    /// Lets the clients of an earlier process come back from now on, and starts their peers when their rooms are open.
+    pub(crate) fn restore(self: &Arc<Self>, peers: Vec<RestoredPeer>) {
+        for peer in peers {
+            match serde_json::from_value::<Kept>(peer.data().clone()) {
+                Ok(kept) => self.restore_one(peer, kept),
+                Err(error) => log::error!("peer {} is not restored: {error}", peer.peer_id()),
+            }
+        }
+    }
+
+    fn restore_one(self: &Arc<Self>, peer: RestoredPeer, kept: Kept) {
+        let Kept { address, idle_timeout_ms, max_message, resumption, snapshot } = kept;
+        let (peer_id, until, outbox) = (peer.peer_id(), peer.until(), Arc::clone(peer.outbox()));
+        let options = self.link_options(address, max_message);
+        // It had its place before, whatever the limits are now.
+        let admission = self.connections.admit(address, usize::MAX, usize::MAX).ok();
+        let (tokens, counters) = (Arc::clone(&self.tokens), Arc::clone(&self.counters.sockets));
+        let link = SocketLink::restored(
+            options,
+            PeerTexts(peer_id),
+            (outbox, admission),
+            (resumption, until),
+            tokens,
+            counters,
+        );
+        let client = self.client(peer_id, address, Arc::clone(link.outbox()));
+        peer.set_handle(Arc::clone(&client));
+        let route = Arc::clone(self);
+        self.rooms.spawn(async move {
+            let Some(membership) = peer.membership().await else {
+                link.owner_ended();
+                return link.outbox().close(CloseFrame::GOING_AWAY);
+            };
+            // Applications may ask others about each peer.
+            let Ok(_turn) = route.restoring.acquire().await else { return };
+            let (room, membership) = (membership.room().clone(), Arc::new(membership));
+            let factory = PeerFactory::<P> {
+                first: First::Restored(snapshot),
+                custom: route.custom.clone(),
+                policy: Arc::clone(&route.policy),
+                idle_timeout: Duration::from_millis(idle_timeout_ms),
+                max_message,
+                context: PeerContext { room: room.clone(), peer_id, client: PeerRef::new(client) },
+                membership: Arc::clone(&membership),
+                link: Arc::clone(&link),
+                counters: Arc::clone(&route.counters),
+                peers: Arc::clone(&route.peers),
+            };
+            let spec = factory.spec(Placement::Pool(route.threads().clone()));
+            start_peer(room, spec, membership).await;
+        });
+    }
+}
+
+/// Time limit for a peer to handle what it has received.
+const ANSWER: Duration = Duration::from_millis(1_500);
+/// Number of peers of an earlier process that are started at once.
+pub(super) const RESTORED_AT_ONCE: usize = 64;
