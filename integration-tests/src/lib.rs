@@ -10,8 +10,10 @@
 pub mod browser;
 pub mod call;
 pub mod coturn;
+pub mod delay_line;
 pub mod faults;
 pub mod namespace;
+pub mod narrow_link;
 pub mod nat;
 pub mod nats_server;
 pub mod network;
@@ -27,6 +29,7 @@ mod wait;
 pub use browser::{Browser, Camera, Kind, Tab};
 pub use call::CallPage;
 pub use coturn::Coturn;
+pub use delay_line::DelayLine;
 pub use faults::{Fault, FaultKind};
 pub use namespace::Namespace;
 pub use nat::NatBed;

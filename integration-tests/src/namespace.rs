@@ -182,6 +182,15 @@ impl Namespace {
         }
     }
 
+    /// Moves one of its interfaces to another network.
+    ///
+    /// # Panics
+    ///
+    /// When `ip` refuses.
+    pub fn hand_over(&self, interface: &str, other: &Self) {
+        self.ip(&format!("link set {interface} netns {}", other.path()));
+    }
+
     /// Returns the path at which other programs find it, while this value lives.
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", process::id(), self.file.as_raw_fd())

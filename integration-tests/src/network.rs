@@ -9,6 +9,7 @@
 
 use std::io;
 use std::process::Command;
+use std::thread;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -30,6 +31,16 @@ pub fn enter_new_namespace() -> Result<(), NetworkError> {
         }
     }
     Ok(())
+}
+
+/// Checks on a thread of its own that a new network can be had.
+///
+/// # Errors
+///
+/// As [`enter_new_namespace`].
+pub fn can_be_entered() -> Result<(), NetworkError> {
+    let entered = thread::scope(|scope| scope.spawn(enter_new_namespace).join());
+    entered.unwrap_or(Err(NetworkError::NotAllowed(Errno::UnknownErrno)))
 }
 
 /// Reason why the test has no network.

@@ -89,11 +89,20 @@ static BUILD_TIME: OnceLock<Duration> = OnceLock::new();
 ///
 /// When there is none, with a hint how to install it.
 pub fn of_the_machine(name: &str, package: &str) -> PathBuf {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(cache().map(|cache| cache.join("bin")));
-    folders.map(|folder| folder.join(name)).find(|program| program.is_file()).unwrap_or_else(|| {
+    find(name).unwrap_or_else(|| {
         panic!("{name} is missing: run ./integration-tests/run, or install {package}")
     })
+}
+
+/// Returns whether there is such a program for [`of_the_machine`].
+pub fn is_on_the_machine(name: &str) -> bool {
+    find(name).is_some()
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(cache().map(|cache| cache.join("bin")));
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
 /// Returns the Python that has the packages of the programs in `integration-tests/peers`: `CALLBOARD_PYTHON`, or the

@@ -22,9 +22,11 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use integration_tests::Namespace;
 
 use crate::report::Report;
 use crate::scenarios::{Scenario, growth};
@@ -59,9 +61,12 @@ enum Command {
         /// Measure growth and a crowd as well, which takes ten minutes more.
         #[arg(long)]
         long: bool,
-        /// Measure the goals of media rooms in place of the others, in some ten minutes.
+        /// Measure the goals of media rooms in place of the others, in some fifteen minutes.
         #[arg(long, conflicts_with_all = ["long", "others"])]
         media: bool,
+        /// Measure what Chromium and Firefox see of media rooms as well, in half an hour more. Takes root.
+        #[arg(long, requires = "media")]
+        browsers: bool,
     },
     /// Run one of the servers, until standard input ends. The tool starts itself in this way.
     #[command(hide = true)]
@@ -71,6 +76,9 @@ enum Command {
         /// Estimate the bandwidth of each client.
         #[arg(long)]
         estimate: bool,
+        /// Port of the one that is supervised.
+        #[arg(long)]
+        port: Option<u16>,
     },
     /// Run the clients that connect all at once, until standard input ends.
     #[command(hide = true)]
@@ -89,6 +97,14 @@ enum Command {
         connections: usize,
         /// For how long.
         seconds: u64,
+    },
+    /// Run viewers that can be made to stand still, until standard input ends.
+    #[command(hide = true)]
+    Stand {
+        /// The server's address.
+        server: SocketAddr,
+        /// How many viewers.
+        viewers: usize,
     },
     /// Keep a CPU busy, until standard input ends.
     #[command(hide = true)]
@@ -115,7 +131,9 @@ struct How {
 fn main() -> ExitCode {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
     let done = match Cli::parse().command {
-        Command::Serve { server, estimate } => servers::serve(server, estimate).map_err(Into::into),
+        Command::Serve { server, estimate, port } => {
+            servers::serve(server, estimate, port).map_err(Into::into)
+        }
         Command::Rush { server, peers } => {
             scenarios::bystander::rush(server, peers).map_err(Into::into)
         }
@@ -123,12 +141,15 @@ fn main() -> ExitCode {
             let time = Duration::from_secs(seconds);
             scenarios::crowd::talk_on_channels(server, connections, time).map_err(Into::into)
         }
+        Command::Stand { server, viewers } => {
+            scenarios::saturate::stand(server, viewers).map_err(Into::into)
+        }
         Command::Busy => {
             scenarios::busy::keep_busy();
             Ok(())
         }
         Command::Run { scenario, how } => run(scenario, &how),
-        Command::Goals { rounds, media: true, .. } => goals::run_media(rounds),
+        Command::Goals { rounds, media: true, browsers, .. } => goals::run_media(rounds, browsers),
         Command::Goals { rounds, others, long, .. } => goals::run(rounds, &others, long),
     };
     match done {
@@ -183,9 +204,28 @@ fn measure_subjects(
     subjects: &[Subject],
     rounds: u32,
 ) -> Result<Report, Box<dyn Error>> {
+    if let Some(lacks) = scenario.lacks() {
+        return Err(format!("{scenario}: {lacks}").into());
+    }
     descriptors::allow(scenario.descriptors())?;
+    if !scenario.has_a_network() {
+        return Ok(measure_here(scenario, subjects, rounds)?);
+    }
+    let measured = thread::scope(|scope| {
+        let measuring = scope.spawn(|| {
+            // All that is started from here on is in it.
+            Namespace::new().enter();
+            measure_here(scenario, subjects, rounds)
+        });
+        measuring.join()
+    });
+    Ok(measured.map_err(|_| format!("{scenario}: it has failed"))??)
+}
+
+fn measure_here(scenario: &Scenario, subjects: &[Subject], rounds: u32) -> Result<Report, String> {
     // As many threads as the machine has: a client that waits for the other clients would measure itself.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
     let mut report = Report::new(scenario, subjects);
     for _ in 0..rounds {
         for subject in subjects {

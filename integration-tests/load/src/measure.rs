@@ -58,6 +58,11 @@ impl Family {
         Ok(usage)
     }
 
+    /// Returns the ids of the living children of its first process.
+    pub(crate) fn children(self) -> Vec<u32> {
+        children(self.pid)
+    }
+
     /// Returns the number of descriptors that its first process has open.
     pub(crate) fn descriptors(self) -> io::Result<usize> {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())

@@ -48,9 +48,9 @@ pub(super) fn worst(figures: &[Rounds]) -> Option<Compared> {
 }
 
 impl Verdict {
-    /// Compares the median of this many rounds with the most that the goal allows.
-    pub(super) fn of(is: Spread, most: f64, rounds: u32) -> Self {
-        match is.median <= most {
+    /// Compares the median of this many rounds, or `always` the largest of them, with the most that the goal allows.
+    pub(super) fn of(is: Spread, most: f64, always: bool, rounds: u32) -> Self {
+        match (if always { is.most } else { is.median }) <= most {
             _ if rounds < ENOUGH => Self::NotJudged,
             true => Self::Met,
             // Also if there is no number.
@@ -116,9 +116,18 @@ mod tests {
     fn the_median_of_at_least_five_rounds_is_judged() {
         let is = Spread { least: 1.0, median: 2.0, most: 9.0 };
 
-        assert_eq!(Verdict::of(is, 2.0, 5), Verdict::Met);
-        assert_eq!(Verdict::of(is, 1.9, 5), Verdict::NotMet);
-        assert_eq!(Verdict::of(is, 2.0, 4), Verdict::NotJudged);
-        assert_eq!(Verdict::of(Spread { median: f64::NAN, ..is }, 2.0, 5), Verdict::NotMet);
+        let of = |is, most, rounds| Verdict::of(is, most, false, rounds);
+        assert_eq!(of(is, 2.0, 5), Verdict::Met);
+        assert_eq!(of(is, 1.9, 5), Verdict::NotMet);
+        assert_eq!(of(is, 2.0, 4), Verdict::NotJudged);
+        assert_eq!(of(Spread { median: f64::NAN, ..is }, 2.0, 5), Verdict::NotMet);
+    }
+
+    #[test]
+    fn what_must_always_hold_is_judged_by_the_largest_round() {
+        let is = Spread { least: 1.0, median: 2.0, most: 9.0 };
+
+        assert_eq!(Verdict::of(is, 8.9, true, 5), Verdict::NotMet);
+        assert_eq!(Verdict::of(is, 9.0, true, 5), Verdict::Met);
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Goal {
     figures: &'static str,
     /// Upper limit: of the figure, or of its ratio to the baseline.
     pub(super) most: f64,
+    /// Whether no round may exceed it, in place of the median.
+    pub(super) always: bool,
     pub(super) unit: &'static str,
 }
 
@@ -52,7 +54,8 @@ impl Goal {
         most: f64,
     ) -> Self {
         let (baseline, ours) = (None, vec![Subject::Ours(Callboard)]);
-        Self { what: what.into(), baseline, ours, part: "", figures, most, unit: "×" }
+        let (what, part, always, unit) = (what.into(), "", false, "×");
+        Self { what, baseline, ours, part, figures, most, always, unit }
     }
 
     /// Creates a goal for a figure with a unit.
@@ -76,6 +79,11 @@ impl Goal {
     /// Compares it with another subject than the other goals of its part.
     pub(super) fn to(self, baseline: Subject) -> Self {
         Self { baseline: Some(baseline), ..self }
+    }
+
+    /// Has it met in each round.
+    pub(super) fn always(self) -> Self {
+        Self { always: true, ..self }
     }
 
     pub(super) fn part(self, part: &'static str) -> Self {
@@ -335,7 +343,8 @@ mod tests {
         let (parts, missing) = parts(&others, true).unwrap();
 
         assert!(missing.is_empty());
-        for part in parts.into_iter().chain(media::parts()) {
+        let media = media::parts().into_iter().chain(media::in_browsers());
+        for part in parts.into_iter().chain(media) {
             for subject in part.subjects() {
                 if let Subject::Ours(server) | Subject::Estimating(server) = subject {
                     part.scenario.check(&[server]).unwrap();

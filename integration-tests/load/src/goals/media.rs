@@ -2,6 +2,7 @@
 
 use super::list::{Goal, Part};
 use crate::scenarios::Scenario;
+use crate::scenarios::browsers::Viewer;
 use crate::scenarios::growth::Axis;
 use crate::servers::Server::{self, *};
 use crate::subject::Subject;
@@ -34,9 +35,18 @@ pub(super) fn parts() -> Vec<Part> {
         1.8 * 1_024.0,
         "KiB",
     )));
-    let growth = |axis, what| Part {
-        scenario: Scenario::Growth { of: Some(axis), most: None, turns: 2, svg: None },
-        goals: vec![media(Goal::ratio(what, "dearest size, to a smaller one", 1.1))],
+    let growth = |axis, what: &str| {
+        let rise = |what: String| Goal::ratio(what, "dearest size, to a smaller one", 1.1);
+        let all = [bare(Media), bare(Rooms)];
+        Part {
+            scenario: Scenario::Growth { of: Some(axis), most: None, turns: 2, svg: None },
+            goals: vec![
+                rise(what.to_owned()).of_subjects(all.clone()),
+                rise("of that, what bare str0m does not rise by".to_owned())
+                    .of_subjects(all)
+                    .to(bare(Gso)),
+            ],
+        }
     };
     vec![
         evenly,
@@ -50,7 +60,71 @@ pub(super) fn parts() -> Vec<Part> {
         interrupt(),
         growth(Axis::Viewers, "CPU per delivery, from 2 to 200 viewers"),
         growth(Axis::Calls, "CPU per delivery, from 1 to 200 calls"),
+        two_threads(),
+        cut(),
     ]
+}
+
+/// Returns the measurements in browsers.
+pub(super) fn in_browsers() -> Vec<Part> {
+    let mut parts = Vec::new();
+    for viewer in Viewer::ALL {
+        let figure = |what, figure, most, unit| {
+            Goal::figure(format!("{viewer}: {what}"), figure, most, unit).of_subjects([bare(Pages)])
+        };
+        parts.push(Part {
+            scenario: Scenario::Switches { viewer, times: 200, round_trip: 20 },
+            goals: vec![
+                figure("200 layer switches, freeze p95", "freeze p95", 250.0, "ms"),
+                figure("of these, the longest freeze", "longest freeze", 1_000.0, "ms").always(),
+                figure("of these, decoder asks for key frame", "key frames that", 0.0, "").always(),
+                figure("of these, did not come", "switches that did not", 0.0, "").always(),
+            ],
+        });
+        parts.push(Part {
+            scenario: Scenario::Arrivals { viewer, times: 20, round_trip: 0 },
+            goals: vec![figure(
+                "late viewer, path to first frame, p95",
+                "connected to first frame p95",
+                300.0,
+                "ms",
+            )],
+        });
+    }
+    let goal = Goal::figure("server killed, until pictures are back", "killed to", 1_500.0, "ms");
+    parts.push(Part {
+        scenario: Scenario::Restarts { times: 3, round_trip: 0 },
+        goals: vec![goal.of_subjects([bare(Pages)])],
+    });
+    parts
+}
+
+/// Measures a room of 200 viewers on two media threads beside one on one.
+fn two_threads() -> Part {
+    let spread = |what, figure, most| {
+        Goal::ratio(what, figure, most).of_subjects([bare(Spread)]).to(bare(Rooms))
+    };
+    Part {
+        scenario: Scenario::Saturate { viewers: 200, seconds: 2 },
+        goals: vec![
+            // 1.8 times the throughput.
+            spread("200 viewers on two threads, time, to one", "seconds for a million", 0.555),
+            spread("of these, CPU per delivery", "CPU s per million", 1.15),
+        ],
+    }
+}
+
+fn cut() -> Part {
+    let link =
+        |what, figure, most, unit| Goal::figure(what, figure, most, unit).of_subjects([bare(Link)]);
+    Part {
+        scenario: Scenario::Cut,
+        goals: vec![
+            link("link cut to 1 Mbit/s, until estimated", "estimate of the narrow link", 10.0, "s"),
+            link("of that, the pinned picture is paused", "pinned track paused", 0.0, "").always(),
+            link("link freed, until highest layers are back", "highest layers back", 20.0, "s"),
+        ],
+    }
 }
 
 /// Measures a media room and bare str0m that sends bursts in one system call, and the room with an estimate of

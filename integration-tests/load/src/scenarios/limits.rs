@@ -1,5 +1,7 @@
 //! Limits of the scenarios: what one machine can run.
 
+use integration_tests::{network, program};
+
 use super::Scenario;
 use super::growth::Axis;
 use crate::descriptors;
@@ -44,6 +46,13 @@ impl Scenario {
             | Self::Gather { participants, seconds } => (participants, MOST_PARTICIPANTS, seconds),
             // And the publisher.
             Self::Late { viewers } => (viewers.saturating_add(1), MOST_CONNECTIONS, 1),
+            Self::Saturate { viewers, seconds } => {
+                (viewers.saturating_add(1), MOST_CONNECTIONS, seconds)
+            }
+            Self::Soak { participants, .. } => (participants, MOST_PARTICIPANTS, 1),
+            Self::Cut | Self::Restarts { .. } => (4, MOST_PARTICIPANTS, 1),
+            // The one that sends, and the one that watches.
+            Self::Switches { .. } | Self::Arrivals { .. } => (2, MOST_PARTICIPANTS, 1),
         };
         if !(2..=most).contains(&clients) {
             return Err(format!("{clients} clients: from 2 to {most} can be had"));
@@ -53,6 +62,18 @@ impl Scenario {
             Self::Data { window: 0, .. } => return Err("a window of 1 is the least".to_owned()),
             Self::Data { sizes, .. } if sizes.iter().any(|size| !(1..=LARGEST).contains(size)) => {
                 return Err(format!("messages of 1 to {LARGEST} B can be had"));
+            }
+            Self::Restarts { times, .. } if !(1..=MOST_RESTARTS).contains(times) => {
+                return Err(format!("from 1 to {MOST_RESTARTS} restarts can be had"));
+            }
+            Self::Switches { times: 0, .. } | Self::Arrivals { times: 0, .. } => {
+                return Err("once is the least".to_owned());
+            }
+            Self::Saturate { seconds, .. } if *seconds > MOST_STANDING => {
+                return Err(format!("viewers stand still for at most {MOST_STANDING} s"));
+            }
+            Self::Soak { minutes, .. } if !(LEAST_MINUTES..=MOST_MINUTES).contains(minutes) => {
+                return Err(format!("from {LEAST_MINUTES} to {MOST_MINUTES} minutes can be had"));
             }
             Self::Rtp { publishers: 0, .. } | Self::Rtp { receivers: 0, .. } => {
                 return Err("one who sends and one who listens are the least".to_owned());
@@ -83,6 +104,30 @@ impl Scenario {
         Ok(())
     }
 
+    /// Returns whether all of it runs in a network of its own, which takes root.
+    pub(crate) fn has_a_network(&self) -> bool {
+        matches!(
+            self,
+            Self::Switches { .. } | Self::Arrivals { .. } | Self::Restarts { .. } | Self::Cut
+        )
+    }
+
+    /// Returns what this machine lacks, if it lacks anything.
+    pub(crate) fn lacks(&self) -> Option<String> {
+        if !self.has_a_network() {
+            return None;
+        }
+        let needs: &[&str] = match self {
+            Self::Cut => &["ip", "tc", "nsenter", "setpriv"],
+            _ => &["ip", "chromium", "chromedriver", "firefox-esr", "geckodriver"],
+        };
+        let missing = needs.iter().find(|name| !program::is_on_the_machine(name));
+        match missing {
+            Some(name) => Some(format!("{name} is missing; ./integration-tests/run installs it")),
+            None => network::can_be_entered().err().map(|error| error.to_string()),
+        }
+    }
+
     /// Returns how many descriptors one process needs to have open.
     pub(crate) fn descriptors(&self) -> u64 {
         let clients = match *self {
@@ -110,7 +155,10 @@ impl Scenario {
             Self::Interrupt { participants, .. } | Self::Gather { participants, .. } => {
                 participants * 2
             }
-            Self::Late { viewers } => viewers + 1,
+            // The viewers have a process of their own.
+            Self::Late { viewers } | Self::Saturate { viewers, .. } => viewers + 1,
+            Self::Soak { participants, .. } => participants * 2,
+            Self::Cut | Self::Switches { .. } | Self::Arrivals { .. } | Self::Restarts { .. } => 0,
         };
         (clients + OTHER_DESCRIPTORS) as u64
     }
@@ -139,5 +187,11 @@ const MOST_PACKETS: u32 = 10_000;
 const MOST_LOSS: f64 = 20.0;
 const MOST_BUSY: usize = 64;
 const MOST_SECONDS: u64 = 600;
+/// With the time in which sockets fill, less than the silence after which the server closes a connection.
+const MOST_STANDING: u64 = 10;
+const LEAST_MINUTES: f64 = 0.05;
+const MOST_MINUTES: f64 = 24.0 * 60.0;
+/// `callboard.js` replaces a peer connection 12 times within ten minutes.
+const MOST_RESTARTS: u32 = 12;
 /// Descriptors of a server without clients: listeners, event queues, media sockets.
 const OTHER_DESCRIPTORS: usize = 100;

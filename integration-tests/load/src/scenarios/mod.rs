@@ -1,11 +1,13 @@
 //! Scenarios: what is done to a server, and what is measured meanwhile.
 
+pub(crate) mod browsers;
 pub(crate) mod busy;
 pub(crate) mod bystander;
 mod call;
 mod churn;
 mod connect;
 pub(crate) mod crowd;
+mod cut;
 mod data;
 mod fanout;
 mod gather;
@@ -14,15 +16,17 @@ mod idle;
 mod late;
 mod limits;
 mod messages;
+mod name;
 mod participant;
 mod recovery;
 mod relay;
 mod rest;
 mod rtp;
+pub(crate) mod saturate;
+mod soak;
 mod storm;
 mod track;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +34,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
+use self::browsers::Viewer;
 use self::busy::Busy;
 use self::growth::Axis;
 pub(crate) use self::limits::largest_crowd;
@@ -222,64 +227,63 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// A publisher that sends more than the server can forward, to viewers that stand still: how much goes out.
+    Saturate {
+        /// How many viewers.
+        #[arg(default_value_t = 200)]
+        viewers: usize,
+        /// For how long, at most 10: later the server takes the viewers for lost.
+        #[arg(long, default_value_t = 2)]
+        seconds: u64,
+    },
+    /// Participants of calls that come and go, one in four without a goodbye: what the server keeps of them.
+    Soak {
+        /// How many at a time.
+        #[arg(default_value_t = 20)]
+        participants: usize,
+        /// For how long.
+        #[arg(long, default_value_t = 30.0)]
+        minutes: f64,
+    },
+    /// A link to a viewer of three that is cut to 1 Mbit/s and freed. Needs root, `ip` and `tc`.
+    Cut,
+    /// Forced switches between the layers of a picture, in a browser. Needs root, Chromium and Firefox.
+    Switches {
+        /// The browser that watches.
+        viewer: Viewer,
+        /// How many switches.
+        #[arg(default_value_t = 1_000)]
+        times: u32,
+        /// Round trip time to the server, in milliseconds.
+        #[arg(long, default_value_t = 20)]
+        round_trip: u64,
+    },
+    /// Viewers that come one by one in a browser, until the first frame is shown. Needs root, Chromium and Firefox.
+    Arrivals {
+        /// The browser that watches.
+        viewer: Viewer,
+        /// How many viewers.
+        #[arg(default_value_t = 20)]
+        times: u32,
+        /// Round trip time to the server, in milliseconds.
+        #[arg(long, default_value_t = 0)]
+        round_trip: u64,
+    },
+    /// A server that is killed, and started again by its supervisor, during a call of Chromium and Firefox. Needs root.
+    Restarts {
+        /// How often it is killed.
+        #[arg(default_value_t = 5)]
+        times: u32,
+        /// Round trip time to the server, in milliseconds.
+        #[arg(long, default_value_t = 0)]
+        round_trip: u64,
+    },
     /// Viewers that come one by one while a publisher sends video, with key frames on request alone.
     Late {
         /// How many viewers.
         #[arg(default_value_t = 20)]
         viewers: usize,
     },
-}
-
-impl fmt::Display for Scenario {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Idle { peers, connections: false } => write!(f, "idle {peers}"),
-            Self::Idle { peers, connections: true } => write!(f, "idle {peers} with connections"),
-            Self::Relay { pairs, seconds } => write!(f, "relay {pairs}, {seconds} s"),
-            Self::Fanout { receivers, seconds } => write!(f, "fanout {receivers}, {seconds} s"),
-            Self::Churn { peers, seconds } => write!(f, "churn {peers}, {seconds} s"),
-            Self::Storm { peers } => write!(f, "storm {peers}"),
-            Self::Recovery { peers, seconds, busy: 0 } => {
-                write!(f, "recovery {peers}, {seconds} s")
-            }
-            Self::Recovery { peers, seconds, busy } => {
-                write!(f, "recovery {peers}, {seconds} s, beside {busy} busy processes")
-            }
-            Self::Messages { seconds } => write!(f, "messages, {seconds} s"),
-            Self::Connect { peers, at_once } => write!(f, "connect {peers}, {at_once} at once"),
-            Self::Bystander { peers } => write!(f, "bystander {peers}"),
-            Self::Crowd { peers, connections, seconds } => {
-                write!(f, "crowd {peers} and {connections} connections, {seconds} s")
-            }
-            Self::Growth { of: None, .. } => f.write_str("growth"),
-            Self::Growth { of: Some(axis), .. } => write!(f, "growth of {axis}"),
-            Self::Rest { peers } => write!(f, "rest {peers}"),
-            Self::Data { connections, window, sizes, seconds } => {
-                write!(f, "data {connections} × {window} of {sizes:?} B, {seconds} s")
-            }
-            Self::Rtp { publishers, receivers, rate, burst, loss, seconds, .. } => {
-                write!(f, "rtp {publishers} → {receivers}, ")?;
-                match burst {
-                    true => f.write_str("in bursts")?,
-                    false => write!(f, "{rate}/s")?,
-                }
-                match loss {
-                    0.0 => write!(f, ", {seconds} s"),
-                    loss => write!(f, ", {loss} % lost, {seconds} s"),
-                }
-            }
-            Self::Call { participants, seconds, .. } => {
-                write!(f, "call {participants} × {}, {seconds} s", participants.saturating_sub(1))
-            }
-            Self::Late { viewers } => write!(f, "late {viewers}"),
-            Self::Interrupt { participants, seconds, .. } => {
-                write!(f, "interrupt {participants}, {seconds} s")
-            }
-            Self::Gather { participants, seconds } => {
-                write!(f, "gather {participants}, {seconds} s")
-            }
-        }
-    }
 }
 
 impl Scenario {
@@ -320,6 +324,12 @@ impl Scenario {
             Self::Recovery { .. } => &[Server::Tree],
             Self::Interrupt { .. } | Self::Gather { .. } => &[Server::Media],
             Self::Call { .. } | Self::Late { .. } => &[Server::Str0m, Server::Gso, Server::Rooms],
+            Self::Saturate { .. } => &[Server::Rooms, Server::Spread, Server::Gso],
+            Self::Soak { .. } => &[Server::Media],
+            Self::Cut => &[Server::Link],
+            Self::Switches { .. } | Self::Arrivals { .. } | Self::Restarts { .. } => {
+                &[Server::Pages]
+            }
             Self::Messages { .. } => &[Server::Plain, Server::Supervised],
             Self::Data { .. } => &[Server::Str0m, Server::Callboard, Server::Far, Server::Udp],
             Self::Rtp { loss, .. } => {
@@ -386,6 +396,24 @@ impl Scenario {
                 call::measure(server, participants, Duration::from_secs(seconds)).await
             }
             Self::Late { viewers } => late::measure(server, viewers).await,
+            Self::Saturate { viewers, seconds } => {
+                saturate::measure(server, viewers, Duration::from_secs(seconds)).await
+            }
+            Self::Soak { participants, minutes } => {
+                soak::measure(server, participants, Duration::from_secs_f64(minutes * 60.0)).await
+            }
+            Self::Cut => cut::measure(server).await,
+            Self::Switches { viewer, times, round_trip } => {
+                let round_trip = Duration::from_millis(round_trip);
+                browsers::switches(server, viewer, times, round_trip).await
+            }
+            Self::Arrivals { viewer, times, round_trip } => {
+                let round_trip = Duration::from_millis(round_trip);
+                browsers::arrivals(server, viewer, times, round_trip).await
+            }
+            Self::Restarts { times, round_trip } => {
+                browsers::restarts(server, times, Duration::from_millis(round_trip)).await
+            }
             Self::Interrupt { participants, seconds, busy } => {
                 let _busy = Busy::start(busy)?;
                 recovery::media::measure(server, participants, Duration::from_secs(seconds)).await

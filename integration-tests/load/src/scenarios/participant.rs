@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
@@ -15,12 +16,13 @@ use crate::client::Client;
 use crate::protocol::Endpoint;
 use crate::webrtc::{Heard, Peer, Wish};
 
-/// Participant, which leaves when this is dropped.
+/// Participant, which leaves without a word when this is dropped.
 pub(super) struct Participant {
     pub(super) id: String,
     /// What its packets say who has sent them.
     pub(super) number: u16,
     noted: Arc<Mutex<Noted>>,
+    leave: Arc<Notify>,
     running: JoinHandle<()>,
 }
 
@@ -61,6 +63,7 @@ impl Participant {
         let id = client.id.clone();
         let peer = Some(Box::new(Peer::connect_behind(&mut client, &wish).await?));
         let noted = Arc::new(Mutex::new(Noted { offers: 1, ..Noted::default() }));
+        let leave = Arc::new(Notify::new());
         let run = Run {
             number,
             client,
@@ -70,6 +73,7 @@ impl Participant {
             sent: [0; 2],
             wanted: true,
             noted: Arc::clone(&noted),
+            leave: Arc::clone(&leave),
         };
         let running = tokio::spawn(async move {
             let noted = Arc::clone(&run.noted);
@@ -77,7 +81,14 @@ impl Participant {
                 lock(&noted).failed = Some(error.to_string());
             }
         });
-        Ok(Self { id, number, noted, running })
+        Ok(Self { id, number, noted, leave, running })
+    }
+
+    /// Leaves with a goodbye.
+    pub(super) async fn leave(mut self) {
+        self.leave.notify_one();
+        // One that has failed has noted it.
+        _ = (&mut self.running).await;
     }
 
     pub(super) fn noted(&self) -> MutexGuard<'_, Noted> {
@@ -125,6 +136,7 @@ struct Run {
     /// A key frame is wanted.
     wanted: bool,
     noted: Arc<Mutex<Noted>>,
+    leave: Arc<Notify>,
 }
 
 #[derive(Deserialize)]
@@ -153,6 +165,7 @@ impl Run {
                     Err(_) => self.peer = None,
                 },
                 told = self.client.next() => self.handle(&told?).await?,
+                () = self.leave.notified() => return self.client.close().await,
             }
         }
     }

@@ -49,7 +49,14 @@ pub(super) async fn measure(
         tokio::spawn(async move { receiver.listen(epoch, most, &all_sent).await })
     });
     let listening: Vec<_> = listening.collect();
-    let sending = sending.into_iter().map(|sender| tokio::spawn(sender.pour(epoch, flow, time)));
+    let sending = sending.into_iter().map(|mut sender| {
+        tokio::spawn(async move {
+            sender.pour(epoch, flow, time, 0).await?;
+            // The last packet has been sent when nothing more is received.
+            _ = tokio::time::timeout(LAST, async { while sender.hear().await.is_ok() {} }).await;
+            io::Result::Ok(())
+        })
+    });
     for sent in try_join_all(sending).await.map_err(io::Error::other)? {
         sent?;
     }
@@ -84,21 +91,27 @@ pub(super) async fn measure(
         .with("KiB of memory per viewer", per_viewer(memory)))
 }
 
-enum Sender {
+pub(super) enum Sender {
     Track(Box<Peer>),
     Datagrams(UdpSocket),
 }
 
 impl Sender {
-    async fn connect(server: &Process) -> io::Result<Self> {
+    pub(super) async fn connect(server: &Process) -> io::Result<Self> {
         match server.protocol {
             Protocol::Udp => Ok(Self::Datagrams(socket(server.address).await?)),
             _ => Ok(Self::Track(Box::new(Peer::connect(server.endpoint(), Wish::Publish).await?))),
         }
     }
 
-    /// Sends the packets of this time.
-    async fn pour(mut self, epoch: Instant, flow: Flow, time: Duration) -> io::Result<()> {
+    /// Sends the packets of this time; the clock of the track begins at `from`.
+    pub(super) async fn pour(
+        &mut self,
+        epoch: Instant,
+        flow: Flow,
+        time: Duration,
+        from: u32,
+    ) -> io::Result<()> {
         let mut beat = tokio::time::interval(flow.interval());
         beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
         for (number, size) in flow.frames(time).enumerate() {
@@ -110,10 +123,10 @@ impl Sender {
                     heard = self.hear() => heard?,
                 }
             }
-            let timestamp = flow.timestamp(number);
+            let timestamp = from.wrapping_add(flow.timestamp(number));
             for at in 1..=size {
                 let mut packet = flow.packet(epoch, at == 1)?;
-                match &mut self {
+                match self {
                     Self::Track(peer) => peer.send_packet(0, packet, timestamp, at == size)?,
                     Self::Datagrams(socket) => {
                         packet[0] = udp::PUBLISH;
@@ -122,8 +135,6 @@ impl Sender {
                 }
             }
         }
-        // The last packet has been sent when nothing more is received.
-        _ = tokio::time::timeout(LAST, async { while self.hear().await.is_ok() {} }).await;
         Ok(())
     }
 

@@ -35,6 +35,11 @@ impl Flow {
         Self { rate, sizes: &[1], ..Self::VIDEO }
     }
 
+    /// Frames of ten packets each, this many in a second.
+    pub(super) const fn frames_of_ten(rate: u32) -> Self {
+        Self { rate, sizes: &[10], ..Self::VIDEO }
+    }
+
     /// Returns the numbers of packets of all frames in this time.
     pub(super) fn frames(self, time: Duration) -> impl Iterator<Item = u32> {
         let count = u64::from(self.rate) * time.as_secs();

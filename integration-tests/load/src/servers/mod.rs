@@ -4,6 +4,8 @@ mod actors;
 mod callboard;
 mod connections;
 mod counter;
+pub(crate) mod link;
+mod pages;
 mod relay;
 mod rooms;
 mod str0m;
@@ -14,15 +16,19 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use self::callboard::Http;
 use self::connections::Owners;
+use self::rooms::Threads;
+use self::tree::Offers;
 use crate::http;
 use crate::measure::{Family, Usage};
 use crate::protocol::{Endpoint, Protocol};
@@ -57,6 +63,13 @@ pub(crate) enum Server {
     Media,
     /// Callboard's media room: publishers and subscribers as supervised actors.
     Rooms,
+    /// The same, with the connections of a room on all media threads.
+    Spread,
+    /// Callboard with WebRTC peers and a page for browsers, which see each other through it, under a supervisor that
+    /// starts it again when it has ended.
+    Pages,
+    /// Callboard's media room, with its clients, and a link between them that is cut and freed.
+    Link,
 }
 
 impl fmt::Display for Server {
@@ -74,6 +87,9 @@ impl fmt::Display for Server {
             Self::Tuned => "tuned",
             Self::Far => "far",
             Self::Rooms => "rooms",
+            Self::Spread => "spread",
+            Self::Pages => "pages",
+            Self::Link => "link",
             Self::Media => "media",
         })
     }
@@ -83,7 +99,7 @@ impl Server {
     fn protocol(self) -> Protocol {
         match self {
             Self::Udp => Protocol::Udp,
-            Self::Str0m | Self::Gso | Self::Rooms => Protocol::Offers,
+            Self::Str0m | Self::Gso | Self::Rooms | Self::Spread => Protocol::Offers,
             // Callboard's servers that answer offers as well; callers only ask for what each one has.
             _ => Protocol::Callboard,
         }
@@ -95,13 +111,14 @@ impl Server {
     }
 }
 
-/// Runs this server, until standard input ends: with the process that has started it.
-pub(crate) fn serve(server: Server, estimate: bool) -> io::Result<()> {
+/// Runs this server, until standard input ends: with the process that has started it. Only `pages` has a port of its
+/// choice, and without one runs as the supervisor of another.
+pub(crate) fn serve(server: Server, estimate: bool, port: Option<u16>) -> io::Result<()> {
     match server {
         Server::Tokio => relay::serve(),
         Server::Actors => actors::serve(),
-        Server::Tree => tree::serve(false),
-        Server::Media => tree::serve(true),
+        Server::Tree => tree::serve(Offers::Echo),
+        Server::Media => tree::serve(Offers::Media),
         Server::Plain => counter::serve(false),
         Server::Supervised => counter::serve(true),
         Server::Udp => udp::serve(),
@@ -110,7 +127,13 @@ pub(crate) fn serve(server: Server, estimate: bool) -> io::Result<()> {
         Server::Callboard => callboard::serve(Owners::Near, Http::Service, estimate),
         Server::Tuned => callboard::serve(Owners::Near, Http::Server, estimate),
         Server::Far => callboard::serve(Owners::Far, Http::Service, estimate),
-        Server::Rooms => rooms::serve(estimate),
+        Server::Rooms => rooms::serve(Threads::One, estimate),
+        Server::Spread => rooms::serve(Threads::All, estimate),
+        Server::Pages => match port {
+            Some(port) => tree::serve(Offers::Page(port)),
+            None => pages::supervise(),
+        },
+        Server::Link => link::serve(),
     }
 }
 
@@ -151,7 +174,7 @@ impl Process {
 
     pub(crate) async fn start(server: Server, estimate: bool) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        if matches!(server, Server::Tree | Server::Media) {
+        if matches!(server, Server::Tree | Server::Media | Server::Pages) {
             // As in production, panics are recorded with a backtrace. The log of panics is off:
             // all of them are injected.
             command.env("RUST_BACKTRACE", "1");
@@ -176,6 +199,17 @@ impl Process {
         Ok(Self { child, families, counts_actors, protocol, address })
     }
 
+    /// Kills the server below a supervisor by SIGKILL; returns when that was.
+    pub(crate) fn kill_child(&self) -> io::Result<SystemTime> {
+        let family = self.families.first().ok_or(io::ErrorKind::NotFound)?;
+        let child = family.children().first().and_then(|child| i32::try_from(*child).ok());
+        let child = child.ok_or(io::ErrorKind::NotFound)?;
+        #[expect(clippy::disallowed_methods, reason = "browsers tell their times by this clock")]
+        let at = SystemTime::now();
+        kill(Pid::from_raw(child), Signal::SIGKILL)?;
+        Ok(at)
+    }
+
     /// Returns whether it was started for this measurement, so that what its first clients cost shows.
     pub(crate) fn is_new(&self) -> bool {
         self.child.is_some()
@@ -185,17 +219,21 @@ impl Process {
         Endpoint { protocol: self.protocol, address: self.address }
     }
 
+    /// Returns the number of open descriptors.
+    pub(crate) fn descriptors(&self) -> io::Result<usize> {
+        self.families.iter().map(|family| family.descriptors()).sum()
+    }
+
     /// Returns the number of open descriptors, once there are at most `most`; or after a while.
     pub(crate) async fn descriptors_at_rest(&self, most: usize) -> io::Result<usize> {
-        let count = || self.families.iter().map(|family| family.descriptors()).sum();
         let mut looks = tokio::time::interval(Duration::from_millis(50));
         for _ in 0..100 {
             looks.tick().await;
-            if count()? <= most {
+            if self.descriptors()? <= most {
                 break;
             }
         }
-        count()
+        self.descriptors()
     }
 
     /// Returns the number of supervised actors, if the server reports it: once there are at most

@@ -1,6 +1,8 @@
 //! Callboard's media room, as applications use it: a supervised publisher and subscriber for each connection.
 
+use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,25 +15,28 @@ use callboard_media_rooms::{
 };
 use callboard_peer_connection::messages::LocalDescription;
 use callboard_peer_connection::*;
+use callboard_supervision::StartSupervisorError;
 use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
-pub(super) fn serve(estimate: bool) -> io::Result<()> {
+/// On which threads the connections of a room are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// On the room's own.
+    One,
+    /// As many on each media thread.
+    All,
+}
+
+pub(super) fn serve(threads: Threads, estimate: bool) -> io::Result<()> {
     actix_web::rt::System::new().block_on(async {
-        let host = web::Data::new(Host::start(estimate).await?);
+        let host = web::Data::new(Host::start(threads, estimate).await?);
         let server = HttpServer::new(move || {
-            let answer = |host: web::Data<Host>, sdp: String| async move {
-                match host.answer(sdp).await {
-                    Ok(sdp) => {
-                        HttpResponse::Created().content_type(ContentType::plaintext()).body(sdp)
-                    }
-                    Err(error) => HttpResponse::BadRequest().body(error.to_string()),
-                }
-            };
             let app = App::new().app_data(host.clone());
-            ["/publish", "/subscribe", "/join"]
-                .into_iter()
-                .fold(app, |app, path| app.route(path, web::post().to(answer)))
+            ["/publish", "/subscribe", "/join"].into_iter().fold(app, |app, path| {
+                app.route(path, web::post().to(answer))
+                    .route(&format!("{path}/{{room}}"), web::post().to(answer))
+            })
         });
         let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0))?;
         super::announce(server.addrs()[0]);
@@ -42,23 +47,36 @@ pub(super) fn serve(estimate: bool) -> io::Result<()> {
     })
 }
 
-/// Answers offers as a participant of the one room.
+async fn answer(
+    host: web::Data<Host>,
+    room: Option<web::Path<String>>,
+    sdp: String,
+) -> HttpResponse {
+    let room = room.map(web::Path::into_inner).unwrap_or_default();
+    match host.answer(room, sdp).await {
+        Ok(sdp) => HttpResponse::Created().content_type(ContentType::plaintext()).body(sdp),
+        Err(error) => HttpResponse::BadRequest().body(error.to_string()),
+    }
+}
+
+/// Answers offers as a participant of a room, which it opens for the first.
 struct Host {
     connections: PeerConnections,
-    room: MediaRoom,
+    rooms: Mutex<HashMap<String, MediaRoom>>,
+    threads: Threads,
+    /// Number of connections so far.
+    next: AtomicUsize,
     configuration: Configuration,
     api: Api,
 }
 
 impl Host {
-    async fn start(estimate: bool) -> io::Result<Self> {
+    async fn start(threads: Threads, estimate: bool) -> io::Result<Self> {
         let interfaces =
             InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback() && ip.is_ipv4());
         let sockets = UdpMuxOptions { interfaces, ..UdpMuxOptions::default() };
         let options = PeerConnectionsOptions { sockets, ..PeerConnectionsOptions::default() };
         let connections = PeerConnections::start(options).await.map_err(io::Error::other)?;
-        let room = MediaRoom::start(connections.clone(), 0).await.map_err(io::Error::other)?;
-        room.set_allocator(|| Everything);
         let settings = ApiSettings {
             inline_candidates: true,
             media_mode: MediaMode::Rtp,
@@ -71,18 +89,41 @@ impl Host {
         let certificate = Some(Certificate::generate().map_err(io::Error::other)?);
         let configuration = Configuration { certificate, ..Configuration::default() };
         let api = Api::with_settings(MediaEngine::default(), registry, settings);
-        Ok(Self { connections, room, configuration, api })
+        let (rooms, next) = Default::default();
+        Ok(Self { connections, rooms, threads, next, configuration, api })
     }
 
-    async fn answer(&self, sdp: String) -> Result<String, Box<dyn std::error::Error>> {
+    async fn room(&self, name: String) -> Result<MediaRoom, StartSupervisorError> {
+        let mut rooms = self.rooms.lock().await;
+        if let Some(room) = rooms.get(&name) {
+            return Ok(room.clone());
+        }
+        // In turn, as signaling does.
+        let thread = rooms.len() % self.connections.media_threads();
+        let room = MediaRoom::start(self.connections.clone(), thread).await?;
+        room.set_allocator(|| Everything);
+        rooms.insert(name, room.clone());
+        Ok(room)
+    }
+
+    async fn answer(
+        &self,
+        room: String,
+        sdp: String,
+    ) -> Result<String, Box<dyn std::error::Error>> {
+        let room = self.room(room).await?;
         let (gathered, all_gathered) = oneshot::channel();
         let participant = Arc::default();
         let owner =
             Guest { participant: Arc::clone(&participant), gathered: Some(gathered) }.start();
         let (configuration, events) = (self.configuration.clone(), owner.clone().recipient());
-        let thread = self.room.thread();
+        let turn = match self.threads {
+            Threads::One => 0,
+            Threads::All => self.next.fetch_add(1, Ordering::Relaxed),
+        };
+        let thread = (room.thread() + turn) % self.connections.media_threads();
         let connection = self.connections.open_on(thread, &self.api, configuration, events).await?;
-        let joined = self.room.join(connection.clone(), "guest", owner.recipient()).await?;
+        let joined = room.join(connection.clone(), "guest", owner.recipient()).await?;
         let joined = participant.get_or_init(|| joined);
         joined.accept_offer(SessionDescription { kind: SdpType::Offer, sdp }).await?;
         tokio::time::timeout(GATHERING, all_gathered).await??;

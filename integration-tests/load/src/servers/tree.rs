@@ -1,6 +1,7 @@
 //! Callboard with rooms, peers, WebRTC peers, connections, and the admin routes that inject faults into them.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use callboard_supervision::{Flags, SupervisorSpec, install_panic_hook};
 use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 
 use super::callboard::Open;
+use super::pages;
 
 /// Sends back what its client says on a data channel.
 struct Echo;
@@ -30,11 +32,24 @@ impl Peer for Echo {
     }
 }
 
-/// Serves; with `media`, clients hear and see each other through the server.
-pub(super) fn serve(media: bool) -> io::Result<()> {
+/// What it offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offers {
+    /// Connections whose messages come back.
+    Echo,
+    /// Media: clients hear and see each other through the server.
+    Media,
+    /// Media, and a page for browsers, which take no loopback addresses for it; at this port.
+    Page(u16),
+}
+
+pub(super) fn serve(offers: Offers) -> io::Result<()> {
     let _panics = install_panic_hook();
     actix_web::rt::System::new().block_on(async {
-        let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
+        let interfaces = match offers {
+            Offers::Page(_) => InterfaceFilter::default(),
+            _ => InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback()),
+        };
         let options = PeerConnectionsOptions {
             sockets: UdpMuxOptions { interfaces, ..UdpMuxOptions::default() },
             ..PeerConnectionsOptions::default()
@@ -64,7 +79,10 @@ pub(super) fn serve(media: bool) -> io::Result<()> {
         };
         let webrtc = WebRtc::new(connections).limits(limits);
         // A machine that is busy with the clients as well looks like a narrow path, and what does not fit is paused.
-        let webrtc = if media { webrtc.media().first_estimate(None) } else { webrtc };
+        let webrtc = match offers {
+            Offers::Echo => webrtc,
+            Offers::Media | Offers::Page(_) => webrtc.media().first_estimate(None),
+        };
         let admin = Admin::builder(root).webrtc(&webrtc).build();
         let options = PeerOptions::<Echo>::new((), rooms)
             .webrtc(webrtc)
@@ -76,10 +94,21 @@ pub(super) fn serve(media: bool) -> io::Result<()> {
             .max_rooms_per_address(1 << 20)
             .rooms_per_minute_per_address(u32::MAX);
         let signaling = Signaling::new(options);
-        let app =
-            move || App::new().configure(signaling.at(&["/socket/{room}"])).configure(admin.at(""));
-        let server = tune(HttpServer::new(app)).disable_signals().bind(("127.0.0.1", 0))?;
-        super::announce(server.addrs()[0]);
+        let app = move || {
+            let app = App::new().configure(signaling.at(&["/socket/{room}"]));
+            let app = app.configure(admin.at(""));
+            app.configure(|app| {
+                if let Offers::Page(_) = offers {
+                    pages::configure(app)
+                }
+            })
+        };
+        let address = match offers {
+            Offers::Page(port) => (Ipv4Addr::UNSPECIFIED, port),
+            _ => (Ipv4Addr::LOCALHOST, 0),
+        };
+        let server = tune(HttpServer::new(app)).disable_signals().bind(address)?;
+        super::announce((Ipv4Addr::LOCALHOST, server.addrs()[0].port()).into());
         tokio::select! {
             ended = server.run() => ended,
             () = super::parent_gone() => Ok(()),

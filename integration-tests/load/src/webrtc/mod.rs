@@ -62,6 +62,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects; resolves when the connection is up, and its channel open if it has one.
     pub(crate) async fn connect(server: Endpoint, wish: Wish) -> io::Result<Self> {
+        Self::connect_in(server, "", wish).await
+    }
+
+    /// Connects to a server that has rooms, in the room of this name.
+    pub(crate) async fn connect_in(server: Endpoint, room: &str, wish: Wish) -> io::Result<Self> {
         let Endpoint { protocol, address } = server;
         let connecting = async {
             let (mut peer, offer, pending) = Self::offer(address, &wish).await?;
@@ -72,6 +77,7 @@ impl Peer {
                 Wish::Subscribe(_) => "/subscribe",
                 Wish::Join { .. } => "/join",
             };
+            let path = if room.is_empty() { path.to_owned() } else { format!("{path}/{room}") };
             let answer = match (protocol, &wish) {
                 (protocol::Protocol::Janus, Wish::Echo) => {
                     let (answer, session) = janus::offer(address, offer).await?;
@@ -80,7 +86,7 @@ impl Peer {
                 }
                 (protocol::Protocol::Janus, _) => return Err(io::ErrorKind::Unsupported.into()),
                 // As in WHIP (RFC 9725 §4.2).
-                _ => http::ask(address, "POST", path, ("application/sdp", offer)).await?.1,
+                _ => http::ask(address, "POST", &path, ("application/sdp", offer)).await?.1,
             };
             peer.take(&answer, pending)?;
             peer.connected(&wish).await?;
@@ -107,6 +113,11 @@ impl Peer {
         };
         let connected = tokio::time::timeout(PATIENCE, connecting).await;
         connected.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Returns the port of its socket.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     async fn offer(

@@ -96,7 +96,7 @@ impl Axis {
         match self {
             Self::Peers | Self::Rooms => &[Server::Tokio, Server::Callboard],
             Self::Connections => &[Server::Str0m, Server::Callboard],
-            Self::Viewers | Self::Calls => &[Server::Media],
+            Self::Viewers | Self::Calls => &[Server::Gso, Server::Rooms, Server::Media],
         }
     }
 }

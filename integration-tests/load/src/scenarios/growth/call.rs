@@ -1,4 +1,4 @@
-//! A call behind signaling, in which one participant sends a picture at a time to all others.
+//! A call, behind signaling or by offers alone, in which one participant sends a picture at a time to all others.
 
 use std::io;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::time::timeout;
 
 use super::super::track::Flow;
 use crate::client::Client;
-use crate::protocol::Endpoint;
+use crate::protocol::{Endpoint, Protocol};
 use crate::webrtc::{Heard, Peer, Wish};
 
 pub(super) struct Call {
     publisher: Box<Peer>,
     viewers: Vec<Viewer>,
-    /// All WebSockets.
+    /// All WebSockets; none without signaling.
     clients: Vec<Client>,
     /// Pictures that were sent.
     sent: u32,
@@ -30,9 +30,12 @@ struct Viewer {
 impl Call {
     pub(super) async fn open(server: Endpoint, room: &str, viewers: usize) -> io::Result<Self> {
         let join = async |wish: Wish| {
+            if server.protocol == Protocol::Offers {
+                return Ok((None, Box::new(Peer::connect_in(server, room, wish).await?)));
+            }
             let mut client = Client::join(server, room).await?;
             let peer = Box::new(Peer::connect_behind(&mut client, &wish).await?);
-            io::Result::Ok((client, peer))
+            io::Result::Ok((Some(client), peer))
         };
         let (client, publisher) = join(Wish::Publish).await?;
         let joining = (0..viewers).map(|_| join(Wish::Subscribe(1)));
@@ -40,6 +43,7 @@ impl Call {
         let (mut clients, peers): (Vec<_>, Vec<_>) = joined.into_iter().unzip();
         clients.push(client);
         let viewers = peers.into_iter().map(|peer| Viewer { peer, seen: 0 }).collect();
+        let clients = clients.into_iter().flatten().collect();
         Ok(Self { publisher, viewers, clients, sent: 0 })
     }
 
@@ -78,11 +82,17 @@ impl Call {
     pub(super) async fn listen(&mut self) -> io::Result<()> {
         let Self { publisher, viewers, clients, .. } = self;
         let seeing = viewers.iter_mut().map(|viewer| Box::pin(viewer.see(u32::MAX)));
-        let reading = clients.iter_mut().map(|client| Box::pin(client.next()));
+        let reading: Vec<_> = clients.iter_mut().map(|client| Box::pin(client.next())).collect();
+        let reading = async {
+            match reading.is_empty() {
+                true => std::future::pending().await,
+                false => select_all(reading).await.0,
+            }
+        };
         tokio::select! {
             ended = hear(publisher) => ended,
             (seen, ..) = select_all(seeing) => seen,
-            (read, ..) = select_all(reading) => read.map(drop),
+            read = reading => read.map(drop),
         }
     }
 }

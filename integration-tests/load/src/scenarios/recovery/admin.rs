@@ -11,7 +11,7 @@ use crate::http;
 
 /// Reads the server's tree, and injects faults into it.
 #[derive(Clone, Copy)]
-pub(super) struct Admin(pub(super) SocketAddr);
+pub(in crate::scenarios) struct Admin(pub(in crate::scenarios) SocketAddr);
 
 /// Recovery that the server has recorded.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,7 +30,7 @@ struct Recoveries {
 }
 
 impl Admin {
-    pub(super) async fn tree(&self) -> io::Result<Tree> {
+    pub(in crate::scenarios) async fn tree(&self) -> io::Result<Tree> {
         Ok(serde_json::from_str(&self.ask("GET", "/tree", "").await?.1)?)
     }
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use self::admin::{Admin, Noted};
+pub(super) use self::admin::Admin;
+use self::admin::Noted;
 use self::fault::{Hit, KINDS, told};
 use self::flow::{Fate, Flow};
 use self::link::Engine;

@@ -34,6 +34,8 @@ pub(super) enum Role {
 
 pub(super) struct Offer {
     pub(super) role: Role,
+    /// Name of the room whose tracks it is about.
+    pub(super) room: String,
     pub(super) sdp: String,
     pub(super) answer: oneshot::Sender<Result<String, String>>,
 }
@@ -49,6 +51,15 @@ pub(super) struct Baseline {
     by_source: HashMap<SocketAddr, usize>,
     by_ufrag: HashMap<String, usize>,
     due: BTreeSet<(std::time::Instant, usize)>,
+    rooms: Vec<Room>,
+    by_name: HashMap<String, usize>,
+    /// Numbers of the rooms in which packets wait.
+    busy: Vec<usize>,
+}
+
+/// Room whose subscribers receive all that is published in it.
+#[derive(Default)]
+struct Room {
     /// Published tracks, in the order in which they came: their publishers, and of what kind they are.
     tracks: Vec<(usize, MediaKind)>,
     subscribers: Vec<usize>,
@@ -58,6 +69,8 @@ pub(super) struct Baseline {
 
 struct Peer {
     rtc: Rtc,
+    /// Number of its room.
+    room: usize,
     due: std::time::Instant,
     /// Sections in which it sends, with the numbers of the tracks.
     sent: Vec<(Mid, usize)>,
@@ -86,9 +99,9 @@ impl Baseline {
             by_source: HashMap::new(),
             by_ufrag: HashMap::new(),
             due: BTreeSet::new(),
-            tracks: Vec::new(),
-            subscribers: Vec::new(),
-            waiting: Vec::new(),
+            rooms: Vec::new(),
+            by_name: HashMap::new(),
+            busy: Vec::new(),
         })
     }
 
@@ -107,8 +120,9 @@ impl Baseline {
             };
             tokio::select! {
                 offer = offers.recv() => {
-                    let Some(Offer { role, sdp, answer }) = offer else { return Ok(()) };
-                    _ = answer.send(self.answer(role, &sdp).map_err(|error| error.to_string()));
+                    let Some(Offer { role, room, sdp, answer }) = offer else { return Ok(()) };
+                    let answered = self.answer(role, room, &sdp);
+                    _ = answer.send(answered.map_err(|error| error.to_string()));
                 }
                 ready = self.socket.readable() => {
                     ready?;
@@ -134,6 +148,7 @@ impl Baseline {
     fn answer(
         &mut self,
         role: Role,
+        room: String,
         sdp: &str,
     ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
         let now = now();
@@ -152,13 +167,18 @@ impl Baseline {
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
         let at = self.peers.len();
         self.by_ufrag.insert(ufrag, at);
+        let room = *self.by_name.entry(room).or_insert(self.rooms.len());
+        if room == self.rooms.len() {
+            self.rooms.push(Room::default());
+        }
         match role {
             Role::Echo | Role::Publish => {}
-            Role::Subscribe | Role::Join => self.subscribers.push(at),
+            Role::Subscribe | Role::Join => self.rooms[room].subscribers.push(at),
         }
         self.due.insert((now, at));
         self.peers.push(Peer {
             rtc,
+            room,
             due: now,
             sent: Vec::new(),
             streams: Vec::new(),
@@ -190,8 +210,10 @@ impl Baseline {
     }
 
     fn poll(&mut self, at: usize) {
-        let Self { peers, socket, gso, waiting, due: all_due, estimate, tracks, .. } = self;
+        let Self { peers, socket, gso, due: all_due, estimate, rooms, busy, .. } = self;
         let (peer, mut is_new) = (&mut peers[at], false);
+        let Room { tracks, waiting, .. } = &mut rooms[peer.room];
+        let waited = !waiting.is_empty();
         let now = now();
         let mut rounds = if *estimate { ROUNDS } else { 0 };
         loop {
@@ -244,8 +266,12 @@ impl Baseline {
         if let Some(gso) = gso {
             gso.flush(socket);
         }
+        let room = peer.room;
+        if !waited && !waiting.is_empty() {
+            busy.push(room);
+        }
         if is_new {
-            self.route();
+            self.route(room);
         }
         // Without bursts, each packet is forwarded as it comes.
         if self.gso.is_none() {
@@ -253,12 +279,13 @@ impl Baseline {
         }
     }
 
-    /// Gives each subscriber's sections to the tracks of the others, in their order.
-    fn route(&mut self) {
-        for &at in &self.subscribers {
+    /// Gives the sections of each subscriber of a room to the tracks of the others, in their order.
+    fn route(&mut self, room: usize) {
+        let Room { tracks, subscribers, .. } = &self.rooms[room];
+        for &at in subscribers {
             let Peer { received, routes, .. } = &mut self.peers[at];
             let mut free = received.clone();
-            let tracks = self.tracks.iter().map(|(publisher, kind)| {
+            let tracks = tracks.iter().map(|(publisher, kind)| {
                 let others = *publisher != at;
                 let place = free.iter().position(|(_, other)| others && other == kind)?;
                 Some(free.remove(place).0)
@@ -267,14 +294,18 @@ impl Baseline {
         }
     }
 
-    /// Forwards what waits, to one subscriber after the other.
+    /// Forwards what waits in all rooms.
     fn forward(&mut self) {
-        let packets = std::mem::take(&mut self.waiting);
-        if packets.is_empty() {
-            return;
+        while let Some(room) = self.busy.pop() {
+            self.forward_in(room);
         }
-        for subscriber in 0..self.subscribers.len() {
-            let at = self.subscribers[subscriber];
+    }
+
+    /// Forwards what waits in a room, to one subscriber after the other.
+    fn forward_in(&mut self, room: usize) {
+        let packets = std::mem::take(&mut self.rooms[room].waiting);
+        for subscriber in 0..self.rooms[room].subscribers.len() {
+            let at = self.rooms[room].subscribers[subscriber];
             let written =
                 packets.iter().filter(|(track, packet)| self.write(at, *track, packet).is_some());
             if written.count() == 0 {

@@ -34,8 +34,11 @@ pub(super) fn serve(gso: bool, estimate: bool) -> io::Result<()> {
                 ("/join", Role::Join),
             ];
             roles.into_iter().fold(app, |app, (path, role)| {
-                let answer = move |offers, sdp| answer(offers, role, sdp);
+                let answer = move |offers, room: Option<web::Path<String>>, sdp| {
+                    answer(offers, role, room.map(web::Path::into_inner).unwrap_or_default(), sdp)
+                };
                 app.route(path, web::post().to(answer))
+                    .route(&format!("{path}/{{room}}"), web::post().to(answer))
             })
         });
         let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0))?;
@@ -50,10 +53,11 @@ pub(super) fn serve(gso: bool, estimate: bool) -> io::Result<()> {
 async fn answer(
     offers: web::Data<mpsc::UnboundedSender<Offer>>,
     role: Role,
+    room: String,
     sdp: String,
 ) -> HttpResponse {
     let (answer, answered) = oneshot::channel();
-    _ = offers.send(Offer { role, sdp, answer });
+    _ = offers.send(Offer { role, room, sdp, answer });
     match answered.await {
         Ok(Ok(answer)) => {
             HttpResponse::Created().content_type(ContentType::plaintext()).body(answer)

@@ -6,8 +6,9 @@ use std::thread;
 use actix::prelude::*;
 use callboard_media_rooms::{MediaEvent, Participant, ParticipantEvent};
 use callboard_peer_connection::*;
-use integration_tests::Namespace;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::Namespace;
 
 /// Pool of peer connections in one network, each on a thread and a port of its own.
 pub(crate) struct Side {

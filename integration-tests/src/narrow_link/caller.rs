@@ -7,11 +7,11 @@ use std::time::Duration;
 use callboard_media_rooms::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use integration_tests::PATIENCE;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::side::{Heard, Side};
+use super::side::{Heard, Side};
+use crate::PATIENCE;
 
 pub(crate) struct Caller {
     pub(crate) participant: Arc<OnceLock<Participant>>,
