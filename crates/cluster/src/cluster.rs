@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use callboard_supervision::{
     ChildSpec, Flags, StartError, StartSupervisorError, SupervisorRef, SupervisorSpec,
 };
@@ -20,10 +21,11 @@ use crate::core::Timing;
 use crate::directory::Directory;
 use crate::error::{BuildError, ClaimError};
 use crate::hold::Hold;
-use crate::line::{Lines, LinesActor, Shared as LinesShared};
+use crate::line::{Lines, LinesActor};
 use crate::messages::ClaimRoom;
 use crate::node_id::NodeId;
 use crate::shared::{Name, Shared};
+use crate::topics::{PublishError, Subscription};
 use crate::wire::Wire;
 
 /// This node of a cluster: it enters the cluster, and claims rooms. Cheap to clone, usable from any thread.
@@ -97,6 +99,44 @@ impl Cluster {
     /// Returns for how long this node's session holds if it is not renewed; none if it has none.
     pub fn lease(&self) -> Option<Duration> {
         self.shared.lease().rest(self.shared.clock)
+    }
+
+    /// Publishes a message to those who have [subscribed](Self::subscribe) the topic, on all nodes and on this one: to
+    /// each at most once, in no order with messages of other nodes. A message may be lost, for example while the
+    /// connection to NATS is. Without a [wire](ClusterBuilder::wire), it goes to this node alone.
+    ///
+    /// # Errors
+    /// [`PublishError`]
+    pub fn publish(&self, topic: &str, message: impl Into<Bytes>) -> Result<(), PublishError> {
+        if topic.is_empty() {
+            return Err(PublishError::BadTopic);
+        }
+        self.shared.topics.publish(topic, message.into())
+    }
+
+    /// Subscribes a topic of 1 to 128 bytes.
+    ///
+    /// # Errors
+    /// [`PublishError::BadTopic`]
+    pub fn subscribe(&self, topic: &str) -> Result<Subscription, PublishError> {
+        if topic.is_empty() {
+            return Err(PublishError::BadTopic);
+        }
+        self.shared.topics.subscribe(topic)
+    }
+
+    /// Announces something on all nodes and on this one, at most once on each. It is sent three times within 1.3 s, so
+    /// that a node misses it only if its wire loses all that for so long. Needs a runtime of Tokio.
+    ///
+    /// # Errors
+    /// [`PublishError::TooLarge`]
+    pub fn announce(&self, message: impl Into<Bytes>) -> Result<(), PublishError> {
+        self.shared.topics.publish("", message.into())
+    }
+
+    /// Returns the announcements from now on.
+    pub fn announcements(&self) -> Subscription {
+        self.shared.topics.subscribe("").expect("an empty topic is short")
     }
 
     /// Claims a room: if no other node runs it, this one may. A room that this node holds already gives another
@@ -184,9 +224,8 @@ impl ClusterBuilder {
         let node = NodeId::new(node.unwrap_or_else(|| process.simple().to_string()))?;
         let lock = lock_file.map(lock).transpose()?;
         let timing = Timing::new(hold);
-        let lines = wire.map(|wire| LinesShared::new(node.clone(), process, clock, wire));
         let name = Name { node, url, zone, process, lock };
-        let shared = Shared::new(directory, timing, clock, name, lines.map(Arc::new));
+        let shared = Shared::new(directory, timing, clock, name, wire);
         Ok(Cluster { shared: Arc::new(shared) })
     }
 }

@@ -63,6 +63,7 @@ mod nats;
 mod node_id;
 mod record;
 mod shared;
+mod topics;
 mod wire;
 
 #[cfg(test)]
@@ -75,7 +76,8 @@ pub use error::{BuildError, ClaimError, Elsewhere};
 pub use hold::Hold;
 pub use line::{KeptLine, LineError, LineEvent, LineFacts, LineId, Lines, Served, ServiceTaken};
 #[cfg(feature = "nats")]
-pub use nats::{Nats, NatsError, NatsOptions};
+pub use nats::{Nats, NatsError, NatsOptions, NatsWire};
 pub use node_id::{Incarnation, NodeId, NodeIdError};
 pub use record::{Claim, Epoch, Holder, Revision, Session, SessionState};
+pub use topics::{MissedPublications, Publication, PublishError, Subscription};
 pub use wire::{Arrival, MemoryWire, Wire, WireFaults};

@@ -14,6 +14,8 @@ use crate::hold::Lease;
 use crate::line::Shared as LinesShared;
 use crate::messages::{ClaimRoom, GiveRoomBack};
 use crate::node_id::NodeId;
+use crate::topics::Topics;
+use crate::wire::Wire;
 
 /// State that a node's actor and its handles share.
 pub(crate) struct Shared {
@@ -21,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) timing: Timing,
     pub(crate) clock: Clock,
     pub(crate) name: Name,
+    pub(crate) topics: Arc<Topics>,
     /// Lines to the other nodes, if there is a wire.
     pub(crate) lines: Option<Arc<LinesShared>>,
     /// Number of the last session of this process.
@@ -70,11 +73,16 @@ impl Shared {
         timing: Timing,
         clock: Clock,
         name: Name,
-        lines: Option<Arc<LinesShared>>,
+        wire: Option<Arc<dyn Wire>>,
     ) -> Self {
+        let topics = Arc::new(Topics::new(name.node.clone(), wire.clone()));
+        let lines = wire.map(|wire| {
+            let topics = Arc::clone(&topics);
+            Arc::new(LinesShared::new(name.node.clone(), name.process, clock, wire, topics))
+        });
         let [terms, holds, numbers] = [0; 3].map(AtomicU64::new);
         let running = Mutex::default();
-        Self { directory, timing, clock, name, lines, terms, holds, numbers, running }
+        Self { directory, timing, clock, name, topics, lines, terms, holds, numbers, running }
     }
 
     /// Returns the number of a new specification of the actor, or of a new instance.

@@ -136,8 +136,8 @@ impl Lines {
         self.shared.send(to, Some(line), service, frame)
     }
 
-    /// Opens a line to another node, if there is none. [`LineEvent::Up`] or [`LineEvent::Unreachable`] follows, unless
-    /// it is up already.
+    /// Opens a line to another node, if there is none, as soon as this node has entered the cluster.
+    /// [`LineEvent::Up`] or [`LineEvent::Unreachable`] follows, unless it is up already.
     pub fn connect(&self, to: &NodeId) {
         self.shared.connect(to);
     }

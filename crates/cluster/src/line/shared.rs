@@ -18,6 +18,7 @@ use super::{LineEvent, Taker};
 use crate::boot_time::BootTime;
 use crate::clock::Clock;
 use crate::node_id::NodeId;
+use crate::topics::{self, Topics};
 use crate::wire::{Arrival, Wire};
 
 /// State that the actor of lines and their handles share.
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     process: Uuid,
     clock: Clock,
     wire: Arc<dyn Wire>,
+    /// What gets the datagrams that are no line's.
+    topics: Arc<Topics>,
     state: Mutex<State>,
     services: Mutex<BTreeMap<&'static str, Service>>,
     numbers: AtomicU64,
@@ -59,7 +62,13 @@ struct Service {
 }
 
 impl Shared {
-    pub(crate) fn new(here: NodeId, process: Uuid, clock: Clock, wire: Arc<dyn Wire>) -> Self {
+    pub(crate) fn new(
+        here: NodeId,
+        process: Uuid,
+        clock: Clock,
+        wire: Arc<dyn Wire>,
+        topics: Arc<Topics>,
+    ) -> Self {
         let state = State {
             ids: Ids::new(process),
             lines: BTreeMap::new(),
@@ -74,6 +83,7 @@ impl Shared {
             process,
             clock,
             wire,
+            topics,
             state: Mutex::new(state),
             services: Mutex::default(),
             numbers: AtomicU64::new(0),
@@ -120,12 +130,26 @@ impl Shared {
         service: &'static str,
         body: Bytes,
     ) -> Result<(), LineError> {
-        self.with(to, By::Handle, |core, now| core.send(now, line, service, body))
-            .unwrap_or(Err(LineError::Down))
+        let send = |core: &mut Line, now| core.send(now, line, service, body);
+        self.with(to, By::Handle, send).unwrap_or_else(|| {
+            if line.is_none() {
+                self.want(to);
+            }
+            Err(LineError::Down)
+        })
     }
 
     pub(super) fn connect(&self, to: &NodeId) {
-        self.with(to, By::Handle, Line::open);
+        if self.with(to, By::Handle, Line::open).is_none() {
+            self.want(to);
+        }
+    }
+
+    /// Notes that a line is to be opened once lines run.
+    fn want(&self, to: &NodeId) {
+        if *to != self.here {
+            self.state().line(to).want();
+        }
     }
 
     pub(super) fn keep(&self, to: &NodeId) {
@@ -133,10 +157,7 @@ impl Shared {
             return;
         }
         // While lines do not run, it is opened when they do.
-        let mut state = self.state();
-        let ids = state.ids.clone();
-        state.lines.entry(to.clone()).or_insert_with(|| Line::new(ids)).add_keeper();
-        drop(state);
+        self.state().line(to).add_keeper();
         self.with(to, By::Handle, Line::tend_kept);
     }
 
@@ -155,7 +176,7 @@ impl Shared {
     }
 
     pub(super) fn malformed(&self) -> u64 {
-        self.malformed.load(Ordering::Relaxed)
+        self.malformed.load(Ordering::Relaxed) + self.topics.malformed()
     }
 
     /// Notes that this process has entered the cluster under its node's name, or that another process has.
@@ -235,6 +256,9 @@ impl Shared {
     pub(super) fn arrived(&self, instance: u64, Arrival { from, datagram }: Arrival) {
         if from == self.here || !self.state().is_present(instance) {
             return;
+        }
+        if datagram.first() == Some(&topics::FORMAT) {
+            return self.topics.arrived(from, datagram);
         }
         match Datagram::decode(datagram) {
             Ok(datagram) => {
@@ -350,16 +374,20 @@ impl State {
         sends: &mut Vec<(NodeId, Bytes)>,
         input: impl FnOnce(&mut Line) -> R,
     ) -> R {
-        let ids = &self.ids;
-        let line = self.lines.entry(node.clone()).or_insert_with(|| Line::new(ids.clone()));
+        let line = self.line(node);
         let result = input(line);
-        while let Some(output) = line.poll_output() {
+        while let Some(output) = self.line(node).poll_output() {
             match output {
                 Output::Send(datagram) => sends.push((node.clone(), datagram)),
                 told => self.untold.push_back((node.clone(), told)),
             }
         }
         result
+    }
+
+    fn line(&mut self, node: &NodeId) -> &mut Line {
+        let ids = &self.ids;
+        self.lines.entry(node.clone()).or_insert_with(|| Line::new(ids.clone()))
     }
 
     /// Ends all lines.

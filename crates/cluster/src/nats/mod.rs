@@ -2,6 +2,7 @@
 
 mod follow;
 mod record;
+mod wire;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Store, UpdateErrorKind};
-use async_nats::{ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{BoxStream, StreamExt, poll_fn};
@@ -18,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+pub use self::wire::NatsWire;
 use crate::directory::{Change, Directory, DirectoryError, Key};
 use crate::record::{Claim, Revision, Session};
 
@@ -42,7 +44,7 @@ struct Shared {
     store: Mutex<Option<Store>>,
 }
 
-/// Options of [`Nats`].
+/// Options of [`Nats`] and [`NatsWire`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NatsOptions {
@@ -80,36 +82,17 @@ impl Nats {
     /// # Errors
     /// [`NatsError`]
     pub async fn connect(servers: &str, options: NatsOptions) -> Result<Self, NatsError> {
-        let NatsOptions { cluster, replicas, credentials, require_tls, root_certificates } =
-            options;
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if !(1..=MAX_CLUSTER).contains(&cluster.len()) || !cluster.chars().all(allowed) {
-            return Err(NatsError::Cluster(cluster));
-        }
         let (lose, losses) = watch::channel(0);
-        let mut connecting = ConnectOptions::new()
-            .name("callboard-cluster")
-            .retry_on_initial_connect()
-            .ping_interval(PING)
-            .request_timeout(Some(CALL))
-            .require_tls(require_tls)
-            .event_callback(move |event| {
+        let connecting =
+            ConnectOptions::new().name("callboard-cluster").event_callback(move |event| {
                 log::info!("NATS: {event}");
                 if matches!(event, Event::Disconnected | Event::SlowConsumer(_)) {
                     lose.send_modify(|losses| *losses += 1);
                 }
                 async {}
             });
-        if let Some(path) = root_certificates {
-            connecting = connecting.add_root_certificates(path);
-        }
-        if let Some(path) = credentials {
-            let with = connecting.credentials_file(&path).await;
-            connecting = with.map_err(|error| NatsError::Credentials { path, error })?;
-        }
-        let servers: Vec<&str> = servers.split(',').map(str::trim).collect();
-        let client = connecting.connect(servers).await;
-        let client = client.map_err(|error| NatsError::Connect(error.to_string()))?;
+        let client = connect(servers, &options, connecting).await?;
+        let NatsOptions { cluster, replicas, .. } = options;
         let (jetstream, store) = (jetstream::new(client), Mutex::default());
         let bucket = format!("callboard_{cluster}");
         Ok(Self { shared: Arc::new(Shared { jetstream, bucket, replicas, losses, store }) })
@@ -128,7 +111,7 @@ impl NatsOptions {
         Self::default()
     }
 
-    /// Sets the name of the cluster: its bucket is `callboard_NAME`. Default: `main`.
+    /// Sets the name of the cluster: its bucket is `callboard_NAME`, its subjects are `cb.NAME.>`. Default: `main`.
     pub fn cluster(self, cluster: impl Into<String>) -> Self {
         Self { cluster: cluster.into(), ..self }
     }
@@ -284,6 +267,35 @@ impl Shared {
         let made = made.map_err(|_| "NATS does not answer".to_owned())?;
         made.map(drop).map_err(|error| format!("{error}"))
     }
+}
+
+/// Connects to servers, after it has looked at the name of the cluster.
+async fn connect(
+    servers: &str,
+    options: &NatsOptions,
+    connecting: ConnectOptions,
+) -> Result<Client, NatsError> {
+    let NatsOptions { cluster, credentials, require_tls, root_certificates, .. } = options;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !(1..=MAX_CLUSTER).contains(&cluster.len()) || !cluster.chars().all(allowed) {
+        return Err(NatsError::Cluster(cluster.clone()));
+    }
+    let mut connecting = connecting
+        .retry_on_initial_connect()
+        .ping_interval(PING)
+        .request_timeout(Some(CALL))
+        .require_tls(*require_tls);
+    if let Some(path) = root_certificates {
+        connecting = connecting.add_root_certificates(path.clone());
+    }
+    if let Some(path) = credentials {
+        let with = connecting.credentials_file(path).await;
+        let failed = |error| NatsError::Credentials { path: path.clone(), error };
+        connecting = with.map_err(failed)?;
+    }
+    let servers: Vec<&str> = servers.split(',').map(str::trim).collect();
+    let client = connecting.connect(servers).await;
+    client.map_err(|error| NatsError::Connect(error.to_string()))
 }
 
 /// Returns whether the error says that there is no such stream.

@@ -31,6 +31,8 @@ pub(crate) struct Line {
     handshake: Option<Handshake>,
     /// Number of those here who want the line to stay open.
     keepers: usize,
+    /// It is to be opened as soon as lines run.
+    wanted: bool,
     /// Time before which no datagram of another line is answered.
     no_close_before: BootTime,
     counts: Counts,
@@ -85,6 +87,7 @@ impl Line {
             up: None,
             handshake: None,
             keepers: 0,
+            wanted: false,
             no_close_before: BootTime::ZERO,
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -108,7 +111,7 @@ impl Line {
 
     /// Returns whether there is nothing to remember but counts.
     pub(crate) fn is_idle(&self) -> bool {
-        self.up.is_none() && self.handshake.is_none() && self.keepers == 0
+        self.up.is_none() && self.handshake.is_none() && self.keepers == 0 && !self.wanted
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -136,6 +139,11 @@ impl Line {
             None => self.begin_handshake(now, true),
         }
         self.tend_handshake(now);
+    }
+
+    /// Notes that the line is to be opened as soon as lines run.
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
     }
 
     /// Notes that the line is to be opened and to stay open, until it is [released](Self::release).
@@ -234,7 +242,7 @@ impl Line {
             self.end_up(true);
         }
         self.tend_ack(now);
-        if self.keepers > 0 {
+        if std::mem::take(&mut self.wanted) || self.keepers > 0 {
             self.open(now);
         }
         self.tend_handshake(now);

@@ -117,6 +117,31 @@ async fn nothing_is_lost_or_twice_over_a_wire_that_loses_duplicates_and_reorders
 }
 
 #[actix::test]
+async fn a_line_that_is_wanted_before_the_node_has_entered_is_opened_when_it_has() {
+    tokio::time::pause();
+    let (wire, directory) = (MemoryWire::new(), Embedded::new());
+    let a1 = Node::start(&directory, &wire, "a1").await;
+    for sends in [true, false] {
+        let cluster = Cluster::builder(directory.clone())
+            .node(format!("b-{sends}"))
+            .wire(wire.clone())
+            .clock(Clock::Tokio(Instant::now()))
+            .build()
+            .unwrap();
+        let lines = cluster.lines().unwrap();
+        if sends {
+            assert_eq!(lines.send(&a1.id(), "test", Bytes::new()), Err(LineError::Down));
+        } else {
+            lines.connect(&a1.id());
+        }
+
+        let _tree = cluster.start().await.unwrap();
+
+        a1.until("a line", |node| node.lines.is_up(cluster.node()).is_some()).await;
+    }
+}
+
+#[actix::test]
 async fn a_cut_ends_the_line_on_both_sides_after_ten_seconds() {
     let wire = MemoryWire::new();
     let (a1, b2) = two(&wire).await;
@@ -263,6 +288,45 @@ async fn datagrams_that_cannot_be_read_are_dropped() {
     let facts = b2.lines.facts();
     assert_eq!((facts[0].node.clone(), facts[0].frames_received), (a1.id(), 1));
     assert_eq!(facts[0].bytes_received, 4);
+}
+
+#[actix::test]
+async fn publications_and_announcements_come_on_all_nodes_once() {
+    let wire = MemoryWire::with_seed(3);
+    let (a1, b2) = two(&wire).await;
+    wire.set_faults(WireFaults::default().duplication(1.0));
+    let subscribe =
+        |node: &Node| (node.cluster.subscribe("news").unwrap(), node.cluster.announcements());
+    let (mut on_a1, mut on_b2) = (subscribe(&a1), subscribe(&b2));
+    let mut other = b2.cluster.subscribe("other").unwrap();
+    assert_eq!(a1.cluster.publish("", "x").unwrap_err(), PublishError::BadTopic);
+
+    a1.cluster.publish("news", "first").unwrap();
+    a1.cluster.announce("to all").unwrap();
+    // The announcement alone comes after this.
+    wire.cut(&a1.id(), &b2.id(), true);
+    a1.cluster.publish("news", "lost").unwrap();
+    a1.cluster.announce("again").unwrap();
+    wire.cut(&a1.id(), &b2.id(), false);
+
+    let next = async |subscription: &mut Subscription| {
+        let publication = subscription.next().await.unwrap();
+        assert_eq!(publication.node, a1.id());
+        String::from_utf8(publication.message.to_vec()).unwrap()
+    };
+    for expected in ["first", "lost"] {
+        assert_eq!(next(&mut on_a1.0).await, expected);
+    }
+    assert_eq!(next(&mut on_b2.0).await, "first");
+    for (_, announcements) in [&mut on_a1, &mut on_b2] {
+        assert_eq!(next(announcements).await, "to all");
+        assert_eq!(next(announcements).await, "again");
+    }
+    sleep(Duration::from_secs(5)).await;
+    a1.cluster.publish("news", "last").unwrap();
+    assert_eq!(next(&mut on_b2.0).await, "last");
+    assert!(tokio::time::timeout(HOLD, on_b2.1.next()).await.is_err());
+    assert!(tokio::time::timeout(HOLD, other.next()).await.is_err());
 }
 
 #[actix::test]
