@@ -245,6 +245,7 @@ impl BotTrack {
                     vp8: None,
                     extensions: HeaderExtensions::default(),
                 },
+                plain: None,
             });
             self.number += 1;
         }

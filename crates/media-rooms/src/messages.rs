@@ -7,6 +7,7 @@ use actix::prelude::*;
 use callboard_peer_connection::{RtpPacket, SenderReport, TransceiverId};
 
 use crate::core::packet::{Contents, ContentsError};
+use crate::core::red;
 use crate::core::rewrite::Incoming;
 use crate::core::speaker::Loudness;
 use crate::core::switch::{Encoding, Seen};
@@ -82,6 +83,24 @@ pub(crate) struct MediaPacket {
     /// Time of its picture by the sender's clock, if it has reported on it.
     pub(crate) captured: Option<SystemTime>,
     pub(crate) packet: RtpPacket,
+    /// Newest frame of redundant sound, by itself; none in other packets.
+    pub(crate) plain: Option<Plain>,
+}
+
+/// Frame of a packet of redundant sound, for all that do not take such packets.
+#[derive(Clone, Debug)]
+pub(crate) struct Plain {
+    /// Payload type of the frame, on the publisher's connection.
+    pub(crate) payload_type: u8,
+    pub(crate) frame: Arc<[u8]>,
+}
+
+impl Plain {
+    /// Takes the newest frame out of a payload of redundant sound; none if it is malformed.
+    pub(crate) fn of(payload: &[u8]) -> Option<Self> {
+        let red::Primary { payload_type, frame } = red::primary(payload).ok()?;
+        Some(Self { payload_type, frame: Arc::from(frame) })
+    }
 }
 
 impl MediaPacket {

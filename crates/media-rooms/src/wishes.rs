@@ -1,6 +1,9 @@
 //! Wishes of a participant: which of the others' pictures it shows, and how large.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use callboard_peer_connection::TrackKind;
 
 use crate::core::allocate::Wish;
 use crate::event::TrackId;
@@ -32,8 +35,39 @@ impl Wishes {
         self.order.iter().position(|&other| other == track).unwrap_or(usize::MAX)
     }
 
+    /// Returns the order in which tracks of a kind get slots; none if these wishes prefer no track of that kind to
+    /// another.
+    pub(crate) fn order_of(&self, kind: TrackKind) -> Option<SlotOrder<'_>> {
+        let counts = |wish: &Wish| (wish.pause, wish.priority);
+        // What is wished of a track is about its picture.
+        let ranks = kind == TrackKind::Video;
+        let differs = ranks && self.tracks.values().any(|it| counts(it) != counts(&self.default));
+        if !differs && self.order.is_empty() {
+            return None;
+        }
+        let order = self.order.iter().enumerate();
+        let places = order.rev().map(|(place, track)| (*track, place)).collect();
+        Some(SlotOrder { wishes: self, ranks, places })
+    }
+
     /// Returns whether there are at most [`MOST_TRACKS`](Self::MOST_TRACKS), as participants may have.
     pub fn is_within_limits(&self) -> bool {
         self.tracks.len() <= Self::MOST_TRACKS && self.order.len() <= Self::MOST_TRACKS
+    }
+}
+
+/// Order in which a participant's wishes give slots to tracks of a kind.
+pub(crate) struct SlotOrder<'a> {
+    wishes: &'a Wishes,
+    ranks: bool,
+    places: HashMap<TrackId, usize>,
+}
+
+impl SlotOrder<'_> {
+    /// Returns the place of a track; the lower comes first.
+    pub(crate) fn place(&self, track: TrackId) -> impl Ord + use<> {
+        let wish = if self.ranks { self.wishes.of(track) } else { Wish::default() };
+        let place = self.places.get(&track).copied().unwrap_or(usize::MAX);
+        (wish.pause, Reverse(wish.priority), place)
     }
 }

@@ -15,7 +15,7 @@ use super::published::{Published, PublishedEncoding};
 use crate::core::hold::{Hold, Part};
 use crate::core::packet::{self, Coding, ContentsError};
 use crate::event::{MediaEvent, ParticipantId, TrackId};
-use crate::messages::{MediaPacket, ToPublisher, ToRelay, ToRoom, ToSubscriber, Viewers};
+use crate::messages::{MediaPacket, Plain, ToPublisher, ToRelay, ToRoom, ToSubscriber, Viewers};
 use crate::shared::{Seat, Shared, TrackLayers};
 
 /// Publisher of one participant.
@@ -185,9 +185,9 @@ impl Publisher {
             self.shared.room.try_send(ToRoom::Loudness(track, loudness));
         }
         // What is of no use to viewers is closed up.
-        let coding = published.codings.get(&packet.payload_type);
+        let coding = published.codings.get(&packet.payload_type).copied();
         let contents = coding
-            .map_or(Err(ContentsError::Malformed), |&coding| packet::read(coding, &packet.payload));
+            .map_or(Err(ContentsError::Malformed), |coding| packet::read(coding, &packet.payload));
         if let Ok(contents) = &contents
             && published.kind == TrackKind::Video
         {
@@ -213,7 +213,9 @@ impl Publisher {
             ends_frame: packet.marker,
         };
         let epoch = published.epoch;
-        let media = MediaPacket { track, encoding, contents, epoch, captured, packet };
+        let is_redundant = coding == Some(Coding::Red);
+        let plain = is_redundant.then(|| Plain::of(&packet.payload)).flatten();
+        let media = MediaPacket { track, encoding, contents, epoch, captured, packet, plain };
         match published.kind {
             TrackKind::Audio => self.hold.pass(media),
             TrackKind::Video => {

@@ -48,6 +48,9 @@ impl Handler<ToRelay> for Relay {
 fn copy(media: &MediaPacket) -> MediaPacket {
     let mut copy = media.clone();
     copy.packet.payload = Arc::from(&*media.packet.payload);
+    if let Some(plain) = &mut copy.plain {
+        plain.frame = Arc::from(&*plain.frame);
+    }
     copy
 }
 

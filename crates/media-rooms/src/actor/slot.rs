@@ -1,6 +1,5 @@
 //! Slot of a subscriber: what flows in it, rewritten into one stream.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,6 @@ use callboard_peer_connection::{
 
 use crate::bot_seat::BotSeat;
 use crate::core::allocate::{Demand, Grant, Layer};
-use crate::core::packet::Coding;
-use crate::core::red;
 use crate::core::rewrite::{Position, Rewriter, Rewritten};
 use crate::core::switch::{Encoding, Switch, Verdict};
 use crate::event::{Flow, FlowState, MediaEvent, ParticipantId, TrackId, TrackInfo};
@@ -33,10 +30,8 @@ pub(super) struct Slot {
     bot: Option<Arc<BotSeat>>,
     /// Names of the track's encodings; empty without simulcast.
     rids: Vec<Rid>,
-    /// By the publisher's payload types.
-    formats: HashMap<u8, Format>,
-    /// The publisher's payload type of redundant sound, if it has one.
-    red: Option<u8>,
+    /// By the publisher's payload types, of which there are few.
+    formats: Vec<(u8, Format)>,
     /// Epoch of what flows.
     epoch: Option<u32>,
     switch: Switch,
@@ -79,8 +74,7 @@ impl Slot {
             publisher: None,
             bot: None,
             rids: Vec::new(),
-            formats: HashMap::new(),
-            red: None,
+            formats: Vec::new(),
             epoch: None,
             switch: Switch::default(),
             aim: None,
@@ -103,7 +97,7 @@ impl Slot {
         let id = track.map(|track| track.info.id);
         // Other encodings have other places.
         let is_new = self.track != id || track.is_some_and(|track| track.encodings != self.rids);
-        (self.track, self.formats, self.publisher) = (id, HashMap::new(), None);
+        (self.track, self.formats, self.publisher) = (id, Vec::new(), None);
         if is_new {
             self.pause();
             (self.granted, self.told, self.key_frames_wanted) = (None, None, 0);
@@ -119,9 +113,6 @@ impl Slot {
             Some((*theirs, Format { payload_type, clock_rate }))
         });
         self.formats = formats.collect();
-        let mut red =
-            track.codecs.iter().filter(|(_, codec)| Coding::of(codec) == Some(Coding::Red));
-        self.red = red.next().map(|(number, _)| *number);
         self.publisher = shared.seat(track.info.participant);
         self.bot = shared.bot(track.info.participant);
         if self.kind == TrackKind::Audio {
@@ -288,16 +279,17 @@ impl Slot {
     /// Returns the format in which the participant gets a packet, and its payload if that is another one: the newest
     /// frame of redundant sound for a participant that does not have that, or calls the codec of its blocks by another
     /// number.
-    fn format(&self, packet: &RtpPacket) -> Option<(Format, Option<Arc<[u8]>>)> {
-        let format = self.formats.get(&packet.payload_type).copied();
-        if self.red != Some(packet.payload_type) {
-            return Some((format?, None));
-        }
-        let newest = red::primary(&packet.payload).ok()?;
-        let plain = *self.formats.get(&newest.payload_type)?;
+    fn format(&self, media: &MediaPacket) -> Option<(Format, Option<Arc<[u8]>>)> {
+        let of = |payload_type: u8| {
+            let format = self.formats.iter().find(|(theirs, _)| *theirs == payload_type)?;
+            Some(format.1)
+        };
+        let format = of(media.packet.payload_type);
+        let Some(newest) = &media.plain else { return Some((format?, None)) };
+        let plain = of(newest.payload_type)?;
         match format.filter(|_| plain.payload_type == newest.payload_type) {
             Some(format) => Some((format, None)),
-            None => Some((plain, Some(Arc::from(newest.frame)))),
+            None => Some((plain, Some(Arc::clone(&newest.frame)))),
         }
     }
 
@@ -306,7 +298,7 @@ impl Slot {
         let incoming = media.incoming();
         let flows = self.switch.current() == Some(media.encoding);
         let goes_on = self.epoch == Some(media.epoch) && self.rewriter.continues(&incoming);
-        let format = self.format(&media.packet);
+        let format = self.format(media);
         let (Ok(contents), Some((Format { payload_type, clock_rate }, frame))) =
             (media.contents, format)
         else {

@@ -1,10 +1,13 @@
 //! Subscriber: writes to one participant's connection what its slots carry.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
+use actix::fut::ActorFuture;
 use actix::prelude::*;
 use callboard_peer_connection::messages::{
     GetBandwidthEstimate, ResetEstimate, SetBitrate, WriteRtp, WriteRtpBatch,
@@ -34,6 +37,10 @@ pub(crate) struct Subscriber {
     /// When it was decided last which layers flow, and when it is next.
     allocated: Option<Instant>,
     next: Option<(Instant, SpawnHandle)>,
+    /// Packets that go on once the mailbox is empty.
+    batch: Vec<WriteRtp>,
+    /// Something flows that the participant does not know of.
+    has_news: bool,
     /// The participant is about to be told what flows.
     tells: bool,
     /// Packets that its connection had no room for.
@@ -54,6 +61,8 @@ impl Subscriber {
             guide: Guide::default(),
             allocated: None,
             next: None,
+            batch: Vec::new(),
+            has_news: false,
             tells: false,
             undelivered: 0,
         }
@@ -173,7 +182,7 @@ impl Subscriber {
         if std::mem::replace(&mut self.tells, true) {
             return;
         }
-        ctx.run_later(TOGETHER, |this, _| {
+        ctx.run_later(COLLECTED, |this, _| {
             this.tells = false;
             let Some(seat) = &this.seat else { return };
             let stage = this.shared.stage();
@@ -192,32 +201,73 @@ impl Subscriber {
         });
     }
 
+    /// Rewrites what the slots carry of these packets. It goes on with that of other publishers whose packets wait.
     fn forward(&mut self, packets: &[MediaPacket], ctx: &mut Context<Self>) {
-        let (mut batch, mut has_news) = (Vec::new(), false);
+        let mut run: Option<usize> = None;
         for media in packets {
-            let Some(&place) = self.places.get(&media.track) else { continue };
-            let slot = &mut self.slots[place];
+            // Packets come in runs of one track.
+            if run.is_none_or(|place| self.slots[place].track != Some(media.track)) {
+                self.keep_position(run);
+                run = self.places.get(&media.track).copied();
+            }
+            let Some(slot) = run.map(|place| &mut self.slots[place]) else { continue };
             if let Some(packet) = slot.forward(media) {
-                has_news |= slot.has_news();
+                self.has_news |= slot.has_news();
                 if !slot.is_measured() {
                     self.beside.add(packet.payload.len() + OVERHEAD);
                 }
-                batch.push(WriteRtp { sender: slot.sender, packet });
-                *slot.position.lock().unwrap_or_else(PoisonError::into_inner) =
-                    slot.rewriter.position();
+                if self.batch.is_empty() {
+                    self.batch.reserve(packets.len());
+                }
+                self.batch.push(WriteRtp { sender: slot.sender, packet });
             }
         }
+        self.keep_position(run);
+        if self.batch.len() >= TOGETHER {
+            self.let_out(ctx);
+        }
+    }
+
+    /// Notes for the next instance how far a slot's stream has come.
+    fn keep_position(&self, place: Option<usize>) {
+        if let Some(slot) = place.map(|place| &self.slots[place]) {
+            *slot.position.lock().unwrap_or_else(PoisonError::into_inner) =
+                slot.rewriter.position();
+        }
+    }
+
+    /// Writes to the connection what was rewritten.
+    fn let_out(&mut self, ctx: &mut Context<Self>) {
+        let batch = std::mem::take(&mut self.batch);
         if let Some(seat) = self.seat.as_ref().filter(|_| !batch.is_empty()) {
             // A connection that has no room loses them, as a network does.
             let packets = batch.len() as u64;
             if seat.connection.try_send(WriteRtpBatch(batch)).is_err() {
                 self.undelivered += packets;
-                has_news = true;
+                self.has_news = true;
             }
         }
-        if has_news {
+        if std::mem::take(&mut self.has_news) {
             self.tell_soon(ctx);
         }
+    }
+}
+
+/// Future that a subscriber polls whenever it is woken, after its mailbox: what several publishers have sent by then
+/// goes on in one message.
+struct LetOut;
+
+impl ActorFuture<Subscriber> for LetOut {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        subscriber: &mut Subscriber,
+        ctx: &mut Context<Subscriber>,
+        _: &mut Task<'_>,
+    ) -> Poll<()> {
+        subscriber.let_out(ctx);
+        Poll::Pending
     }
 }
 
@@ -226,6 +276,7 @@ impl Actor for Subscriber {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        ctx.spawn(LetOut);
         if let Some(seat) = &self.seat {
             seat.subscriber.leads_to(ctx.address().recipient());
         }
@@ -240,6 +291,10 @@ impl Handler<ToSubscriber> for Subscriber {
     type Result = ();
 
     fn handle(&mut self, told: ToSubscriber, ctx: &mut Context<Self>) {
+        if !matches!(told, ToSubscriber::Packets(_)) {
+            // What is decided next holds for later packets; and an allocator that panics loses none.
+            self.let_out(ctx);
+        }
         match told {
             ToSubscriber::Assign => {
                 self.load();
@@ -263,11 +318,13 @@ fn now() -> Instant {
 
 /// Batches that wait at most.
 const MAILBOX: usize = 256;
+/// Packets that go on even if more wait: as many as a connection lets out together.
+const TOGETHER: usize = 64;
 /// Shortest time between two decisions: a publisher may have many encodings, and a client many wishes.
 const SOON: Duration = Duration::from_millis(50);
 /// The same where only measurements are new.
 const OFTEN: Duration = Duration::from_millis(450);
 /// Time for which changes of what flows are collected before they are told.
-const TOGETHER: Duration = Duration::from_millis(100);
+const COLLECTED: Duration = Duration::from_millis(100);
 /// Budget where bandwidth is not estimated.
 const UNLIMITED: Bitrate = Bitrate::from_bps(u64::MAX);

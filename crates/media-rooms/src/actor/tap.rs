@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use callboard_peer_connection::{Codec, Rid, RtpPacket, SenderReport, TrackKind};
+use callboard_peer_connection::{Codec, Rid, SenderReport, TrackKind};
 use callboard_supervision::{
     AutoShutdown, ChildSpec, ExitReason, Flags, NoSupervisorError, Restart, StartChildError,
     SupervisorRef, SupervisorSpec,
@@ -17,7 +17,6 @@ use crate::core::frames::clock::{SenderClock, StreamClock};
 use crate::core::frames::held::Assemblers;
 use crate::core::frames::{Assembled, Part, has_keyframes};
 use crate::core::packet::{Coding, ContentsError};
-use crate::core::red;
 use crate::core::switch::Encoding;
 use crate::error::StartTapError;
 use crate::event::{ParticipantId, TrackId, TrackInfo};
@@ -333,7 +332,7 @@ impl Flow {
         sender: &SenderClock,
         assemblers: &mut Assemblers<StreamId>,
     ) -> Vec<Frame> {
-        let (coding, payload) = self.read(&media.packet);
+        let (coding, payload) = self.read(media);
         let Some(stream) = self.streams.get_mut(usize::from(media.encoding)) else {
             return Vec::new();
         };
@@ -367,14 +366,14 @@ impl Flow {
     }
 
     /// Returns the coding of a packet and its payload; of redundant sound, those of its newest frame.
-    fn read(&self, packet: &RtpPacket) -> (Option<Coding>, Arc<[u8]>) {
+    fn read(&self, media: &MediaPacket) -> (Option<Coding>, Arc<[u8]>) {
         let coding_of = |payload_type: u8| self.codings.get(&payload_type).copied();
-        match coding_of(packet.payload_type) {
-            Some(Coding::Red) => match red::primary(&packet.payload) {
-                Ok(primary) => (coding_of(primary.payload_type), Arc::from(primary.frame)),
-                Err(_) => (None, Arc::from([])),
-            },
-            coding => (coding, Arc::clone(&packet.payload)),
+        match (coding_of(media.packet.payload_type), &media.plain) {
+            (Some(Coding::Red), Some(plain)) => {
+                (coding_of(plain.payload_type), Arc::clone(&plain.frame))
+            }
+            (Some(Coding::Red), None) => (None, Arc::from([])),
+            (coding, _) => (coding, Arc::clone(&media.packet.payload)),
         }
     }
 

@@ -2,12 +2,11 @@
 //! and of the others those whose participants have spoken last.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use callboard_peer_connection::TrackKind;
 
-use super::{Entry, Output, Slot, Stage, Track, find};
-use crate::core::allocate::Wish;
+use super::{Output, Slot, Stage, Track, find};
 use crate::event::{MediaEvent, ParticipantId, TrackId, TrackInfo, TrackSource};
 
 /// Who has spoken.
@@ -23,6 +22,12 @@ pub(super) struct Activity {
 impl Activity {
     pub(super) fn forget(&mut self, gone: ParticipantId) {
         self.dominated.remove(&gone);
+    }
+
+    /// Returns the rank of a track by what its participant has said; the lower comes first.
+    pub(super) fn rank(&self, track: &TrackInfo) -> (bool, Reverse<u64>) {
+        let spoke = self.dominated.get(&track.participant).copied().unwrap_or_default();
+        (self.quiet.contains(&track.id), Reverse(spoke))
     }
 }
 
@@ -67,24 +72,50 @@ impl Stage {
     /// Binds tracks to the slots of all participants.
     pub(super) fn bind(&mut self) {
         let viewers: Vec<_> = self.participants.keys().copied().collect();
-        viewers.into_iter().for_each(|viewer| self.bind_slots(viewer));
+        self.bind_all(viewers);
+    }
+
+    /// Binds tracks to the slots of these participants.
+    pub(super) fn bind_all(&mut self, viewers: impl IntoIterator<Item = ParticipantId>) {
+        let ranking = self.rank();
+        viewers.into_iter().for_each(|viewer| self.bind_slots(viewer, &ranking));
+    }
+
+    /// Returns the places of all tracks, those first whose participants have dominated last: the same for all viewers,
+    /// of which there may be hundreds.
+    fn rank(&self) -> Vec<usize> {
+        let mut ranking: Vec<usize> = (0..self.tracks.len()).collect();
+        ranking.sort_by_cached_key(|&at| self.activity.rank(&self.tracks[at].info));
+        ranking
     }
 
     /// Binds tracks to the slots of a participant. A track stays in its slot for as long as it is one of those that
     /// flow.
-    pub(super) fn bind_slots(&mut self, viewer: ParticipantId) {
+    fn bind_slots(&mut self, viewer: ParticipantId, ranking: &[usize]) {
         for kind in [TrackKind::Audio, TrackKind::Video] {
             let Some(entry) = self.participants.get(&viewer) else { return };
             let slots = || entry.slots.iter().filter(|slot| slot.kind == kind);
-            let others = self.tracks.iter().map(|track| &track.info).filter(|it| {
+            let is_other = |it: &&TrackInfo| {
                 it.kind == kind && it.participant != viewer && !entry.hidden.contains(&it.id)
-            });
+            };
             let (count, is_full) = (slots().count(), slots().all(|slot| slot.track.is_some()));
-            if count == 0 || is_full && others.clone().nth(count).is_none() {
+            let mut others = self.tracks.iter().map(|track| &track.info).filter(is_other);
+            let is_enough = others.clone().nth(count).is_none();
+            if count == 0 || is_full && is_enough {
                 // All that there are flow.
                 continue;
             }
-            let chosen = self.choose(entry, others.collect(), count);
+            let ranked = ranking.iter().map(|&at| &self.tracks[at].info).filter(is_other);
+            let chosen: Vec<TrackId> = match entry.wishes.order_of(kind) {
+                _ if is_enough => others.by_ref().map(|track| track.id).collect(),
+                None => ranked.take(count).map(|track| track.id).collect(),
+                Some(order) => {
+                    let mut chosen: Vec<_> = ranked.map(|track| track.id).collect();
+                    chosen.sort_by_cached_key(|track| order.place(*track));
+                    chosen.truncate(count);
+                    chosen
+                }
+            };
             let carried: Vec<_> = slots().filter_map(|slot| slot.track).collect();
             for dropped in carried.into_iter().filter(|track| !chosen.contains(track)) {
                 let publisher = find(&self.tracks, dropped).map(|track| track.info.participant);
@@ -93,33 +124,6 @@ impl Stage {
             }
             self.fill(viewer, &chosen);
         }
-    }
-
-    /// Chooses so many of these tracks of one kind, the first one first.
-    pub(super) fn choose(
-        &self,
-        entry: &Entry,
-        others: Vec<&TrackInfo>,
-        count: usize,
-    ) -> Vec<TrackId> {
-        let mut chosen = others;
-        if chosen.len() > count {
-            let order = entry.wishes.order.iter().enumerate();
-            let order: HashMap<_, _> = order.rev().map(|(place, track)| (*track, place)).collect();
-            chosen.sort_by_cached_key(|track| {
-                let wish = match track.kind {
-                    TrackKind::Video => entry.wishes.of(track.id),
-                    TrackKind::Audio => Wish::default(),
-                };
-                let place = order.get(&track.id).copied().unwrap_or(usize::MAX);
-                let Activity { dominated, quiet, .. } = &self.activity;
-                let spoke = dominated.get(&track.participant).copied().unwrap_or_default();
-                let wished = (wish.pause, Reverse(wish.priority), place);
-                (wished, quiet.contains(&track.id), Reverse(spoke))
-            });
-            chosen.truncate(count);
-        }
-        chosen.into_iter().map(|track| track.id).collect()
     }
 
     /// Binds those of these tracks that no slot of a participant carries to its free slots.

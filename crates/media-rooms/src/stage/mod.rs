@@ -339,7 +339,7 @@ impl Stage {
     /// Lets publishers be told of the wishes that there are, and binds slots by them.
     pub(crate) fn tell_wishes(&mut self) {
         let rebound = std::mem::take(&mut self.rebound);
-        rebound.into_iter().for_each(|viewer| self.bind_slots(viewer));
+        self.bind_all(rebound);
         self.fan_out.append(&mut self.wished);
     }
 

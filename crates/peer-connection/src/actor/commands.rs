@@ -168,10 +168,7 @@ impl Handler<WriteRtpBatch> for PeerConnection {
 
     fn handle(&mut self, WriteRtpBatch(packets): WriteRtpBatch, ctx: &mut Context<Self>) {
         let count = packets.len();
-        for WriteRtp { sender, packet } in packets {
-            // A refused one is counted.
-            _ = self.driver.core_mut().write_packet(sender, packet);
-        }
+        self.driver.core_mut().write_packets(packets);
         self.flush_soon(count, ctx);
     }
 }

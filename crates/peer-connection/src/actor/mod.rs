@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
 
 mod commands;
+mod intake;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use callboard_transport::gather::{Transport, TransportEvent, TransportOptions};
 use callboard_transport::mux::PacketClass;
 use tokio::sync::oneshot;
 
+use self::intake::Intake;
 use crate::api::{Api, Configuration};
 use crate::batch::Batch;
 use crate::channels::ReceiptId;
@@ -50,7 +52,7 @@ pub struct PeerConnection {
     handshake: HandshakeSlot,
     owner_queue: OwnerQueue,
     media_sink: MediaSink,
-    /// Whether it settles once the waiting packets have been handled.
+    /// Whether it settles once the waiting datagrams have been handled.
     settling: bool,
     batch: Batch,
     /// Number of messages and packets that were written and not yet let out.
@@ -116,31 +118,47 @@ impl PeerConnection {
         })
     }
 
-    /// Settles once all waiting packets have been handled: an owner on another thread is woken once for all of them,
-    /// and their datagrams go out together.
-    fn settle_soon(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::replace(&mut self.settling, true) {
-            ctx.spawn(std::future::ready(()).into_actor(self).map(|(), this, ctx| {
-                this.settling = false;
-                this.drive(ctx, Session::catch_up);
-            }));
-        }
-    }
-
-    /// Lets written messages and packets out once everything in the mailbox has been written: several datagrams in one
-    /// call.
+    /// Lets written messages and packets out once everything in the mailbox has been written, or enough for one call.
     fn flush_soon(&mut self, written: usize, ctx: &mut Context<Self>) {
-        let is_first = self.written == 0;
         self.written += written;
         if self.written >= WRITTEN {
             self.written = 0;
-            return self.drive(ctx, Session::flush);
+            self.drive(ctx, Session::flush);
         }
-        if is_first && written > 0 {
-            ctx.spawn(std::future::ready(()).into_actor(self).map(|(), this, ctx| {
-                this.written = 0;
-                this.drive(ctx, Session::flush);
-            }));
+    }
+
+    /// Handles what comes from the transport. What follows from packets waits for the others that are there.
+    fn handle_transport(&mut self, event: TransportEvent, ctx: &mut Context<Self>) {
+        match event {
+            TransportEvent::Datagram(_) if self.loses() => {}
+            TransportEvent::Datagram(datagram) => {
+                let soon = matches!(datagram.class, PacketClass::Rtp | PacketClass::Dtls);
+                self.feed(ctx, |session, now| {
+                    session.handle_datagram(
+                        now,
+                        datagram.received,
+                        datagram.source,
+                        datagram.destination,
+                        datagram.class == PacketClass::Stun,
+                        &datagram.contents,
+                    );
+                });
+                if soon {
+                    self.settling = true;
+                } else {
+                    self.settle(ctx);
+                }
+            }
+            TransportEvent::Candidate(found) => {
+                self.drive(ctx, |session, now| session.add_local_candidate(now, found))
+            }
+            TransportEvent::CandidateError(error) => {
+                self.drive(ctx, |session, _| session.candidate_error(error))
+            }
+            TransportEvent::CandidateLost(candidate) => {
+                self.drive(ctx, |session, now| session.remove_local_candidate(now, &candidate))
+            }
+            TransportEvent::GatheringDone => self.drive(ctx, Session::gathered),
         }
     }
 
@@ -290,7 +308,7 @@ impl Actor for PeerConnection {
         let options = self.transport_options.take().unwrap_or_default();
         let (transport, events) = Transport::open(&self.thread.mux, options);
         self.transport = Some(transport);
-        ctx.add_stream(events);
+        ctx.spawn(Intake(events));
         self.drive(ctx, Session::handle_timeout);
     }
 
@@ -298,46 +316,6 @@ impl Actor for PeerConnection {
         // However it is stopped, the peer is told.
         self.drive(ctx, |session, now| session.close(now, CloseReason::Stopped));
         Running::Stop
-    }
-}
-
-impl StreamHandler<TransportEvent> for PeerConnection {
-    fn handle(&mut self, event: TransportEvent, ctx: &mut Context<Self>) {
-        match event {
-            TransportEvent::Datagram(_) if self.loses() => {}
-            TransportEvent::Datagram(datagram) => {
-                let soon = matches!(datagram.class, PacketClass::Rtp | PacketClass::Dtls);
-                self.feed(ctx, |session, now| {
-                    session.handle_datagram(
-                        now,
-                        datagram.received,
-                        datagram.source,
-                        datagram.destination,
-                        datagram.class == PacketClass::Stun,
-                        &datagram.contents,
-                    );
-                });
-                if soon {
-                    self.settle_soon(ctx);
-                } else {
-                    self.settle(ctx);
-                }
-            }
-            TransportEvent::Candidate(found) => {
-                self.drive(ctx, |session, now| session.add_local_candidate(now, found))
-            }
-            TransportEvent::CandidateError(error) => {
-                self.drive(ctx, |session, _| session.candidate_error(error))
-            }
-            TransportEvent::CandidateLost(candidate) => {
-                self.drive(ctx, |session, now| session.remove_local_candidate(now, &candidate))
-            }
-            TransportEvent::GatheringDone => self.drive(ctx, Session::gathered),
-        }
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {
-        // The mux is gone; everything under way runs into its timeouts.
     }
 }
 

@@ -5,11 +5,45 @@ use std::time::{Duration, Instant};
 
 use str0m::format::PayloadParams;
 use str0m::media::{MediaTime, Mid, Pt};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{RtpWrite, Ssrc};
 
 use super::{Engine, convert};
 use crate::error::{KeyframeError, WriteError};
 use crate::media::*;
+
+/// What is needed to send packets through a transceiver.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    /// None while it has no section.
+    mid: Option<Mid>,
+    /// Payload types that the peer has agreed to: a bit for each.
+    payload_types: u128,
+    /// By encodings, of which there are few.
+    streams: Vec<(Option<Rid>, OutgoingStream)>,
+}
+
+/// Stream of packets of one encoding.
+#[derive(Debug)]
+struct OutgoingStream {
+    /// Source under which the engine had it last.
+    source: Ssrc,
+    numbering: Numbering,
+}
+
+impl Outgoing {
+    /// Returns the numbering of a packet's stream, which has this source in the engine.
+    fn numbering(&mut self, source: Ssrc, packet: &RtpPacket) -> &mut Numbering {
+        let known = self.streams.iter().position(|(rid, _)| *rid == packet.rid);
+        let place = known.unwrap_or_else(|| {
+            let numbering = Numbering::beginning(packet.sequence_number);
+            self.streams.push((packet.rid, OutgoingStream { source, numbering }));
+            self.streams.len() - 1
+        });
+        let stream = &mut self.streams[place].1;
+        stream.source = source;
+        &mut stream.numbering
+    }
+}
 
 /// Position of a stream's sequence numbers on this connection.
 ///
@@ -78,6 +112,18 @@ impl Engine {
         all.filter(move |params| agreed.contains(&params.pt()))
     }
 
+    /// Notes through which sections packets are sent, and in which formats.
+    pub(super) fn bind_outgoing(&mut self) {
+        self.outgoing.values_mut().for_each(|outgoing| outgoing.mid = None);
+        for (id, mid) in self.mids.clone() {
+            let bit = |pt: Option<Pt>| pt.map_or(0, |pt| 1_u128 << (*pt & 127));
+            let both = |one: &PayloadParams| bit(Some(one.pt())) | bit(one.red());
+            let allowed = self.params(mid).fold(0, |all, one| all | both(one));
+            let outgoing = self.outgoing.entry(id).or_default();
+            (outgoing.mid, outgoing.payload_types) = (Some(mid), allowed);
+        }
+    }
+
     /// Returns the payload type of a codec, and its clock rate.
     fn payload_type(&self, mid: Mid, codec: &RtpCodecCapability) -> Option<(Pt, u32)> {
         let found = self.params(mid).find(|params| convert::matches(params, codec))?;
@@ -130,10 +176,12 @@ impl Engine {
         transceiver: TransceiverId,
         packet: RtpPacket,
     ) -> Result<(), WriteError> {
-        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
+        let Some(outgoing) = self.outgoing.get_mut(&transceiver) else {
+            return Err(WriteError::NotSending);
+        };
+        let mid = outgoing.mid.ok_or(WriteError::NotSending)?;
         let pt = Pt::from(packet.payload_type);
-        let allowed = self.payload_types.get(&transceiver).copied().unwrap_or_default();
-        if packet.payload_type > 127 || allowed & 1 << packet.payload_type == 0 {
+        if packet.payload_type > 127 || outgoing.payload_types & 1 << packet.payload_type == 0 {
             return Err(WriteError::NotNegotiated);
         }
         // The engine panics at packets beyond its buffer of 2,000 bytes.
@@ -146,12 +194,17 @@ impl Engine {
             patch => patch.flatten(),
         };
         let mut api = self.rtc.direct_api();
-        let rid = packet.rid.map(|rid| rid.as_str().into());
-        let stream = api.stream_tx_by_mid(mid, rid).ok_or(WriteError::UnknownEncoding)?;
-        let numbering = self
-            .numbering
-            .entry((transceiver, packet.rid))
-            .or_insert_with(|| Numbering::beginning(packet.sequence_number));
+        let known = outgoing.streams.iter().find(|(rid, _)| *rid == packet.rid);
+        let known = known.map(|(_, stream)| stream.source);
+        let stream = match known.and_then(|source| api.stream_tx(&source)) {
+            Some(stream) if stream.mid() == mid => stream,
+            // The engine goes through all streams for that.
+            _ => {
+                let rid = packet.rid.map(|rid| rid.as_str().into());
+                api.stream_tx_by_mid(mid, rid).ok_or(WriteError::UnknownEncoding)?
+            }
+        };
+        let numbering = outgoing.numbering(stream.ssrc(), &packet);
         // Older than everything that can be sent: it would be too late anyway.
         let Some(number) = numbering.number(&packet) else { return Ok(()) };
         let values = convert::extension_values(packet.audio_level, &packet.extensions);
@@ -173,7 +226,9 @@ impl Engine {
         transceiver: TransceiverId,
         rid: Option<Rid>,
     ) -> Option<SenderPosition> {
-        self.numbering.get(&(transceiver, rid)).map(Numbering::position)
+        let streams = &self.outgoing.get(&transceiver)?.streams;
+        let (_, stream) = streams.iter().find(|(other, _)| *other == rid)?;
+        Some(stream.numbering.position())
     }
 
     /// Plays a tone: sends its RFC 4733 event, for this duration.

@@ -26,8 +26,7 @@ pub(crate) use str0m::Candidate;
 use str0m::change::SdpPendingOffer;
 pub(crate) use str0m::channel::ChannelId as ChannelKey;
 use str0m::error::{ProtoError, SctpError};
-use str0m::format::PayloadParams;
-use str0m::media::{Mid, Pt};
+use str0m::media::Mid;
 use str0m::net::{Protocol, Receive};
 pub(crate) use str0m::stats::{CandidatePairStats, MediaEgressStats, MediaIngressStats, PeerStats};
 use str0m::{Input, Output, Reason, Rtc, RtcError};
@@ -145,11 +144,9 @@ pub(crate) struct Engine {
     transceivers: HashMap<Mid, TransceiverId>,
     mids: IdMap<TransceiverId, Mid>,
     codecs: HashMap<u8, Arc<RtpCodecCapability>>,
-    /// Payload types that may be sent through each transceiver: a bit for each.
-    payload_types: IdMap<TransceiverId, u128>,
+    /// What is needed to send packets through each transceiver.
+    outgoing: IdMap<TransceiverId, media::Outgoing>,
     measured: Measured,
-    /// Shift of sequence numbers, by encoding.
-    numbering: IdMap<(TransceiverId, Option<Rid>), media::Numbering>,
     sender_options: IdMap<TransceiverId, senders::SenderOptions>,
     sources: sources::Sources,
 }
@@ -178,9 +175,8 @@ impl Engine {
             transceivers: HashMap::new(),
             mids: IdMap::default(),
             codecs: HashMap::new(),
-            payload_types: IdMap::default(),
+            outgoing: IdMap::default(),
             measured: Measured::default(),
-            numbering: IdMap::default(),
             sender_options: IdMap::default(),
             sources: sources::Sources::default(),
         }
@@ -236,10 +232,7 @@ impl Engine {
         }
         self.mids = self.transceivers.iter().map(|(mid, id)| (*id, *mid)).collect();
         self.codecs.clear();
-        let bit = |pt: Option<Pt>| pt.map_or(0, |pt| 1_u128 << (*pt & 127));
-        let both = |one: &PayloadParams| bit(Some(one.pt())) | bit(one.red());
-        let allowed = |mid| self.params(mid).fold(0, |all, one| all | both(one));
-        self.payload_types = self.mids.iter().map(|(id, mid)| (*id, allowed(*mid))).collect();
+        self.bind_outgoing();
         self.configure_new_streams();
     }
 
@@ -256,7 +249,7 @@ impl Engine {
         self.transceivers.clear();
         self.mids.clear();
         self.codecs.clear();
-        self.numbering.clear();
+        self.outgoing.clear();
         self.forget_configured_streams();
         self.sources.clear();
     }

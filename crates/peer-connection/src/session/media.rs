@@ -10,6 +10,7 @@ use crate::error::*;
 use crate::event::{ConnectionEvent, SenderReport};
 use crate::jsep::Transceiver;
 use crate::media::*;
+use crate::messages::WriteRtp;
 use crate::state::*;
 
 /// State of each sender beside its transceiver's.
@@ -130,11 +131,42 @@ impl Session {
         self.take_packet(sender, packet).inspect_err(|_| self.counters.writes_refused += 1)
     }
 
-    fn take_packet(&mut self, sender: SenderId, mut packet: RtpPacket) -> Result<(), WriteError> {
+    /// Writes packets as [`Self::write_packet`] does.
+    pub(crate) fn write_packets(&mut self, packets: Vec<WriteRtp>) {
+        let mut run = None;
+        for WriteRtp { sender, packet } in packets {
+            // They come in runs of one sender, and nothing changes meanwhile.
+            let transceiver = match run {
+                Some((last, transceiver)) if last == sender => transceiver,
+                _ => self.may_write(sender).ok(),
+            };
+            run = Some((sender, transceiver));
+            let written = transceiver.map(|id| self.pass_packet(id, sender, packet));
+            if !matches!(written, Some(Ok(()))) {
+                self.counters.writes_refused += 1;
+            }
+        }
+    }
+
+    fn take_packet(&mut self, sender: SenderId, packet: RtpPacket) -> Result<(), WriteError> {
+        let transceiver = self.may_write(sender)?;
+        self.pass_packet(transceiver, sender, packet)
+    }
+
+    /// Returns the transceiver of a sender through which packets may be sent now.
+    fn may_write(&self, sender: SenderId) -> Result<TransceiverId, WriteError> {
         if self.api.settings.media_mode != MediaMode::Rtp {
             return Err(WriteError::OtherMode);
         }
-        let id = self.sending(sender)?.id;
+        Ok(self.sending(sender)?.id)
+    }
+
+    fn pass_packet(
+        &mut self,
+        transceiver: TransceiverId,
+        sender: SenderId,
+        mut packet: RtpPacket,
+    ) -> Result<(), WriteError> {
         let interceptors = self.api.registry.interceptors();
         if !interceptors
             .iter()
@@ -143,7 +175,7 @@ impl Session {
             return Ok(());
         }
         self.packets_wait = true;
-        self.engine.write_packet(id, packet)
+        self.engine.write_packet(transceiver, packet)
     }
 
     pub(crate) fn configure_sender(

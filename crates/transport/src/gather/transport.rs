@@ -24,7 +24,7 @@ use super::{
 use crate::Label;
 use crate::mux::{
     AddUfragError, CachedAnswer, Datagram, DropReason, Inbox, MuxHandle, PacketClass,
-    ReflexiveCache, Route, RouteOptions, SendOutcome, Stun, Transmit,
+    ReflexiveCache, Route, RouteOptions, SendOutcome, Stun, Transmit, note_reader,
 };
 
 /// Options of a component's transport.
@@ -262,37 +262,43 @@ impl std::fmt::Debug for TransportEvents {
     }
 }
 
+impl TransportEvents {
+    /// Returns the next event, or notes whom to wake when there is one: [`Stream::poll_next`] for a stream without end.
+    pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<TransportEvent> {
+        if self.turn == 0 {
+            self.turn = TURN;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.turn -= 1;
+        self.datagrams_first = !self.datagrams_first;
+        for datagrams in [self.datagrams_first, !self.datagrams_first] {
+            if datagrams {
+                while let Poll::Ready(Some(datagram)) = Pin::new(&mut self.inbox).poll_next(context)
+                {
+                    if !self.shared.is_answer(&datagram) {
+                        return Poll::Ready(TransportEvent::Datagram(datagram));
+                    }
+                }
+            } else if let Some(event) = self.shared.next_event() {
+                return Poll::Ready(event);
+            }
+        }
+        // `is_answer` may have produced an event by now.
+        if let Some(event) = self.shared.next_event() {
+            return Poll::Ready(event);
+        }
+        note_reader(&mut self.shared.reader.borrow_mut(), context.waker());
+        self.turn = TURN;
+        Poll::Pending
+    }
+}
+
 impl Stream for TransportEvents {
     type Item = TransportEvent;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<TransportEvent>> {
-        let this = self.get_mut();
-        if this.turn == 0 {
-            this.turn = TURN;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        this.turn -= 1;
-        this.datagrams_first = !this.datagrams_first;
-        for datagrams in [this.datagrams_first, !this.datagrams_first] {
-            if datagrams {
-                while let Poll::Ready(Some(datagram)) = Pin::new(&mut this.inbox).poll_next(context)
-                {
-                    if !this.shared.is_answer(&datagram) {
-                        return Poll::Ready(Some(TransportEvent::Datagram(datagram)));
-                    }
-                }
-            } else if let Some(event) = this.shared.next_event() {
-                return Poll::Ready(Some(event));
-            }
-        }
-        // `is_answer` may have produced an event by now.
-        if let Some(event) = this.shared.next_event() {
-            return Poll::Ready(Some(event));
-        }
-        *this.shared.reader.borrow_mut() = Some(context.waker().clone());
-        this.turn = TURN;
-        Poll::Pending
+        self.get_mut().poll_event(context).map(Some)
     }
 }
 

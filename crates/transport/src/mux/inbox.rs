@@ -66,10 +66,17 @@ impl Stream for Inbox {
             Some(datagram) => Poll::Ready(Some(datagram)),
             None if state.closed => Poll::Ready(None),
             None => {
-                state.reader = Some(context.waker().clone());
+                note_reader(&mut state.reader, context.waker());
                 Poll::Pending
             }
         }
+    }
+}
+
+/// Notes whom to wake. An actor polls all that it waits for whenever it is woken, so most often it is noted already.
+pub(crate) fn note_reader(reader: &mut Option<Waker>, waker: &Waker) {
+    if !reader.as_ref().is_some_and(|reader| reader.will_wake(waker)) {
+        *reader = Some(waker.clone());
     }
 }
 

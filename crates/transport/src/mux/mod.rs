@@ -23,6 +23,7 @@ pub use actor::UdpMux;
 pub use counters::{DropReason, MuxCounters};
 pub use demux::{AddUfragError, Demux, Found, RouteId};
 pub use handle::{MuxHandle, Route, RouteOptions, SendOutcome, Transmit};
+pub(crate) use inbox::note_reader;
 pub use inbox::{Datagram, Inbox};
 pub use options::{BindError, InterfaceFilter, IpFamilies, PortChoice, UdpMuxOptions};
 pub use packet::{PacketClass, Stun, StunClass};
