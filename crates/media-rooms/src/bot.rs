@@ -82,8 +82,7 @@ impl Bot {
         shared.supervisor()?;
         let id = ParticipantId(PeerConnectionId(Uuid::new_v4()));
         let seat = Arc::new(BotSeat::default());
-        let ParticipantOptions { name, metadata, replaces } = options;
-        let info = ParticipantInfo { id, name, metadata, replaces };
+        let info = options.info(id);
         shared.add_bot(id, &seat);
         shared.stage().join(info.clone());
         let bot = Self { shared: Arc::clone(shared), seat, info, sections: Arc::default() };

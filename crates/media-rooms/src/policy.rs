@@ -20,6 +20,17 @@ pub struct ParticipantInfo {
     pub metadata: Arc<Value>,
     /// Participant in whose place it has come.
     pub(crate) replaces: Option<ParticipantId>,
+    /// Client behind it, if the application has said that.
+    pub(crate) client: Option<Arc<str>>,
+}
+
+impl ParticipantInfo {
+    /// Returns whether another participant is the same client with another connection.
+    pub(crate) fn is_client_of(&self, other: &Self) -> bool {
+        self.replaces == Some(other.id)
+            || other.replaces == Some(self.id)
+            || self.client.is_some() && self.client == other.client
+    }
 }
 
 /// Options of a participant. A name alone is enough: `"ada".into()`.
@@ -29,12 +40,13 @@ pub struct ParticipantOptions {
     pub(crate) name: Arc<str>,
     pub(crate) metadata: Arc<Value>,
     pub(crate) replaces: Option<ParticipantId>,
+    pub(crate) client: Option<Arc<str>>,
 }
 
 impl ParticipantOptions {
     /// Creates the options of a participant with this name.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), metadata: Arc::default(), replaces: None }
+        Self { name: name.into(), metadata: Arc::default(), replaces: None, client: None }
     }
 
     /// Sets what the [policy](MediaPolicy) of the room knows of the participant, such as its role. The others are not
@@ -47,6 +59,19 @@ impl ParticipantOptions {
     /// other until the earlier one leaves. Default: none.
     pub fn replaces(self, earlier: ParticipantId) -> Self {
         Self { replaces: Some(earlier), ..self }
+    }
+
+    /// Names the client behind the participant, which no other client can be: the tracks of its next connection are
+    /// [muted](crate::MediaRoom::mute) as those of this one. The others are not told. Default: none; then that holds
+    /// for a participant that it [replaces](Self::replaces).
+    pub fn client(self, client: impl Into<Arc<str>>) -> Self {
+        Self { client: Some(client.into()), ..self }
+    }
+
+    /// Returns what the room knows of the participant.
+    pub(crate) fn info(self, id: ParticipantId) -> ParticipantInfo {
+        let Self { name, metadata, replaces, client } = self;
+        ParticipantInfo { id, name, metadata, replaces, client }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::event::{ParticipantEvent, ParticipantId, TrackId, TrackInfo};
 use crate::facts::{EncodingFacts, SubscriberFacts};
 use crate::keyframe_wishes::KeyframeWishes;
 use crate::participant::Participant;
-use crate::policy::{MediaPolicy, ParticipantInfo, ParticipantOptions, Policy};
+use crate::policy::{MediaPolicy, ParticipantOptions, Policy};
 use crate::shared::{ROOM, Seat, Shared};
 use crate::tap::{MediaTap, TapHandle, TapOptions};
 
@@ -154,8 +154,7 @@ impl MediaRoom {
         let thread = connection.send(GetMediaThread).await?;
         let seat = shared.add_seat(id, Seat::new(connection, thread, events));
         let seat = seat.ok_or(JoinMediaRoomError::Joined)?;
-        let ParticipantOptions { name, metadata, replaces } = participant.into();
-        shared.stage().join(ParticipantInfo { id, name, metadata, replaces });
+        shared.stage().join(participant.into().info(id));
         // From here on it leaves if this is not carried through.
         let participant = Participant::new(Arc::clone(shared), id, seat);
         shared.settle();
@@ -248,11 +247,13 @@ impl MediaRoom {
     /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded. Returns whether there is
     /// such a track.
     ///
-    /// It holds for this track, also when it is published anew in the same section, and for no other. A client that
-    /// publishes again in another section, or over a connection that replaces a lost one, does so in a new track, which
-    /// is not muted. What must hold for a client, such as a moderator's decision, is for the [policy](MediaPolicy):
-    /// [`may_publish`](MediaPolicy::may_publish) knows the participant's name, which stays, and the kind of the track;
-    /// [`review`](Self::review) asks it anew.
+    /// It holds for this track, also when it is published anew in the same section; and for the track of the same kind
+    /// and source that the same [client](ParticipantOptions::client) publishes over its next connection, which has an
+    /// identifier of its own. Where it is not clear which one that is, one in a section of the same `a=mid` is taken,
+    /// or else the first. A client that publishes in another section of the same connection does so in a new track,
+    /// which is not muted. What must hold for all that a client publishes, such as a moderator's decision, is for the
+    /// [policy](MediaPolicy): [`may_publish`](MediaPolicy::may_publish) knows the participant's name, which stays, and
+    /// the kind of the track; [`review`](Self::review) asks it anew.
     pub fn mute(&self, track: TrackId, muted: bool) -> bool {
         let there = self.shared.stage().mute(track, muted);
         self.shared.settle();

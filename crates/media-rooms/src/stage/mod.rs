@@ -2,6 +2,7 @@
 //! which slot.
 
 mod binding;
+mod muting;
 mod own;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +18,7 @@ use crate::event::{MediaEvent, ParticipantId, TrackId, TrackInfo};
 use crate::policy::{ParticipantInfo, Policy};
 use crate::wishes::Wishes;
 use binding::Activity;
+use muting::{LeftMuted, MutedTrack};
 use own::Own;
 
 /// State of a media room.
@@ -37,6 +39,8 @@ pub(crate) struct Stage {
     activity: Activity,
     /// Participants whose slots are bound anew by their wishes, together with `wished`.
     rebound: BTreeSet<ParticipantId>,
+    /// Muted tracks of those that have left, for those that come in their places.
+    left: LeftMuted,
 }
 
 #[derive(Debug)]
@@ -52,6 +56,8 @@ struct Entry {
     hidden: BTreeSet<TrackId>,
     /// Tracks that the application has muted: they stay so when they are published anew.
     muted: BTreeSet<TrackId>,
+    /// Tracks of the participant in whose place it has come that were muted, and that it has not published yet.
+    inherited: Vec<MutedTrack>,
     wishes: Arc<Wishes>,
     own: Own,
 }
@@ -133,8 +139,19 @@ impl Stage {
         }
         let (slots, published, refused, hidden) = Default::default();
         let (connected, muted, own, wishes) = Default::default();
-        let entry =
-            Entry { info, connected, slots, published, refused, hidden, muted, own, wishes };
+        let inherited = self.take_muted(&info);
+        let entry = Entry {
+            info,
+            connected,
+            slots,
+            published,
+            refused,
+            hidden,
+            muted,
+            inherited,
+            own,
+            wishes,
+        };
         self.participants.insert(id, entry);
         self.outputs.push_back(Output::Watch(id));
         let tracks: Vec<_> = self.tracks.iter().map(|track| track.info.clone()).collect();
@@ -199,6 +216,7 @@ impl Stage {
 
     /// Removes a participant with its tracks. Returns whether it was there.
     pub(crate) fn leave(&mut self, id: ParticipantId) -> bool {
+        self.keep_muted(id);
         let Some(gone) = self.participants.remove(&id) else { return false };
         self.activity.forget(id);
         // They keep nothing for the one that has left.
@@ -264,6 +282,11 @@ impl Stage {
                 entry.own.begin(track, &section.mid);
             }
         }
+        let is_new =
+            |section: &&Section| find(&self.tracks, TrackId(section.transceiver)).is_none();
+        let new: Vec<_> = entry.published.iter().filter(is_new).collect();
+        let inherited = muting::inherit(&mut entry.inherited, &new, &entry.own);
+        entry.muted.extend(&inherited);
         let (info, muted, own) = (entry.info.clone(), entry.muted.clone(), entry.own.clone());
         let described = |section: &Section| {
             own.describe(TrackInfo {
@@ -312,6 +335,11 @@ impl Stage {
             let others = self.participants.keys().copied().filter(|&other| other != id);
             for other in others.collect::<Vec<_>>() {
                 self.show(other, &info);
+            }
+            if inherited.contains(&info.id) {
+                let (track, mid) = (info.id, info.mid.clone());
+                let event = MediaEvent::OwnTrackMuted { track, mid, muted: true };
+                self.outputs.push_back(Output::Tell(id, event));
             }
             let (codecs, encodings) = (section.codecs, section.encodings);
             self.tracks.push(Track { info, codecs, encodings });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Entry, Output, Stage, find};
-use crate::event::{MediaEvent, ParticipantId, TrackDescription, TrackId, TrackInfo};
+use crate::event::{MediaEvent, ParticipantId, TrackDescription, TrackId, TrackInfo, TrackSource};
 
 /// What a participant has said.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,11 @@ impl Own {
         if let Some(told) = self.described.iter().find(|told| told.mid == mid) {
             set(&mut self.muted, track, told.muted);
         }
+    }
+
+    /// Returns what the track of a section shows or plays, as far as that is known.
+    pub(super) fn source(&self, mid: &str) -> Option<TrackSource> {
+        self.described.iter().find(|told| told.mid == mid)?.source
     }
 
     /// Describes a track.

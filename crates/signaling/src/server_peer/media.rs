@@ -133,7 +133,9 @@ impl MediaSeat {
         let room = self.rooms.of(&self.room).await?;
         let member = self.room.member(self.peer);
         let known = member.map(|member| member.public().to_map()).unwrap_or_default();
-        let participant = ParticipantOptions::new(self.peer.to_string()).metadata(known);
+        let client = self.peer.to_string();
+        let participant = ParticipantOptions::new(client.as_str()).client(client.as_str());
+        let participant = participant.metadata(known);
         let participant = match replaces {
             Some(earlier) => participant.replaces(earlier),
             None => participant,

@@ -1,4 +1,5 @@
 mod binding;
+mod muting;
 mod policy;
 
 use std::cmp::Reverse;
@@ -9,13 +10,14 @@ use uuid::Uuid;
 
 use super::*;
 use crate::event::{TrackDescription, TrackSource};
+use crate::policy::ParticipantOptions;
 
 fn participant(number: u128) -> ParticipantId {
     ParticipantId(PeerConnectionId(Uuid::from_u128(number)))
 }
 
 fn info(id: ParticipantId) -> ParticipantInfo {
-    ParticipantInfo { id, name: "".into(), metadata: Arc::default(), replaces: None }
+    ParticipantOptions::new("").info(id)
 }
 
 /// Returns a section of participant `of`: its `number`th.
