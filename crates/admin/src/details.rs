@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use callboard_peer_connection::messages::{GetConnectionState, GetCounters, GetStats};
 use callboard_peer_connection::{
-    DataChannelStats, IceCandidatePairStats, IceCandidateStats, PeerConnectionHandle,
-    PeerConnectionId, PeerConnectionState, PeerConnections, Stats, StatsReport, TransportStats,
+    DataChannelStats, IceCandidatePairStats, IceCandidateStats, OutboundRtpStreamStats,
+    PeerConnectionHandle, PeerConnectionId, PeerConnectionState, PeerConnections,
+    RemoteInboundRtpStreamStats, Stats, StatsReport, TransportStats,
 };
 use callboard_supervision::Status;
 use futures_util::StreamExt;
@@ -31,9 +32,41 @@ struct Known {
 #[derive(Default)]
 pub(crate) struct All {
     pub(crate) by_name: HashMap<String, Connection>,
-    /// Bytes in the data channels of all peer connections that were ever asked.
+    /// Traffic of all peer connections that were ever asked.
+    pub(crate) traffic: Traffic,
+}
+
+/// Traffic of peer connections.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    /// Bytes in data channels.
     pub(crate) data_sent: u64,
     pub(crate) data_received: u64,
+    /// Packets of media, also those that were sent again.
+    pub(crate) packets_sent: u64,
+    /// Packets of media that the peers have reported as lost.
+    pub(crate) packets_lost: u64,
+}
+
+impl Traffic {
+    fn of(stats: &StatsReport) -> Self {
+        let bytes = |of: fn(&DataChannelStats) -> u64| stats.of().map(of).sum();
+        Self {
+            data_sent: bytes(|channel| channel.bytes_sent),
+            data_received: bytes(|channel| channel.bytes_received),
+            packets_sent: stats.of().map(|it: &OutboundRtpStreamStats| it.packets_sent).sum(),
+            packets_lost: stats.of().map(|it: &RemoteInboundRtpStreamStats| it.packets_lost).sum(),
+        }
+    }
+
+    /// Adds the traffic of a connection since it was asked before. A smaller sum than then: a channel or a stream has
+    /// ended, and is no longer counted.
+    fn add(&mut self, now: &Self, before: &Self) {
+        self.data_sent += now.data_sent.saturating_sub(before.data_sent);
+        self.data_received += now.data_received.saturating_sub(before.data_received);
+        self.packets_sent += now.packets_sent.saturating_sub(before.packets_sent);
+        self.packets_lost += now.packets_lost.saturating_sub(before.packets_lost);
+    }
 }
 
 /// Details of one peer connection.
@@ -41,8 +74,7 @@ pub(crate) struct All {
 pub(crate) struct Connection {
     pub(crate) shown: Map<String, Value>,
     pub(crate) state: PeerConnectionState,
-    data_sent: u64,
-    data_received: u64,
+    traffic: Traffic,
 }
 
 impl Details {
@@ -71,8 +103,7 @@ async fn ask_all(connections: &PeerConnections, before: &All, deadline: Instant)
     handles.sort_by_key(|(name, _)| {
         before.by_name.get(name).is_some_and(|it| !it.shown.contains_key(UNANSWERED))
     });
-    let mut all =
-        All { data_sent: before.data_sent, data_received: before.data_received, ..All::default() };
+    let mut all = All { traffic: before.traffic, ..All::default() };
     // For one that does not answer in time, the previous details are shown.
     for (name, _) in &handles {
         if let Some(connection) = before.by_name.get(name) {
@@ -85,13 +116,8 @@ async fn ask_all(connections: &PeerConnections, before: &All, deadline: Instant)
     let mut answers = futures_util::stream::iter(asked).buffer_unordered(AT_ONCE);
     while let Ok(Some((name, answer))) = timeout_at(deadline, answers.next()).await {
         let Some(connection) = answer else { continue };
-        let (sent, received) = before
-            .by_name
-            .get(&name)
-            .map_or((0, 0), |before| (before.data_sent, before.data_received));
-        // A smaller sum than before: a channel was closed, and is no longer counted.
-        all.data_sent += connection.data_sent.saturating_sub(sent);
-        all.data_received += connection.data_received.saturating_sub(received);
+        let earlier = before.by_name.get(&name).map(|before| before.traffic).unwrap_or_default();
+        all.traffic.add(&connection.traffic, &earlier);
         all.by_name.insert(name, connection);
     }
     all
@@ -104,16 +130,10 @@ async fn ask(handle: &PeerConnectionHandle) -> Option<Connection> {
         handle.send(GetCounters)
     );
     let (stats, state, counters) = (stats.ok()?, state.ok()?, counters.ok()?);
-    let sum = |bytes: fn(&DataChannelStats) -> u64| stats.of().map(bytes).sum::<u64>();
     let mut shown = shown(&stats);
     shown.insert("state".to_owned(), state.name().into());
     shown.insert("datagrams_lost".to_owned(), counters.datagrams_lost.into());
-    Some(Connection {
-        shown,
-        state,
-        data_sent: sum(|channel| channel.bytes_sent),
-        data_received: sum(|channel| channel.bytes_received),
-    })
+    Some(Connection { shown, state, traffic: Traffic::of(&stats) })
 }
 
 /// Returns the part of the W3C statistics that is shown.
@@ -180,3 +200,22 @@ const KEPT: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_millis(80);
 /// Number of concurrent requests: threads that carry media must not be held up.
 const AT_ONCE: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traffic_never_falls_when_streams_and_channels_end() {
+        let of =
+            |sent, lost| Traffic { packets_sent: sent, packets_lost: lost, ..Traffic::default() };
+        let mut all = Traffic::default();
+
+        all.add(&of(100, 5), &Traffic::default());
+        all.add(&of(160, 6), &of(100, 5));
+        all.add(&of(20, 0), &of(160, 6));
+        all.add(&of(30, 2), &of(20, 0));
+
+        assert_eq!((all.packets_sent, all.packets_lost), (170, 8));
+    }
+}

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::contain_panic::contain_panic;
 use crate::details::{All, Details};
 use crate::fault::FaultError;
-use crate::metric_values::{Labels, family};
+use crate::metric_values::{Labels, counter, family};
 use crate::tree::Tree;
 
 /// Peer connections that are shown in the tree, if there are any.
@@ -172,7 +172,17 @@ impl WebRtc {
             "data_channel",
             "Messages' bytes in data channels, as of the last look at each connection",
             Unit::Bytes,
-            directions(all.data_sent, all.data_received),
+            directions(all.traffic.data_sent, all.traffic.data_received),
+        );
+        registry.register(
+            "rtp_packets_sent",
+            "Packets of media that were sent, as of the last look at each connection",
+            counter(all.traffic.packets_sent),
+        );
+        registry.register(
+            "rtp_packets_reported_lost",
+            "Packets of media that did not arrive at once, as their receivers have reported",
+            counter(all.traffic.packets_lost),
         );
 
         let sum =

@@ -1,6 +1,8 @@
 //! Facts on what a participant's actors do, for those who look after a room.
 
-use callboard_peer_connection::Rid;
+use std::time::Duration;
+
+use callboard_peer_connection::{ReceptionReport, Rid};
 
 use crate::core::allocate::{Bitrate, Layer};
 use crate::event::{Flow, TrackId};
@@ -18,7 +20,7 @@ pub struct EncodingFacts {
 }
 
 /// What a subscriber sends to its participant, as it has said last.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct SubscriberFacts {
     /// Estimated bandwidth of the path to the participant; none where it is not estimated.
@@ -30,7 +32,7 @@ pub struct SubscriberFacts {
 }
 
 /// What flows in a slot of a subscriber.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SlotFacts {
     /// `a=mid` of the slot's section.
@@ -43,4 +45,28 @@ pub struct SlotFacts {
     pub bitrate: Option<Bitrate>,
     /// Key frames that were asked for since the slot carries the track, or the subscriber has started.
     pub key_frames_wanted: u64,
+    /// What the participant has reported last of the slot's stream; none before its first report. A slot is one stream
+    /// to it, whatever tracks it has carried.
+    pub reception: Option<Reception>,
+}
+
+/// How a stream arrives at a participant, as that reports it about once a second (RFC 3550 §6.4.2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Reception {
+    /// Share of the packets that were lost since its report before, from 0 to 1.
+    pub fraction_lost: f64,
+    /// Packets that were lost since the stream began. Those that were sent again count, too.
+    pub packets_lost: u64,
+    /// Variation of the time that packets take.
+    pub jitter: Duration,
+    /// Round-trip time of the path; none before it is known.
+    pub round_trip_time: Option<Duration>,
+}
+
+impl From<&ReceptionReport> for Reception {
+    fn from(report: &ReceptionReport) -> Self {
+        let &ReceptionReport { fraction_lost, packets_lost, jitter, round_trip_time, .. } = report;
+        Self { fraction_lost, packets_lost, jitter, round_trip_time }
+    }
 }

@@ -41,7 +41,7 @@ pub use event::{
     Flow, FlowState, MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackDescription,
     TrackId, TrackInfo, TrackSource,
 };
-pub use facts::{EncodingFacts, SlotFacts, SubscriberFacts};
+pub use facts::{EncodingFacts, Reception, SlotFacts, SubscriberFacts};
 pub use participant::Participant;
 pub use policy::{MediaPolicy, ParticipantInfo, ParticipantOptions};
 pub use recorder::{Recorder, RecorderOptions};

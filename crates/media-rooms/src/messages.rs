@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use actix::prelude::*;
-use callboard_peer_connection::{RtpPacket, SenderReport, TransceiverId};
+use callboard_peer_connection::{ReceptionReport, RtpPacket, SenderReport, TransceiverId};
 
 use crate::core::packet::{Contents, ContentsError};
 use crate::core::red;
@@ -44,6 +44,8 @@ pub(crate) enum ToSubscriber {
     Allocate { soon: bool },
     /// The receiver of this transceiver's track cannot decode it.
     Refresh(TransceiverId),
+    /// The participant has reported how the streams of these transceivers arrive.
+    Received(Arc<[ReceptionReport]>),
     /// Packets of a participant, for all that receive any of them.
     Packets(Arc<[MediaPacket]>),
 }

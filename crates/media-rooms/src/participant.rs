@@ -157,6 +157,10 @@ impl Participant {
                 // One that has no room for it looks again within half a second.
                 self.seat.subscriber.try_send(ToSubscriber::Allocate { soon: true });
             }
+            ConnectionEvent::ReceptionReports(ref reports) => {
+                // The next ones come in a second.
+                self.seat.subscriber.try_send(ToSubscriber::Received(reports.as_slice().into()));
+            }
             ConnectionEvent::ConnectionStateChange(PeerConnectionState::Connected) => {
                 self.shared.stage().connected(self.id);
                 self.shared.settle();

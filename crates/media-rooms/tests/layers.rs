@@ -3,6 +3,7 @@
 mod call;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use call::*;
 use callboard_media_rooms::*;
@@ -227,6 +228,13 @@ async fn the_room_knows_what_its_actors_send() {
     two.wish(height(720)).unwrap();
     talk_until(&mut [&mut one, &mut two], |_| flows("f".parse().unwrap())).await;
     assert!(picture().unwrap().key_frames_wanted > before.key_frames_wanted);
+    // The viewer reports once a second how they arrive.
+    let reception = || picture().and_then(|slot| slot.reception);
+    let is_complete = || reception().is_some_and(|it| it.round_trip_time.is_some());
+    talk_until(&mut [&mut one, &mut two], |_| is_complete()).await;
+    let Reception { fraction_lost, packets_lost, jitter, .. } = reception().unwrap();
+    assert!(fraction_lost < 0.5 && packets_lost < 1_000, "{fraction_lost} {packets_lost}");
+    assert!(jitter < Duration::from_secs(1), "{jitter:?}");
 
     // Nothing of what is gone.
     drop(one.participant.lock().unwrap().take());

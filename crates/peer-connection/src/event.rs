@@ -70,6 +70,24 @@ pub struct SenderReport {
     pub received: Instant,
 }
 
+/// Report of the peer on how a stream that is sent to it arrives (RFC 3550 §6.4.2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ReceptionReport {
+    /// Transceiver that sends the stream.
+    pub transceiver: TransceiverId,
+    /// Encoding of simulcast.
+    pub rid: Option<Rid>,
+    /// Share of the packets that were lost since its report before, from 0 to 1 (W3C `fractionLost`).
+    pub fraction_lost: f64,
+    /// Packets that were lost since the stream began.
+    pub packets_lost: u64,
+    /// Variation of the time that packets take.
+    pub jitter: Duration,
+    /// Round-trip time of the path; none before the peer has answered a report of this side.
+    pub round_trip_time: Option<Duration>,
+}
+
 /// Event of a connection, without the connection's id.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -129,6 +147,9 @@ pub enum ConnectionEvent {
     Packet(RtpPacket),
     /// The peer reports on the clocks of a stream; only in RTP mode, and without a media sink.
     SenderReport(SenderReport),
+    /// The peer has reported how streams arrive that are sent to it: those on which it has since the last time, once a
+    /// second; only in RTP mode.
+    ReceptionReports(Vec<ReceptionReport>),
     /// The peer asks for a key frame of a track that is sent to it.
     KeyframeRequested {
         /// Transceiver that sends the track.

@@ -71,7 +71,7 @@ pub use data_channel::{DataChannelId, DataChannelInfo, DataChannelOptions, DataC
 pub use description::{SdpType, SessionDescription};
 pub use event::{
     CloseReason, ConnectionEvent, DataChannelMessage, FailureReason, PacketBatch,
-    PeerConnectionEvent, PeerConnectionId, SenderReport,
+    PeerConnectionEvent, PeerConnectionId, ReceptionReport, SenderReport,
 };
 pub use jsep::{AnsweredSections, RejectedSection, RejectionReason};
 pub use logging::RateLimitedLog;

@@ -389,6 +389,8 @@ async fn the_metrics_are_what_prometheus_reads() {
     assert_eq!(value("callboard_websockets", ""), 1.0);
     assert_eq!(value("callboard_data_channel_bytes_total", "sent"), 1_000.0);
     assert_eq!(value("callboard_data_channel_bytes_total", "received"), 1_000.0);
+    assert_eq!(value("callboard_rtp_packets_sent_total", ""), 0.0);
+    assert_eq!(value("callboard_rtp_packets_reported_lost_total", ""), 0.0);
     assert!(value("callboard_udp_bytes_total", "received") > 1_000.0);
     assert!(value("callboard_udp_datagrams_total", "sent") > 5.0);
     assert!(value("callboard_uptime_seconds", "") > 0.0);

@@ -1,5 +1,7 @@
 //! Facts on the media of rooms, beside its actors in the tree.
 
+use std::time::Duration;
+
 use callboard_media_rooms::{Bitrate, MediaRoom, ParticipantId, SlotFacts};
 use callboard_peer_connection::PeerConnectionId;
 use callboard_room_supervisor::{RoomHandle, Rooms};
@@ -52,6 +54,9 @@ fn sent(room: &RoomHandle, media: &MediaRoom, participant: ParticipantId) -> Opt
             "height": flow.and_then(|flow| flow.height),
             "kbps": slot.bitrate.map(kbps),
             "key_frames_wanted": slot.key_frames_wanted,
+            "lost": slot.reception.map(|it| (it.fraction_lost * 1_000.0).round() / 1_000.0),
+            "jitter_ms": slot.reception.map(|it| milliseconds(it.jitter)),
+            "round_trip_ms": slot.reception.and_then(|it| it.round_trip_time).map(milliseconds),
         }))
     };
     let slots: Vec<_> = facts.slots.iter().filter_map(slot).take(MOST).collect();
@@ -60,6 +65,10 @@ fn sent(room: &RoomHandle, media: &MediaRoom, participant: ParticipantId) -> Opt
         "undelivered": facts.undelivered,
         "slots": slots,
     }))
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 fn kbps(bitrate: Bitrate) -> u64 {

@@ -42,10 +42,13 @@ function picture({ rid, height, kbps }) {
   return [rid, height && `${height}p`, kbps != null && `${kbps} kbit/s`].filter(Boolean).join(" ");
 }
 
-function carried({ of, kind, state, key_frames_wanted: wanted, ...layer }) {
-  if (kind === "audio") return `sound of ${of}`;
+function carried({ of, kind, state, key_frames_wanted: wanted, lost, jitter_ms: jitter, round_trip_ms: trip, ...layer }) {
+  const told = [];
+  if (lost != null) told.push(`${Math.round(lost * 1_000) / 10} % lost`, `jitter ${jitter} ms`);
+  if (trip != null) told.push(`${trip} ms there and back`);
+  if (kind === "audio") return [`sound of ${of}`, ...told].join(", ");
   const flows = state === "flowing" ? picture(layer) : (state ?? "");
-  return `picture of ${of} ${flows}, ${wanted} key ${wanted === 1 ? "frame" : "frames"} asked for`;
+  return [`picture of ${of} ${flows}`, ...told, `${wanted} key ${wanted === 1 ? "frame" : "frames"} asked for`].join(", ");
 }
 
 function duration(ms) {

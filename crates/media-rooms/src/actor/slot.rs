@@ -12,7 +12,7 @@ use crate::core::allocate::{Demand, Grant, Layer};
 use crate::core::rewrite::{Position, Rewriter, Rewritten};
 use crate::core::switch::{Encoding, Switch, Verdict};
 use crate::event::{Flow, FlowState, MediaEvent, ParticipantId, TrackId, TrackInfo};
-use crate::facts::SlotFacts;
+use crate::facts::{Reception, SlotFacts};
 use crate::messages::{MediaPacket, ToPublisher};
 use crate::shared::{Seat, Shared};
 use crate::stage;
@@ -45,6 +45,8 @@ pub(super) struct Slot {
     key_frames_wanted: u64,
     /// What the participant knows of it.
     told: Option<Flow>,
+    /// What it has reported last.
+    pub(super) reception: Option<Reception>,
     pub(super) rewriter: Rewriter,
     pub(super) position: Arc<Mutex<Option<Position>>>,
 }
@@ -82,6 +84,7 @@ impl Slot {
             asked: None,
             key_frames_wanted: 0,
             told: None,
+            reception: None,
             rewriter,
             position,
         }
@@ -234,6 +237,7 @@ impl Slot {
             flow: self.told,
             bitrate: flows.then(bitrate).flatten(),
             key_frames_wanted: self.key_frames_wanted,
+            reception: self.reception,
         })
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use actix::fut::ActorFuture;
 use actix::prelude::*;
+use callboard_peer_connection::ReceptionReport;
 use callboard_peer_connection::messages::{
     GetBandwidthEstimate, ResetEstimate, SetBitrate, WriteRtp, WriteRtpBatch,
 };
@@ -195,10 +196,25 @@ impl Subscriber {
                 }
             }
             drop(stage);
-            let slots = this.slots.iter().filter_map(Slot::facts).collect();
-            let (estimate, undelivered) = (this.estimate(), this.undelivered);
-            seat.facts.store(Arc::new(SubscriberFacts { estimate, undelivered, slots }));
+            this.tell_facts();
         });
+    }
+
+    /// Tells those who look after the room what flows.
+    fn tell_facts(&self) {
+        let Some(seat) = &self.seat else { return };
+        let slots = self.slots.iter().filter_map(Slot::facts).collect();
+        let (estimate, undelivered) = (self.estimate(), self.undelivered);
+        seat.facts.store(Arc::new(SubscriberFacts { estimate, undelivered, slots }));
+    }
+
+    /// Notes how the streams of the slots arrive.
+    fn received(&mut self, reports: &[ReceptionReport]) {
+        for report in reports {
+            let slots = self.slots.iter_mut().filter(|it| it.transceiver == report.transceiver);
+            slots.for_each(|slot| slot.reception = Some(report.into()));
+        }
+        self.tell_facts();
     }
 
     /// Rewrites what the slots carry of these packets. It goes on with that of other publishers whose packets wait.
@@ -307,6 +323,7 @@ impl Handler<ToSubscriber> for Subscriber {
                 slots.for_each(Slot::want);
                 self.tell_soon(ctx);
             }
+            ToSubscriber::Received(reports) => self.received(&reports),
             ToSubscriber::Packets(packets) => self.forward(&packets, ctx),
         }
     }

@@ -1,11 +1,12 @@
 //! Events of str0m, in this crate's types.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use str0m::Event;
 
-use super::{Engine, EngineEvent, convert};
-use crate::event::SenderReport;
+use super::{Engine, EngineEvent, MediaEgressStats, convert};
+use crate::event::{ReceptionReport, SenderReport};
 use crate::media::*;
 
 impl Engine {
@@ -100,10 +101,29 @@ impl Engine {
             }
             Event::MediaEgressStats(stats) => {
                 let key = (*self.transceivers.get(&stats.mid)?, stats.rid.and_then(convert::rid));
+                let report = self.reception(key, &stats);
                 self.measured.outbound.insert(key, stats);
-                return None;
+                EngineEvent::ReceptionReport(report?)
             }
             _ => return None,
+        })
+    }
+
+    /// Returns what the peer has reported on a stream since its last statistics, if it has.
+    fn reception(
+        &self,
+        (transceiver, rid): (TransceiverId, Option<Rid>),
+        stats: &MediaEgressStats,
+    ) -> Option<ReceptionReport> {
+        let (remote, lost) = (stats.remote.as_ref()?, stats.loss.filter(|lost| lost.is_finite())?);
+        let clock = self.params(stats.mid).next()?.spec().clock_rate.get();
+        Some(ReceptionReport {
+            transceiver,
+            rid,
+            fraction_lost: lost.into(),
+            packets_lost: remote.packets_lost,
+            jitter: Duration::from_secs_f64(f64::from(remote.jitter) / f64::from(clock)),
+            round_trip_time: stats.rtt,
         })
     }
 }

@@ -34,7 +34,7 @@ use str0m::{Input, Output, Reason, Rtc, RtcError};
 use self::rtc_builder::Recipe;
 pub(crate) use self::senders::SenderOptions;
 use crate::api::ApiInner;
-use crate::event::{PeerConnectionId, SenderReport};
+use crate::event::{PeerConnectionId, ReceptionReport, SenderReport};
 use crate::id_map::IdMap;
 use crate::jsep::engine_mid;
 use crate::media::*;
@@ -88,6 +88,7 @@ pub(crate) enum EngineEvent {
         paused: bool,
     },
     SenderReport(SenderReport),
+    ReceptionReport(ReceptionReport),
     Bandwidth {
         bitrate: u64,
         can_probe: bool,

@@ -67,6 +67,15 @@ impl Session {
         is_wanted.then_some(ConnectionEvent::SenderReport(report))
     }
 
+    /// Tells the peer's reports on what is sent to it; forwarders of packets need them, others have the statistics.
+    pub(super) fn tell_receptions(&mut self) {
+        let receptions = std::mem::take(&mut self.receptions);
+        if !receptions.is_empty() && self.api.settings.media_mode == MediaMode::Rtp {
+            let event = ConnectionEvent::ReceptionReports(receptions);
+            self.output.push_back(SessionOutput::Event(event));
+        }
+    }
+
     /// Returns the transceiver of a sender that may send now.
     fn sending(&self, sender: SenderId) -> Result<&Transceiver, WriteError> {
         let transceiver = self.jsep.transceivers().by_sender(sender).ok_or(WriteError::NotFound)?;

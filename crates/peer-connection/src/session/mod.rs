@@ -31,7 +31,7 @@ pub use self::statistics::PeerConnectionCounters;
 use crate::api::ApiInner;
 use crate::channels::{Channels, ReceiptId};
 use crate::engine::{Engine, EngineError, EngineEvent, EngineOutput, IceProgress};
-use crate::event::{ConnectionEvent, FailureReason, PeerConnectionId};
+use crate::event::{ConnectionEvent, FailureReason, PeerConnectionId, ReceptionReport};
 use crate::jsep::{Jsep, JsepEvent, RemoteTransport, Settings};
 use crate::state::*;
 
@@ -96,6 +96,8 @@ pub(crate) struct Session {
     /// Monotonic and calendar time at which the connection began.
     started: (Instant, SystemTime),
     output: VecDeque<SessionOutput>,
+    /// Reports of the peer that are told together.
+    receptions: Vec<ReceptionReport>,
     counters: PeerConnectionCounters,
     /// Estimated bits per second of the path, while it can rise by probing.
     estimate: Option<u64>,
@@ -186,6 +188,7 @@ impl Session {
             broken: None,
             started: (now, calendar),
             output: VecDeque::new(),
+            receptions: Vec::new(),
             counters: PeerConnectionCounters::default(),
             estimate: None,
             engine,
@@ -304,6 +307,7 @@ impl Session {
                 }
             }
         }
+        self.tell_receptions();
         if let HandshakeProgress::Started { .. } = self.handshake {
             let received = self.engine.bridge().take_received();
             self.output.extend(received.into_iter().map(SessionOutput::Handshake));
@@ -365,6 +369,10 @@ impl Session {
                 Some(ConnectionEvent::EncodingPaused { transceiver, rid, paused })
             }
             EngineEvent::SenderReport(report) => self.report_received(report),
+            EngineEvent::ReceptionReport(report) => {
+                self.receptions.push(report);
+                return;
+            }
             EngineEvent::Bandwidth { bitrate, can_probe } => {
                 self.estimate = can_probe.then_some(bitrate);
                 Some(ConnectionEvent::BandwidthEstimate { bitrate, can_probe })

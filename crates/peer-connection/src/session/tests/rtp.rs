@@ -236,3 +236,39 @@ fn header_extensions_go_with_their_packet() {
     let (_, extensions) = send(&mut pair, picture, None, turned.clone()).unwrap();
     assert_eq!(extensions.video_orientation, Some(VideoOrientation::Quarter));
 }
+
+#[test]
+fn the_peer_reports_how_packets_arrive() {
+    let registry = || InterceptorRegistry { nack: false, rtx: false, ..Default::default() };
+    let mut pair = Pair::with(in_rtp_mode_with(registry()), in_rtp_mode_with(registry()));
+    let (sender, packet) = packets_of(&mut pair);
+    let mut count = 0;
+    pair.conditions = Box::new(move |_| {
+        count += 1;
+        if count % 10 == 0 { Vec::new() } else { vec![Duration::from_millis(10)] }
+    });
+
+    for at in 0..800 {
+        let now = pair.now;
+        pair.a.session.write_packet(sender, packet(at, now)).unwrap();
+        pair.a.session.flush(now);
+        pair.pass(Duration::from_millis(10));
+    }
+
+    let told = pair.a.events.iter().filter_map(|event| match event {
+        ConnectionEvent::ReceptionReports(reports) => Some(reports),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert!((4..=9).contains(&told.len()), "once a second: {told:?}");
+    let last = *told.last().unwrap().first().unwrap();
+    assert_eq!(last.transceiver, pair.a.session.transceivers()[0].id);
+    assert!((0.02..0.3).contains(&last.fraction_lost), "{last:?}");
+    assert!((20..300).contains(&last.packets_lost), "{last:?}");
+    assert!(last.jitter < Duration::from_millis(100), "{last:?}");
+    let round_trip = last.round_trip_time.unwrap();
+    assert!((15..60).contains(&round_trip.as_millis()), "{last:?}");
+    let of_b = pair.b.events.iter();
+    let of_b = of_b.filter(|event| matches!(event, ConnectionEvent::ReceptionReports(_)));
+    assert_eq!(of_b.count(), 0, "it sends nothing");
+}
