@@ -48,7 +48,7 @@ function carried({ of, kind, state, key_frames_wanted: wanted, lost, jitter_ms: 
   if (trip != null) told.push(`${trip} ms there and back`);
   if (kind === "audio") return [`sound of ${of}`, ...told].join(", ");
   const flows = state === "flowing" ? picture(layer) : (state ?? "");
-  return [`picture of ${of} ${flows}`, ...told, `${wanted} key ${wanted === 1 ? "frame" : "frames"} asked for`].join(", ");
+  return [`picture of ${of} ${flows}`, `${wanted} key ${wanted === 1 ? "frame" : "frames"} asked for`, ...told].join(", ");
 }
 
 function duration(ms) {
