@@ -17,8 +17,8 @@ pub(super) struct MutedTrack {
     mid: String,
 }
 
-/// Muted tracks of participants that have left, the earliest first: a client's next connection may come after the end of
-/// the one before.
+/// Muted tracks of participants that have left, the earliest first: a client's next connection may come after the end
+/// of the one before.
 #[derive(Debug, Default)]
 pub(super) struct LeftMuted(VecDeque<(ParticipantInfo, Vec<MutedTrack>)>);
 

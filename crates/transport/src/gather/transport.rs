@@ -242,9 +242,7 @@ impl Drop for Transport {
         self.shared.drive(|gatherer, now| gatherer.close(now));
         self.shared.connections.borrow_mut().clear();
         self.shared.route.close();
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -256,9 +254,8 @@ impl std::fmt::Debug for Transport {
 
 impl std::fmt::Debug for TransportEvents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TransportEvents")
-            .field("waiting", &self.inbox.len())
-            .finish_non_exhaustive()
+        let waiting = self.inbox.len();
+        f.debug_struct("TransportEvents").field("waiting", &waiting).finish_non_exhaustive()
     }
 }
 
@@ -272,10 +269,11 @@ impl TransportEvents {
         }
         self.turn -= 1;
         self.datagrams_first = !self.datagrams_first;
-        for datagrams in [self.datagrams_first, !self.datagrams_first] {
+        // An answer among the datagrams may produce an event, so these are looked at once more.
+        for datagrams in [self.datagrams_first, !self.datagrams_first, false] {
             if datagrams {
-                while let Poll::Ready(Some(datagram)) = Pin::new(&mut self.inbox).poll_next(context)
-                {
+                let inbox = &mut self.inbox;
+                while let Poll::Ready(Some(datagram)) = Pin::new(&mut *inbox).poll_next(context) {
                     if !self.shared.is_answer(&datagram) {
                         return Poll::Ready(TransportEvent::Datagram(datagram));
                     }
@@ -283,10 +281,6 @@ impl TransportEvents {
             } else if let Some(event) = self.shared.next_event() {
                 return Poll::Ready(event);
             }
-        }
-        // `is_answer` may have produced an event by now.
-        if let Some(event) = self.shared.next_event() {
-            return Poll::Ready(event);
         }
         note_reader(&mut self.shared.reader.borrow_mut(), context.waker());
         self.turn = TURN;
@@ -297,8 +291,8 @@ impl TransportEvents {
 impl Stream for TransportEvents {
     type Item = TransportEvent;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<TransportEvent>> {
-        self.get_mut().poll_event(context).map(Some)
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TransportEvent>> {
+        self.get_mut().poll_event(cx).map(Some)
     }
 }
 
@@ -314,7 +308,7 @@ impl Shared {
             changed = true;
             self.carry_out(now, output);
         }
-        // A call without output may still have moved the time-out forward.
+        // Without output it may still have moved the time-out forward.
         if changed || self.is_due_earlier(now) {
             self.wake_task.notify_one();
         }
