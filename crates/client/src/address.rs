@@ -7,7 +7,7 @@ use crate::ClientOptions;
 use crate::error::ConnectError;
 
 /// Address of a room's WebSocket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -51,6 +51,32 @@ impl Address {
         Ok(address)
     }
 
+    /// Returns the address to which a server sends this client: one over TLS if this one is. The path and the query are
+    /// those of this address, unless the other one has its own; headers and protocols stay. None if the client may not
+    /// go there.
+    pub(crate) fn moved_to(&self, url: &str) -> Option<Self> {
+        let options = ClientOptions {
+            headers: self.headers.clone(),
+            protocols: self.protocols.clone(),
+            ..ClientOptions::default()
+        };
+        let mut to = Self::parse(url, &options).ok()?;
+        let (base, query) = split_query(&to.url);
+        let (authority, path) = split_path(base);
+        let (own_base, own_query) = split_query(&self.url);
+        let path = if matches!(path, "" | "/") { split_path(own_base).1 } else { path };
+        let query = if query.is_empty() { own_query } else { query };
+        let has_credentials = authority.contains('@');
+        to.url = format!("{authority}{path}{query}");
+        let is_good = url.len() <= MAX_URL && !has_credentials && (to.is_secure || !self.is_secure);
+        is_good.then_some(to)
+    }
+
+    /// Returns the address as the application knows it, without a token.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Creates the upgrade request, with the token of a session to resume.
     pub(crate) fn request(&self, resume: Option<&str>) -> Result<ClientRequestBuilder, String> {
         let url = match resume {
@@ -78,6 +104,21 @@ impl Address {
         request.into_client_request().map(|_| ()).map_err(|error| error.to_string())
     }
 }
+
+/// Splits an address before its query, which keeps its question mark.
+fn split_query(url: &str) -> (&str, &str) {
+    url.split_at(url.find('?').unwrap_or(url.len()))
+}
+
+/// Splits an address without a query before its path.
+fn split_path(url: &str) -> (&str, &str) {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let path = url[authority..].find('/').map_or(url.len(), |at| authority + at);
+    url.split_at(path)
+}
+
+/// Length limit of an address that a server sends, in bytes.
+const MAX_URL: usize = 2_048;
 
 #[cfg(test)]
 mod tests {
@@ -123,5 +164,32 @@ mod tests {
         assert_eq!(both.uri(), "ws://h/r?a=b&resume=T-1");
         assert_eq!(both.headers()["name"], "me");
         assert_eq!(both.headers()["sec-websocket-protocol"], "a, b");
+    }
+    #[test]
+    fn a_server_sends_a_client_where_it_may_go_and_with_what_it_has() {
+        let options = ClientOptions::new().header("name", "me");
+        let to = |from: &str, url: &str| {
+            let moved = Address::parse(from, &options).unwrap().moved_to(url)?;
+            let request = moved.request(None).unwrap().into_client_request().unwrap();
+            assert_eq!(request.headers()["name"], "me");
+            Some(moved.url)
+        };
+        let here = "ws://a/socket/r?name=x";
+
+        assert_eq!(to(here, "ws://b").unwrap(), "ws://b/socket/r?name=x");
+        assert_eq!(to(here, "http://b:81/").unwrap(), "ws://b:81/socket/r?name=x");
+        assert_eq!(to(here, "ws://b/other").unwrap(), "ws://b/other?name=x");
+        assert_eq!(to(here, "ws://b/other?token=1#x").unwrap(), "ws://b/other?token=1");
+        assert_eq!(to("ws://a", "ws://b").unwrap(), "ws://b");
+        for wrong in ["", "b", "/socket", "ftp://b", "ws://", "ws://u:p@b", "ws://b:x"] {
+            assert_eq!(to(here, wrong), None, "{wrong}");
+        }
+        assert_eq!(to(here, &format!("ws://b/{}", "x".repeat(MAX_URL))), None);
+        #[cfg(feature = "tls")]
+        {
+            assert_eq!(to("wss://a/r", "ws://b"), None, "in the clear");
+            assert_eq!(to("wss://a/r", "https://b").unwrap(), "wss://b/r");
+            assert_eq!(to("ws://a/r", "wss://b").unwrap(), "wss://b/r");
+        }
     }
 }

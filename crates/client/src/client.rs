@@ -62,7 +62,8 @@ impl Client {
     pub async fn connect(url: &str, options: ClientOptions) -> Result<Self, ConnectError> {
         let address = Address::parse(url, &options)?;
         #[cfg(feature = "tls")]
-        let tls = Tls::new(address.is_secure, &options.trusted).map_err(ConnectError::Address)?;
+        let tls =
+            Tls::new(address.is_secure, options.trusted.clone()).map_err(ConnectError::Address)?;
         #[cfg(not(feature = "tls"))]
         let tls = Tls {};
         Self::join(address, Connector::Tcp(tls), &options).await
@@ -97,7 +98,8 @@ impl Client {
         options: &ClientOptions,
     ) -> Result<Self, ConnectError> {
         let (admit, admitted) = oneshot::channel();
-        let shared = Arc::new(Shared::new(options, admit));
+        let address = Arc::new(address);
+        let shared = Arc::new(Shared::new(Arc::clone(&address), options, admit));
         let handle = ClientHandle {
             shared: Arc::clone(&shared),
             _alive: Arc::new(Alive(Arc::clone(&shared))),

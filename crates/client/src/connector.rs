@@ -27,6 +27,11 @@ pub(crate) enum Connector {
 pub(crate) type Opening = BoxFuture<'static, io::Result<Box<dyn Transport>>>;
 
 impl Connector {
+    /// Returns whether connections to this address can be opened, by a client whose application has given that one.
+    pub(crate) fn leads_to(&self, to: &Address, first: &Address) -> bool {
+        matches!(self, Self::Tcp(_)) || (&to.host, to.port) == (&first.host, first.port)
+    }
+
     /// Opens a connection.
     pub(crate) async fn connect(&self, address: &Address) -> Result<Box<dyn Transport>, String> {
         let tls = match self {
@@ -44,40 +49,54 @@ impl Connector {
 #[derive(Clone)]
 pub(crate) struct Tls {
     #[cfg(feature = "tls")]
-    connector: Option<tokio_rustls::TlsConnector>,
+    trusted: Arc<[u8]>,
+    /// Made for the first connection over TLS: a client may be moved to one later.
+    #[cfg(feature = "tls")]
+    connector: Arc<std::sync::OnceLock<Result<tokio_rustls::TlsConnector, String>>>,
 }
 
 #[cfg(feature = "tls")]
 impl Tls {
-    /// Reads the system's certificates, if TLS is needed at all.
-    pub(crate) fn new(is_needed: bool, trusted: &[u8]) -> Result<Self, String> {
-        use rustls_pki_types::CertificateDer;
-        use rustls_pki_types::pem::PemObject;
-        if !is_needed {
-            return Ok(Self { connector: None });
+    /// Reads the system's certificates now if TLS is needed at once.
+    pub(crate) fn new(is_needed: bool, trusted: Vec<u8>) -> Result<Self, String> {
+        let tls = Self { trusted: trusted.into(), connector: Arc::default() };
+        if is_needed {
+            tls.connector()?;
         }
-        let mut roots = rustls::RootCertStore::empty();
-        // A certificate that cannot be read is not trusted.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        for certificate in CertificateDer::pem_slice_iter(trusted) {
-            let certificate = certificate.map_err(|error| format!("certificate: {error}"))?;
-            roots.add(certificate).map_err(|error| format!("certificate: {error}"))?;
-        }
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { connector: Some(std::sync::Arc::new(config).into()) })
+        Ok(tls)
+    }
+
+    fn connector(&self) -> Result<&tokio_rustls::TlsConnector, String> {
+        self.connector.get_or_init(|| connector(&self.trusted)).as_ref().map_err(Clone::clone)
     }
 
     async fn connect(&self, host: &str, tcp: TcpStream) -> Result<Box<dyn Transport>, String> {
         let name = rustls_pki_types::ServerName::try_from(host.to_owned())
             .map_err(|error| error.to_string())?;
-        let connector = self.connector.as_ref().ok_or("there is no TLS")?;
-        let stream = connector.connect(name, tcp).await.map_err(|error| format!("TLS: {error}"))?;
+        let stream =
+            self.connector()?.connect(name, tcp).await.map_err(|error| format!("TLS: {error}"))?;
         Ok(Box::new(stream))
     }
+}
+
+/// Reads the system's certificates, and those that the application trusts.
+#[cfg(feature = "tls")]
+fn connector(trusted: &[u8]) -> Result<tokio_rustls::TlsConnector, String> {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    // A certificate that cannot be read is not trusted.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for certificate in CertificateDer::pem_slice_iter(trusted) {
+        let certificate = certificate.map_err(|error| format!("certificate: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("certificate: {error}"))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config).into())
 }
 
 #[cfg(not(feature = "tls"))]

@@ -22,10 +22,13 @@ use crate::socket::{Incoming, Socket};
 /// Task of a client, from its first connection to its end.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
+    /// Address that the application has given.
     address: Arc<Address>,
     connector: Connector,
     max_message: usize,
     link: Link,
+    /// Second WebSocket, while the client moves there.
+    next: Link,
     events: mpsc::Sender<ClientEvent>,
     /// Events for which the application has no room: what one text has brought, and a few changes of the state.
     backlog: VecDeque<ClientEvent>,
@@ -44,22 +47,26 @@ enum SocketEvent {
     Opened(Box<Socket>),
     Received(Incoming),
     Sent,
+    /// The second WebSocket is open.
+    NextOpened(Box<Socket>),
+    NextReceived(Incoming),
 }
 
 impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        address: Address,
+        address: Arc<Address>,
         connector: Connector,
         events: mpsc::Sender<ClientEvent>,
         max_message: usize,
     ) -> Self {
         Self {
             shared,
-            address: Arc::new(address),
+            address,
             connector,
             max_message,
             link: Link::None,
+            next: Link::None,
             events,
             backlog: VecDeque::new(),
             closing: None,
@@ -91,7 +98,7 @@ impl Driver {
 
     /// Waits for the next thing that happens.
     async fn step(&mut self) {
-        let Self { shared, link, events, backlog, .. } = &mut *self;
+        let Self { shared, link, next, events, backlog, .. } = &mut *self;
         // While the application takes no events, nothing more is read, and no time passes for the connection.
         let (is_free, timeout) = (backlog.is_empty(), shared.core(|core| core.poll_timeout()));
         let timer = async {
@@ -100,8 +107,10 @@ impl Driver {
                 None => pending().await,
             }
         };
-        let next = tokio::select! {
+        let reads_next = shared.core(|core| core.reads_next());
+        let happened = tokio::select! {
             event = poll_fn(|context| link.poll(context, shared, is_free)) => Some(event),
+            event = poll_fn(|context| next.poll_next(context)), if reads_next => Some(event),
             () = shared.changed() => None,
             () = timer, if is_free => {
                 shared.core(|core| core.handle_timeout(now()));
@@ -110,7 +119,7 @@ impl Driver {
             // There is room, or the application listens no more.
             _ = events.reserve(), if !is_free => None,
         };
-        if let Some(event) = next {
+        if let Some(event) = happened {
             self.handle(event);
         }
     }
@@ -130,23 +139,34 @@ impl Driver {
                 core.core(|core| core.handle_loss(loss, now()));
             }
             SocketEvent::Sent => core.note_sent(),
+            SocketEvent::NextOpened(socket) => self.next = Link::Open(socket),
+            SocketEvent::NextReceived(Incoming::Text(text)) => {
+                core.core(|core| core.handle_next_text(&text, now()));
+            }
+            SocketEvent::NextReceived(Incoming::Lost(loss)) => {
+                core.core(|core| core.handle_next_loss(&loss, now()));
+            }
+            SocketEvent::NextReceived(Incoming::Other | Incoming::Control) => {}
         }
     }
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Open { resume } => {
-                let (address, connector) = (Arc::clone(&self.address), self.connector.clone());
-                let max_message = self.max_message;
-                let open =
-                    async move { Socket::open(&address, resume, max_message, &connector).await };
-                self.link = Link::Opening(open.boxed());
+            Output::Open { to, resume } => self.link = self.open(to, resume),
+            Output::OpenNext { to, resume } => self.next = self.open(to, resume),
+            Output::DropNext { code } => {
+                let next = std::mem::replace(&mut self.next, Link::None);
+                self.close(next, code, Vec::new());
+            }
+            Output::Switch => {
+                let next = std::mem::replace(&mut self.next, Link::None);
+                let link = std::mem::replace(&mut self.link, next);
+                self.close(link, Some(LEAVING), Vec::new());
+                self.shared.note_sent();
             }
             Output::Drop { code, left } => {
                 let link = std::mem::replace(&mut self.link, Link::None);
-                if let (Link::Open(socket), Some(code)) = (link, code) {
-                    self.closing = Some(tokio::spawn(socket.close(code, left)));
-                }
+                self.close(link, code, left);
                 // Texts that were dropped wait no more.
                 self.shared.note_sent();
             }
@@ -158,6 +178,27 @@ impl Driver {
             | Output::Signal(_) => {
                 unreachable!("done by `Shared::next_output`")
             }
+        }
+    }
+
+    /// Begins to open a WebSocket.
+    fn open(&self, to: Arc<Address>, resume: Option<String>) -> Link {
+        let (first, connector) = (Arc::clone(&self.address), self.connector.clone());
+        let max_message = self.max_message;
+        let open = async move {
+            if !connector.leads_to(&to, &first) {
+                let why = "the application's connections lead to another server";
+                return Err(Loss::Unreachable(why.to_owned()));
+            }
+            Socket::open(&to, resume, max_message, &connector).await
+        };
+        Link::Opening(open.boxed())
+    }
+
+    /// Closes a WebSocket, if it is open and there is a code.
+    fn close(&mut self, link: Link, code: Option<u16>, left: Vec<String>) {
+        if let (Link::Open(socket), Some(code)) = (link, code) {
+            self.closing = Some(tokio::spawn(socket.close(code, left)));
         }
     }
 
@@ -175,6 +216,18 @@ impl Driver {
 }
 
 impl Link {
+    /// Returns the next thing that happens to the second WebSocket, on which nothing is sent.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<SocketEvent> {
+        match self {
+            Self::None => Poll::Pending,
+            Self::Opening(opening) => opening.poll_unpin(context).map(|opened| match opened {
+                Ok(socket) => SocketEvent::NextOpened(Box::new(socket)),
+                Err(loss) => SocketEvent::NextReceived(Incoming::Lost(loss)),
+            }),
+            Self::Open(socket) => socket.poll_receive(context).map(SocketEvent::NextReceived),
+        }
+    }
+
     /// Returns the next thing that happens to the WebSocket. Reads only if the application has room for events.
     fn poll(
         &mut self,
@@ -200,6 +253,9 @@ impl Link {
         }
     }
 }
+
+/// Close code of a client that leaves.
+const LEAVING: u16 = 1000;
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()

@@ -29,9 +29,28 @@ pub enum ConnectError {
         /// Reason that the server gives.
         reason: String,
     },
+    /// The server has sent the client to an address to which it may not go, or servers have sent it from one to the
+    /// other.
+    #[error("{0}")]
+    Moved(MoveFailure),
     /// The client has not joined within [`join_timeout`](crate::ClientOptions::join_timeout).
     #[error("not joined in time")]
     Timeout,
+}
+
+/// Reason why a client does not go where its server sends it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MoveFailure {
+    /// The address is not one of a WebSocket, or not over TLS although the present one is.
+    #[error("not to be moved to that address")]
+    Address,
+    /// Servers have sent the client from one to the other, more than eight times within a minute.
+    #[error("servers send the client from one to the other")]
+    TooOften,
+    /// No connection was made there, or the client was not admitted; this says why.
+    #[error("not connected there: {0}")]
+    Lost(String),
 }
 
 /// The server's refusal of an upgrade request: an HTTP status other than 101.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::error::{GaveUpError, ServerError};
+use crate::error::{GaveUpError, MoveFailure, ServerError};
 
 /// Event of a client; they come in the order in which they have happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,16 @@ pub enum ClientEvent {
         /// Its previous id.
         previous: String,
     },
+    /// The client is connected to another address than before: the server has sent it there, without a gap, or the one to
+    /// which it was sent is gone. Where its session could not be taken along, [`Rejoined`](Self::Rejoined) comes before.
+    Moved {
+        /// The address before.
+        from: String,
+        /// The address now.
+        to: String,
+    },
+    /// The client stays where it is, though the server has sent it to another address.
+    MoveFailed(MoveFailure),
     /// The room has failed and was restarted. [`Joined`](Self::Joined) and [`Left`](Self::Left) have reported before
     /// what has changed.
     RoomRestarted,

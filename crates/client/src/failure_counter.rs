@@ -20,4 +20,9 @@ impl FailureCounter {
         self.times.push(now);
         self.times.len() > self.most
     }
+
+    /// Forgets all of them.
+    pub(crate) fn clear(&mut self) {
+        self.times.clear();
+    }
 }

@@ -56,7 +56,8 @@ mod wire;
 
 pub use client::{Client, ClientHandle};
 pub use error::{
-    CallFunctionError, ConnectError, GaveUpError, SendMessageError, ServerError, UpgradeRefusal,
+    CallFunctionError, ConnectError, GaveUpError, MoveFailure, SendMessageError, ServerError,
+    UpgradeRefusal,
 };
 pub use event::{
     ChannelData, ClientEvent, ClientMessage, ClientState, Recipients, RoomMember, StateChange,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::ClientOptions;
+use crate::address::Address;
 use crate::core::{Core, Output};
 use crate::error::{CallFunctionError, ConnectError};
 #[cfg(feature = "webrtc")]
@@ -55,10 +56,11 @@ impl Drop for RunningCall<'_> {
 
 impl Shared {
     pub(crate) fn new(
+        address: Arc<Address>,
         options: &ClientOptions,
         admit: oneshot::Sender<Result<(), ConnectError>>,
     ) -> Self {
-        let core = Core::new(options, fastrand::Rng::new(), now());
+        let core = Core::new(address, options, fastrand::Rng::new(), now());
         let (calls, functions) = Default::default();
         Self {
             inner: Mutex::new(Inner { core, admit: Some(admit), calls, functions }),

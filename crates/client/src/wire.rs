@@ -29,8 +29,10 @@ pub(crate) fn encode<T: Serialize>(
 
 /// Returns whether an event is the server's own, and no message of the application.
 pub(crate) fn is_of_server(event: &str) -> bool {
-    matches!(event, "authenticated" | "resumed" | "joined" | "left" | "room_restarted" | "error")
-        || event.starts_with("webrtc:")
+    matches!(
+        event,
+        "authenticated" | "resumed" | "joined" | "left" | "moved" | "room_restarted" | "error"
+    ) || event.starts_with("webrtc:")
 }
 
 /// Returns the members that a message of the server lists.

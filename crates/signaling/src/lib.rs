@@ -117,6 +117,7 @@ mod kept;
 mod limits;
 #[cfg(feature = "webrtc")]
 mod media_event;
+mod moves;
 mod options;
 mod peer;
 mod peer_ref;
@@ -145,6 +146,7 @@ pub use counters::{Count, Counters};
 pub use health_check::{HealthCheckError, check_health};
 pub use json_log::json_log_line;
 pub use limits::Limits;
+pub use moves::{Move, MoveError};
 pub use options::PeerOptions;
 #[cfg(feature = "webrtc")]
 pub use peer::{ChannelEvent, TrackEvent};

@@ -8,7 +8,7 @@ use std::future::pending;
 use std::net::IpAddr;
 #[cfg(feature = "rpc")]
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 #[cfg(feature = "rpc")]
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use callboard_room_supervisor::To;
 use callboard_room_supervisor::{
     CloseError, CloseFrame, Outbox, OutboxClosedError, PeerId, RoomMessage,
 };
+use callboard_websocket::SocketLink;
 #[cfg(feature = "rpc")]
 use futures_util::future::{Either, select};
 #[cfg(any(feature = "rpc", feature = "webrtc"))]
@@ -34,6 +35,7 @@ use serde_json::{Value, value::RawValue};
 
 #[cfg(feature = "rpc")]
 use crate::error_text::unreadable;
+use crate::moves::{Move, MoveError};
 #[cfg(feature = "rpc")]
 use crate::rpc::{CallRefused, CallTable, NoOutcome};
 #[cfg(all(feature = "rpc", feature = "webrtc"))]
@@ -56,6 +58,8 @@ pub(crate) struct Client {
     #[cfg(feature = "webrtc")]
     pub(crate) address: Option<IpAddr>,
     pub(crate) outbox: Arc<Outbox>,
+    /// Issues its resume tokens.
+    pub(crate) link: Weak<SocketLink>,
     #[cfg(feature = "rpc")]
     pub(crate) call_table: Arc<CallTable>,
     #[cfg(feature = "webrtc")]
@@ -313,6 +317,28 @@ impl PeerRef {
     #[cfg(feature = "rpc")]
     pub fn running_hooks(&self) -> usize {
         self.client.call_table.running()
+    }
+
+    /// Moves the client to the server at this address: it connects there and joins as a new peer, with the credentials
+    /// that it has used here, while its connection to this server lasts; then this peer leaves. Shorthand for
+    /// [`move_by`](Self::move_by) with [`Move::to`].
+    ///
+    /// # Errors
+    /// [`MoveError`]
+    pub fn move_to(&self, url: impl Into<String>) -> Result<(), MoveError> {
+        self.move_by(&Move::to(url))
+    }
+
+    /// Moves the client to another address, or to another server behind the address that it knows: it opens a second
+    /// connection while this one lasts, and then closes this one with 1000. A client that does not get there stays.
+    /// Clients that do not know the event `moved` stay as well.
+    ///
+    /// # Errors
+    /// [`MoveError`]; nothing was sent then.
+    pub fn move_by(&self, to: &Move) -> Result<(), MoveError> {
+        let resume = || self.client.link.upgrade()?.offer_resumption();
+        let text = to.encode(self.client.peer_id, resume)?;
+        self.client.outbox.push(text).map_err(|_| MoveError::Gone)
     }
 
     /// Stops the peer: its connection is closed with 1000, after which `callboard.js` does not come back, and it leaves

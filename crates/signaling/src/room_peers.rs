@@ -8,6 +8,7 @@ use callboard_peer_connection::DataChannelMessage;
 use callboard_room_supervisor::To;
 use callboard_room_supervisor::{Member, PeerId, RoomContext, RoomHandle};
 
+use crate::moves::{Move, MoveError};
 use crate::peer_ref::{Client, PeerRef};
 
 /// The clients of a room's members, for callbacks of a room ([`RoomContext`]) and for code that has a [`RoomHandle`].
@@ -40,6 +41,17 @@ pub trait RoomPeers {
 
     /// Returns the handles of all members' clients.
     fn clients(&self) -> Vec<PeerRef>;
+
+    /// Moves all members' clients to the server at this address, as [`PeerRef::move_to`] does. Returns the number of
+    /// clients that were told.
+    ///
+    /// # Errors
+    /// [`MoveError::Url`]: none was told.
+    fn move_to(&self, url: &str) -> Result<usize, MoveError> {
+        let to = Move::to(url);
+        to.check()?;
+        Ok(self.clients().iter().filter(|client| client.move_by(&to).is_ok()).count())
+    }
 
     /// Sends to members on their data channels with this label, as [`PeerRef::send_data`] does: text goes over the
     /// WebSocket of a client without such a channel. Returns the number of clients to which the message was handed;

@@ -5,6 +5,7 @@ mod closing;
 mod elsewhere;
 mod giving_up;
 mod joining;
+mod moving;
 mod offered;
 mod page;
 mod proxy;

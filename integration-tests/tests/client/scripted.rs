@@ -22,6 +22,7 @@ pub(crate) struct Scripted {
 /// Connection of a client.
 pub(crate) struct Connection {
     pub(crate) number: usize,
+    path: String,
     socket: WebSocketStream<TcpStream>,
     heard: Arc<Mutex<Vec<Value>>>,
 }
@@ -50,10 +51,11 @@ impl Scripted {
                 let Ok(socket) = accepted else { continue };
                 let number = {
                     let mut asks = asks.lock().expect("nothing panics");
-                    asks.push(path);
+                    asks.push(path.clone());
                     asks.len() - 1
                 };
-                tokio::spawn(script(Connection { number, socket, heard: Arc::clone(&all) }));
+                let heard = Arc::clone(&all);
+                tokio::spawn(script(Connection { number, path, socket, heard }));
             }
         });
         Self { port, heard, asked, accepting: accepting.abort_handle() }
@@ -83,6 +85,16 @@ impl Drop for Scripted {
 }
 
 impl Connection {
+    /// Returns the path at which it was opened, with its query.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns the server's port.
+    pub(crate) fn local_port(&self) -> u16 {
+        self.socket.get_ref().local_addr().expect("it is open").port()
+    }
+
     /// Tells the client that it is admitted, as a new peer.
     pub(crate) async fn let_in(&mut self) {
         let data = json!({ "peer_id": format!("peer-{}", self.number), "peers": [] });

@@ -19,8 +19,8 @@ use callboard_room_supervisor::{
 };
 use callboard_signaling::rpc::HookContext;
 use callboard_signaling::{
-    Hooks, InitContext, Limits, Origins, Peer, PeerContext, PeerInit, PeerOptions, Rate, Signaling,
-    WebRtc, WebRtcLimits, client_script, tune,
+    Hooks, InitContext, Limits, Move, Origins, Peer, PeerContext, PeerInit, PeerOptions, Rate,
+    Signaling, WebRtc, WebRtcLimits, client_script, tune,
 };
 use callboard_supervision::{CallError, Fault};
 use serde_json::{Value, json};
@@ -294,6 +294,16 @@ impl Peer for Guest {
         match message.event.as_str() {
             "stop_me" => context.client.stop(),
             "kick_me" => context.client.close(4001, "kicked out").expect("a good code"),
+            // To `url`, with its session or without.
+            "move_me" => {
+                let data: Value = serde_json::from_str(message.data.get()).expect("JSON");
+                let to = match data["url"].as_str() {
+                    Some(url) => Move::to(url),
+                    None => Move::to_first_address(),
+                };
+                let to = if data["resume"] == true { to.resume() } else { to };
+                context.client.move_by(&to).expect("a good address");
+            }
             "restart_me" => context.client.close(1012, "restart").expect("a good code"),
             "close_room" => {
                 let room = context.room.clone();

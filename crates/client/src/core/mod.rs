@@ -1,17 +1,22 @@
 //! Core of a client: takes the server's texts and the application's, and says what follows. No I/O.
 
+mod moves;
+
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Map, Value};
 
+use self::moves::Moving;
 use crate::ClientOptions;
+use crate::address::Address;
 use crate::calls::{CallOutput, Calls};
 use crate::error::{CallFunctionError, ConnectError, SendMessageError, ServerError};
 use crate::event::*;
 use crate::roster::Roster;
 use crate::send_queue::{Lifetime, SendQueue};
-use crate::session::{Loss, Session, SessionOutput};
+use crate::session::{Arrival, Loss, Session, SessionOutput};
 use crate::wire::{id, is_of_server, member, members, take, text};
 
 /// State of a client.
@@ -24,6 +29,7 @@ pub(crate) struct Core {
     most_waiting: usize,
     peer_id: Option<String>,
     malformed: u64,
+    moving: Moving,
     outputs: VecDeque<Output>,
 }
 
@@ -31,7 +37,13 @@ pub(crate) struct Core {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Output {
     /// Opens a WebSocket.
-    Open { resume: Option<String> },
+    Open { to: Arc<Address>, resume: Option<String> },
+    /// Opens a second WebSocket, while the first one lasts.
+    OpenNext { to: Arc<Address>, resume: Option<String> },
+    /// Closes the second WebSocket, or ends the attempt to open one.
+    DropNext { code: Option<u16> },
+    /// Closes the first WebSocket, and goes on with the second one.
+    Switch,
     /// Sends what is left, and closes the WebSocket, without a close frame if there is no code; or ends the attempt to
     /// open one.
     Drop { code: Option<u16>, left: Vec<String> },
@@ -63,15 +75,21 @@ pub(crate) enum Signal {
 }
 
 impl Core {
-    pub(crate) fn new(options: &ClientOptions, random: fastrand::Rng, now: Instant) -> Self {
+    pub(crate) fn new(
+        address: Arc<Address>,
+        options: &ClientOptions,
+        random: fastrand::Rng,
+        now: Instant,
+    ) -> Self {
         let mut core = Self {
-            session: Session::new(options, random, now),
+            session: Session::new(address, options, random, now),
             calls: Calls::default(),
             roster: Roster::default(),
             queue: SendQueue::default(),
             most_waiting: options.queue,
             peer_id: None,
             malformed: 0,
+            moving: Moving::default(),
             outputs: VecDeque::new(),
         };
         core.settle();
@@ -109,7 +127,7 @@ impl Core {
 
     /// Returns the next text to the server, if it may be sent now.
     pub(crate) fn poll_text(&mut self) -> Option<String> {
-        if self.is_open() { self.queue.pop() } else { None }
+        if self.is_open() && !self.is_held() { self.queue.pop() } else { None }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -228,7 +246,7 @@ impl Core {
     pub(crate) fn handle_text(&mut self, text: &str, now: Instant) {
         self.session.heard();
         if text == "pong" {
-            return;
+            return self.handle_pong(now);
         }
         let understood = match serde_json::from_str(text) {
             Ok(Value::Object(frame)) => self.handle_frame(frame, now),
@@ -250,11 +268,16 @@ impl Core {
         let event = frame.get("event").and_then(Value::as_str);
         let joins = matches!(event, Some("authenticated" | "resumed"));
         if from.is_none() && joins && !self.is_open() {
-            return self.handle_join(frame.remove("data")?, now);
+            let arrival = self.session.arrive(false, false);
+            return self.handle_join(frame.remove("data")?, arrival, now);
+        }
+        if from.is_none() && self.is_own_arrival(&frame) {
+            self.session.switch(now);
+            return Some(());
         }
         match self.calls.handle(&mut frame) {
             Some(output) => output.into_iter().for_each(|output| self.handle_call_output(output)),
-            None => self.handle_event(frame, from)?,
+            None => self.handle_event(frame, from, now)?,
         }
         Some(())
     }
@@ -270,12 +293,21 @@ impl Core {
         }
     }
 
-    fn handle_event(&mut self, mut frame: Map<String, Value>, from: Option<String>) -> Option<()> {
+    fn handle_event(
+        &mut self,
+        mut frame: Map<String, Value>,
+        from: Option<String>,
+        now: Instant,
+    ) -> Option<()> {
         let event = match frame.remove("event")? {
             Value::String(event) => event,
             _ => return None,
         };
         let data = frame.remove("data").unwrap_or_default();
+        if from.is_none() && event == "moved" {
+            self.session.handle_order(&data, now);
+            return Some(());
+        }
         if from.is_none() && is_of_server(&event) {
             return self.handle_server_event(&event, data);
         }
@@ -290,16 +322,21 @@ impl Core {
     }
 
     /// Handles joining: for the first time, again with the same id, or as a new peer.
-    fn handle_join(&mut self, mut data: Value, now: Instant) -> Option<()> {
+    fn handle_join(&mut self, mut data: Value, arrival: Arrival, now: Instant) -> Option<()> {
         let peer_id = id(take(&mut data, "peer_id"))?;
         let present = members(&mut data).unwrap_or_default();
-        let present = present.into_iter().filter(|member| member.peer_id != peer_id).collect();
+        let previous = self.peer_id.as_ref();
+        let is_other = |id: &String| *id != peer_id && Some(id) != previous;
+        let present = present.into_iter().filter(|member| is_other(&member.peer_id)).collect();
         self.session.joined(data.get("resume"), now);
         self.settle();
         match self.peer_id.replace(peer_id.clone()) {
             Some(previous) if previous == peer_id => {
-                self.tell(ClientEvent::Resumed);
-                self.outputs.push_back(Output::Signal(Signal::Resumed));
+                if !arrival.is_seamless {
+                    self.tell(ClientEvent::Resumed);
+                }
+                let signal = if arrival.replaces { Signal::NewSession } else { Signal::Resumed };
+                self.outputs.push_back(Output::Signal(signal));
             }
             Some(previous) => {
                 self.session_lost(&CallFunctionError::Disconnected);
@@ -309,7 +346,13 @@ impl Core {
             }
             None => _ = self.roster.replace(present),
         }
-        self.session.announce_open();
+        if let Some((from, to)) = arrival.moved {
+            self.tell(ClientEvent::Moved { from, to });
+        }
+        if !arrival.is_seamless {
+            self.session.announce_open();
+            self.settle();
+        }
         Some(())
     }
 
@@ -401,14 +444,31 @@ impl Core {
     fn settle(&mut self) {
         while let Some(output) = self.session.poll_output() {
             let output = match output {
-                SessionOutput::Open { resume } => Output::Open { resume },
+                SessionOutput::Open { to, resume } => Output::Open { to, resume },
+                SessionOutput::OpenNext { to, resume } => Output::OpenNext { to, resume },
+                SessionOutput::DropNext { code } => {
+                    self.moving.forget_next();
+                    Output::DropNext { code }
+                }
+                SessionOutput::Switch(now) => {
+                    self.switch(now);
+                    continue;
+                }
+                SessionOutput::Drain => {
+                    self.drain();
+                    continue;
+                }
+                SessionOutput::MoveFailed(failure) => {
+                    Output::Event(ClientEvent::MoveFailed(failure))
+                }
                 SessionOutput::Drop { code } => {
+                    self.moving.forget_connection();
                     // Only a client that leaves sends what is left.
                     let left = if code == Some(1000) { self.texts_left() } else { Vec::new() };
                     Output::Drop { code, left }
                 }
                 SessionOutput::Ping => {
-                    self.queue.push(Lifetime::Connection, "ping".to_owned());
+                    self.ping();
                     continue;
                 }
                 SessionOutput::Admitted => Output::Admitted,

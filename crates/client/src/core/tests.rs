@@ -7,7 +7,10 @@ use super::*;
 #[expect(clippy::disallowed_methods, reason = "a start to count from")]
 fn core() -> (Core, Instant) {
     let now = Instant::now();
-    let mut core = Core::new(&ClientOptions::new().queue(2), fastrand::Rng::with_seed(1), now);
+    let address = Address::parse("ws://a/room", &ClientOptions::new()).expect("an address");
+    let address = Arc::new(address);
+    let mut core =
+        Core::new(address, &ClientOptions::new().queue(2), fastrand::Rng::with_seed(1), now);
     outputs(&mut core);
     (core, now)
 }

@@ -1,12 +1,18 @@
-//! Core of a client's connection: when it is opened, resumed, and given up. It takes times, and does no I/O.
+//! Core of a client's connection: when it is opened, resumed, moved, and given up. It takes times, and does no I/O.
+
+mod moves;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub(crate) use self::moves::Arrival;
+use self::moves::Moves;
 use crate::ClientOptions;
-use crate::error::{ConnectError, GaveUpError, ServerError, UpgradeRefusal};
+use crate::address::Address;
+use crate::error::{ConnectError, GaveUpError, MoveFailure, ServerError, UpgradeRefusal};
 use crate::event::{ClientState, StateChange};
 use crate::failure_counter::FailureCounter;
 
@@ -38,6 +44,7 @@ pub(crate) struct Session {
     probe_until: Option<Instant>,
     join_until: Option<Instant>,
     open_at: Option<Instant>,
+    moves: Moves,
     options: Terms,
     random: fastrand::Rng,
     outputs: VecDeque<SessionOutput>,
@@ -63,8 +70,24 @@ struct Resume {
 pub(crate) enum SessionOutput {
     /// Opens a WebSocket.
     Open {
+        to: Arc<Address>,
         resume: Option<String>,
     },
+    /// Sends a ping that the server answers when it has read all that was sent before; nothing else is sent meanwhile.
+    Drain,
+    /// Opens a second WebSocket, while the first one lasts.
+    OpenNext {
+        to: Arc<Address>,
+        resume: Option<String>,
+    },
+    /// Closes the second WebSocket, or ends the attempt to open one.
+    DropNext {
+        code: Option<u16>,
+    },
+    /// Closes the first WebSocket, and goes on with the second one.
+    Switch(Instant),
+    /// The client stays where it is.
+    MoveFailed(MoveFailure),
     /// Closes the WebSocket, or ends the attempt to open one, and forgets it. Without a code no close frame is sent:
     /// the server has said nothing that was read, and may take what is sent for an answer to its token.
     Drop {
@@ -98,12 +121,19 @@ pub(crate) enum Loss {
     },
     /// This client has waited too long.
     Unanswered(&'static str),
+    /// The server has sent the client where it does not go.
+    Moved(MoveFailure),
     /// The application has cut the connection.
     Cut,
 }
 
 impl Session {
-    pub(crate) fn new(options: &ClientOptions, random: fastrand::Rng, now: Instant) -> Self {
+    pub(crate) fn new(
+        address: Arc<Address>,
+        options: &ClientOptions,
+        random: fastrand::Rng,
+        now: Instant,
+    ) -> Self {
         let terms = Terms {
             first_delay: options.first_delay,
             longest_delay: options.longest_delay,
@@ -128,6 +158,7 @@ impl Session {
             probe_until: None,
             join_until: None,
             open_at: None,
+            moves: Moves::new(address),
             options: terms,
             random,
             outputs: VecDeque::new(),
@@ -155,12 +186,15 @@ impl Session {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.ping_at, self.probe_until, self.join_until, self.open_at].into_iter().flatten().min()
+        let times = [self.ping_at, self.probe_until, self.join_until, self.open_at];
+        times.into_iter().chain([self.moves.poll_timeout()]).flatten().min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         let due = |time: Option<Instant>| time.is_some_and(|time| time <= now);
-        if due(self.open_at) {
+        if due(self.moves.poll_timeout()) {
+            self.handle_move_timeout(now);
+        } else if due(self.open_at) {
             self.open(now);
         } else if due(self.join_until) {
             self.handle_loss(Loss::Unanswered("the server does not let us in"), now);
@@ -228,6 +262,9 @@ impl Session {
         if matches!(self.state, ClientState::Waiting | ClientState::Closed) {
             return;
         }
+        if self.outlives(&loss, now) {
+            return;
+        }
         let open = self.state == ClientState::Open;
         let rejected = self.closing_error.as_ref().is_some_and(|error| error.code == REJECTED);
         let (code, reason) = loss.said();
@@ -257,6 +294,9 @@ impl Session {
         }
         let resuming = !open && self.resume.is_some();
         self.keep_session(&loss, open, now);
+        if self.moves.handle_loss(&loss, open, self.options.refusals) {
+            return self.give_up("servers send us from one to the other", code, reason);
+        }
         if self.is_refused(&loss, resuming) {
             return self.give_up("the server refuses us again and again", code, reason);
         }
@@ -281,8 +321,10 @@ impl Session {
         self.asked = false;
         self.join_until = Some(now + self.options.join_timeout);
         let resume = self.resume.as_ref().map(|resume| resume.token.clone());
-        self.outputs.push_back(SessionOutput::Open { resume });
-        self.change(ClientState::Connecting, String::new(), None, None);
+        self.outputs.push_back(SessionOutput::Open { to: self.moves.present(), resume });
+        if self.state != ClientState::Connecting {
+            self.change(ClientState::Connecting, String::new(), None, None);
+        }
     }
 
     fn fail(&mut self, loss: Loss) {
@@ -290,6 +332,7 @@ impl Session {
             (Some(error), _) if error.code == REJECTED => ConnectError::Rejected(error.details),
             (_, Loss::Unreachable(why)) => ConnectError::Unreachable(why),
             (_, Loss::Refused(refusal)) => ConnectError::Refused(refusal),
+            (_, Loss::Moved(failure)) => ConnectError::Moved(failure),
             (_, Loss::Unanswered(_) | Loss::Cut) => ConnectError::Timeout,
             (_, Loss::Ended { code, reason } | Loss::Violation { code, reason }) => {
                 ConnectError::Closed { code, reason }
@@ -319,9 +362,8 @@ impl Session {
             Loss::Ended { code, .. } => self.closing_error.is_some() || !RESUMABLE.contains(code),
             // An overloaded server, or a proxy without a server, has not looked at the token.
             Loss::Refused(refusal) => is_final(refusal.status),
-            Loss::Unreachable(_) | Loss::Violation { .. } | Loss::Unanswered(_) | Loss::Cut => {
-                false
-            }
+            Loss::Unreachable(_) | Loss::Violation { .. } => false,
+            Loss::Unanswered(_) | Loss::Moved(_) | Loss::Cut => false,
         };
         if open {
             if now.duration_since(self.since) >= STABLE {
@@ -394,6 +436,7 @@ impl Session {
 
     /// Closes and forgets the connection; `code` is for a WebSocket that is still open.
     fn forget_connection(&mut self, code: Option<u16>) {
+        self.drop_next();
         self.ping_at = None;
         self.probe_until = None;
         self.join_until = None;
@@ -426,6 +469,7 @@ impl Loss {
                 (*code, reason.clone())
             }
             Self::Unanswered(what) => (UNANSWERED, (*what).to_owned()),
+            Self::Moved(failure) => (UNANSWERED, failure.to_string()),
             Self::Cut => (ABNORMAL, "cut by the application".to_owned()),
         }
     }

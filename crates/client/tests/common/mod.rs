@@ -71,6 +71,16 @@ impl Peer for TestPeer {
     fn on_receive(&mut self, message: RoomMessage, context: &PeerContext) -> Option<RoomMessage> {
         match message.event.as_str() {
             "kick_me" => context.client.close(4001, "kicked out").expect("a good code"),
+            // To `url`, with its session or without.
+            "move_me" => {
+                let data: Value = serde_json::from_str(message.data.get()).expect("JSON");
+                let to = match data["url"].as_str() {
+                    Some(url) => Move::to(url),
+                    None => Move::to_first_address(),
+                };
+                let to = if data["resume"] == true { to.resume() } else { to };
+                context.client.move_by(&to).expect("a good address");
+            }
             // Calls the client's function of this name.
             "call_me" => {
                 let (client, name) = (context.client.clone(), message.data.get().to_owned());

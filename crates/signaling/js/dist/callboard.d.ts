@@ -162,6 +162,8 @@ export class Client {
      * @returns {ReadonlyMap<string, PeerMetadata>}
      */
     get peers(): ReadonlyMap<string, PeerMetadata>;
+    /** Address of the WebSocket to which the client is connected, or will be. Changes with `moved`. */
+    get url(): string;
     /** @returns {State} */
     get state(): State;
     /**
@@ -557,6 +559,15 @@ export type ClientEvents = {
      */
     rejoined: [peerId: string, previous: string];
     /**
+     * the client is connected to another address than before: the
+     * server has sent it there, without a gap, or the one to which it was sent is gone. Where its session could not be taken
+     * along, `rejoined` comes before
+     */
+    moved: [moved: {
+        from: string;
+        to: string;
+    }];
+    /**
      * any message of the application, also one named like an event here
      */
     message: [message: Message];
@@ -564,7 +575,9 @@ export type ClientEvents = {
      * an error that the server reports; also `gave_up` and `webrtc_gave_up`:
      * something has failed repeatedly in the same way, and is not tried any more; `details` say what. `media_failed`: the
      * server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`.
-     * `media_refused`: the application's policy does not let this client publish a track; `details`: its `mid` and `kind`
+     * `media_refused`: the application's policy does not let this client publish a track; `details`: its `mid` and `kind`.
+     * `move_failed`, `bad_move`, `moved_too_often`: the client stays where it is, though the server has sent it to another
+     * address
      */
     error: [error: CallboardError];
     state: [state: State, detail: StateDetail];
@@ -607,4 +620,21 @@ export type ClientEvents = {
         channel: string;
         data: string | ArrayBuffer;
     }];
+};
+/**
+ * what the server asks for
+ */
+export type Order = {
+    to: URL;
+    /**
+     * the session there; null: join as a new peer
+     */
+    resume: {
+        token: string;
+        milliseconds: number;
+    } | null;
+    /**
+     * whether the peer connection is to be opened anew there
+     */
+    replace: boolean;
 };

@@ -141,11 +141,16 @@
  * @property {[]} resumed the WebSocket was lost and reopened; nothing else has changed
  * @property {[peerId: string, previous: string]} rejoined the connection was lost; the client has joined again, as a
  *   new peer
+ * @property {[moved: { from: string, to: string }]} moved the client is connected to another address than before: the
+ *   server has sent it there, without a gap, or the one to which it was sent is gone. Where its session could not be taken
+ *   along, `rejoined` comes before
  * @property {[message: Message]} message any message of the application, also one named like an event here
  * @property {[error: CallboardError]} error an error that the server reports; also `gave_up` and `webrtc_gave_up`:
  *   something has failed repeatedly in the same way, and is not tried any more; `details` say what. `media_failed`: the
  *   server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`.
- *   `media_refused`: the application's policy does not let this client publish a track; `details`: its `mid` and `kind`
+ *   `media_refused`: the application's policy does not let this client publish a track; `details`: its `mid` and `kind`.
+ *   `move_failed`, `bad_move`, `moved_too_often`: the client stays where it is, though the server has sent it to another
+ *   address
  * @property {[state: State, detail: StateDetail]} state
  * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, also of
  *   each new one; with the reason why the last one is replaced, if the server has given one
@@ -517,7 +522,7 @@ function serverEvents({ members, link, emit, data: received }) {
 
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 const EVENT_NAMES = new Set([
-  ..."joined left room_restarted resumed rejoined message error state".split(" "),
+  ..."joined left room_restarted resumed rejoined moved message error state".split(" "),
   ..."webrtc track tracks track_muted stream flow speaker channel_open channel_closed data".split(" "),
 ]);
 
@@ -2247,6 +2252,8 @@ class Attempts {
   #unopened = 0;
   /** Whether the server was reachable when it was last asked, after too many attempts that may have been refused. */
   #doubted = false;
+  /** Attempts in a row that were led around in a circle. */
+  #circled = 0;
   /** Number of times in a row that the room has not admitted the client again. */
   #turnedAway = 0;
   /** Causes for which connections have ended, by close code. @type {Map<number, Tally>} */
@@ -2265,7 +2272,7 @@ class Attempts {
 
   /** Notes that the room has admitted the client. */
   succeed() {
-    this.#unopened = this.#turnedAway = 0;
+    this.#unopened = this.#turnedAway = this.#circled = 0;
     this.#doubted = false;
   }
 
@@ -2289,6 +2296,16 @@ class Attempts {
   turnAway() {
     this.#turnedAway += 1;
     return this.#turnedAway > REPEATS;
+  }
+
+  /**
+   * Counts an attempt that servers have sent from one to the other.
+   *
+   * @returns {boolean} whether that has happened too often
+   */
+  circle() {
+    this.#circled += 1;
+    return this.#circled >= this.#options.refusals;
   }
 
   /**
@@ -2363,7 +2380,7 @@ const AFTER_NO = [1.5, 6];
 
 /** Messages that wait for a connection. */
 class Backlog {
-  /** @type {string[]} */
+  /** @type {{ text: string, ofSession: boolean }[]} */
   #waiting = [];
   #most;
   /**
@@ -2392,12 +2409,29 @@ class Backlog {
    */
   add(text) {
     if (this.#waiting.length >= this.#most) throw queueFull();
-    this.#waiting.push(text);
+    this.#waiting.push({ text, ofSession: false });
   }
 
-  /** Returns all of them, and keeps none. */
-  take() {
-    return this.#waiting.splice(0);
+  /**
+   * Keeps a text while the client moves.
+   *
+   * @param {string} text
+   * @param {boolean} ofSession whether it is about this session alone
+   * @returns {boolean} whether there is room
+   */
+  hold(text, ofSession) {
+    const fits = this.#waiting.length < Math.max(this.#most, MOST_HELD_TEXTS);
+    if (fits) this.#waiting.push({ text, ofSession });
+    return fits;
+  }
+
+  /**
+   * Returns all of them, and keeps none.
+   *
+   * @param {boolean} sameSession whether the session goes on; else those that are about it are dropped
+   */
+  take(sameSession) {
+    return this.#waiting.splice(0).filter(({ ofSession }) => sameSession || !ofSession).map(({ text }) => text);
   }
 
   /**
@@ -2410,6 +2444,223 @@ class Backlog {
   }
 }
 
+/** Texts that wait while the client moves, at most, unless the page lets more wait. */
+const MOST_HELD_TEXTS = 256;
+
+// Move of the client to another address: a second WebSocket, opened while the first one lasts.
+
+/**
+ * @typedef {object} Order what the server asks for
+ * @property {URL} to
+ * @property {{ token: string, milliseconds: number } | null} resume the session there; null: join as a new peer
+ * @property {boolean} replace whether the peer connection is to be opened anew there
+ */
+
+/**
+ * A move while the client is a member. What comes over the second socket waits until all has come over the first one:
+ * until the server has closed that or, where the client is a new peer, has reported the new peer there.
+ */
+class Move {
+  /** The server's welcome over the second socket. @type {any} */
+  #welcome = null;
+  /** What has come over the second socket since, oldest first. @type {(() => void)[]} */
+  #held = [];
+  /** The way in which the first socket has ended. @type {{ code: number, reason: string, ours: boolean } | null} */
+  #ended = null;
+  /** @type {WebSocketLike | null} */
+  #socket = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #order;
+  #limit;
+  #host;
+
+  /**
+   * @param {Order} order
+   * @param {number} limit of the time until the client has joined, in ms
+   * @param {{
+   *   open: (order: Order) => WebSocketLike,
+   *   moved: (data: any) => void,
+   *   received: (data: unknown) => void,
+   *   lost: (socket: WebSocketLike, code: number, reason: string) => void,
+   *   arrived: (socket: WebSocketLike, welcome: any, order: Order) => void,
+   *   failed: (error: CallboardError, ended: { code: number, reason: string, ours: boolean } | null) => void,
+   * }} host `moved`: told to move on before it has arrived
+   */
+  constructor(order, limit, host) {
+    this.#order = order;
+    this.#limit = limit;
+    this.#host = host;
+  }
+
+  /** Whether messages wait for the second socket: over the first one they might be lost, as the session leaves it. */
+  get holds() {
+    return this.#order.resume !== null;
+  }
+
+  /** Opens the second socket. */
+  open() {
+    let socket;
+    try {
+      socket = this.#host.open(this.#order);
+    } catch (error) {
+      // The page may not go there.
+      return this.#fail(0, String(error));
+    }
+    this.#socket = socket;
+    socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
+    socket.onerror = () => {};
+    socket.onclose = ({ code, reason }) => this.#socket === socket && this.#closed(socket, code, reason);
+    this.#timer = setTimeout(() => this.#fail(0, "the server does not let us in"), this.#limit);
+  }
+
+  /**
+   * Returns whether a frame of the first socket is the last one that counts: the new peer has joined, whose own socket
+   * has all that came later.
+   *
+   * @param {any} frame of the server itself
+   */
+  ends(frame) {
+    return this.#isNewPeer && frame?.event === "joined" && frame.data?.peer_id === this.#welcome.data.peer_id;
+  }
+
+  /** Goes on with the second socket alone. */
+  finish() {
+    const [socket, held] = [this.#socket, this.#held];
+    if (!socket) return;
+    this.abandon();
+    this.#host.arrived(socket, this.#welcome, this.#order);
+    for (const run of held) run();
+  }
+
+  /**
+   * Handles the end of the first socket.
+   *
+   * @param {number} code
+   * @param {string} reason
+   * @param {boolean} ours
+   * @param {boolean} isForGood whether the client must not come back, by this code
+   * @returns {boolean} whether the move goes on without it
+   */
+  outlives(code, reason, ours, isForGood) {
+    if (this.#welcome) {
+      this.finish();
+      return true;
+    }
+    const isTaken = code === 1000 && reason === TAKEN;
+    if (isForGood && !isTaken) return false;
+    this.#ended = { code: isTaken ? ABNORMAL : code, reason, ours };
+    return true;
+  }
+
+  /** Forgets the second socket. */
+  abandon() {
+    clearTimeout(this.#timer);
+    this.#socket = null;
+    this.#held = [];
+  }
+
+  /** Ends the move, and closes the second socket. */
+  cancel() {
+    const socket = this.#socket;
+    this.abandon();
+    socket?.close(this.#welcome ? 1000 : UNUSED);
+  }
+
+  get #isNewPeer() {
+    return this.#welcome?.event === "authenticated";
+  }
+
+  /** @param {unknown} data */
+  #received(data) {
+    if (this.#welcome) return this.#hold(() => this.#host.received(data));
+    const frame = parse(data);
+    if (frame?.from != null) return;
+    const isWelcome = frame?.event === "authenticated" || frame?.event === "resumed";
+    if (isWelcome && typeof frame.data?.peer_id === "string") {
+      this.#welcome = frame;
+      clearTimeout(this.#timer);
+      if (this.#ended) this.finish();
+      else this.#timer = setTimeout(() => this.finish(), OVERLAP);
+    } else if (frame?.event === "moved") {
+      this.cancel();
+      this.#host.moved(frame.data);
+    }
+  }
+
+  /**
+   * @param {WebSocketLike} socket
+   * @param {number} code
+   * @param {string} reason
+   */
+  #closed(socket, code, reason) {
+    if (this.#welcome) this.#hold(() => this.#host.lost(socket, code, reason));
+    else this.#fail(code, reason);
+  }
+
+  /** @param {() => void} run */
+  #hold(run) {
+    this.#held.push(run);
+    if (this.#held.length >= MOST_HELD) this.finish();
+  }
+
+  /**
+   * @param {number} code
+   * @param {string} reason
+   */
+  #fail(code, reason) {
+    const { href } = this.#order.to;
+    this.cancel();
+    this.#host.failed(new CallboardError("move_failed", `not moved to ${href}`, { to: href, code, reason }), this.#ended);
+  }
+}
+
+/**
+ * Reads the server's order to move.
+ *
+ * @param {any} data
+ * @param {{ present: URL, first: URL }} addresses of the client
+ * @returns {Order | null} null if it is none that the client may follow: it must name a WebSocket, and one over TLS where
+ *   the client has come over TLS
+ */
+function readOrder(data, { present, first }) {
+  const { url, resume, webrtc } = data ?? {};
+  const { token, grace_ms: milliseconds } = resume ?? {};
+  try {
+    const to = url === undefined ? new URL(first) : new URL(url);
+    to.protocol = to.protocol.replace(/^http/, "ws");
+    const isGood = to.protocol === "wss:" || (to.protocol === "ws:" && present.protocol === "ws:");
+    if (!isGood || to.username || to.password) return null;
+    // The room and the credentials stay the same, unless the server names others.
+    if (to.pathname === "/") to.pathname = present.pathname;
+    if (!to.search) to.search = present.search;
+    to.hash = "";
+    return {
+      to,
+      resume: typeof token === "string" ? { token, milliseconds: Number(milliseconds) || 0 } : null,
+      replace: webrtc === "replace",
+    };
+  } catch {
+    // It is no absolute address.
+    return null;
+  }
+}
+
+/** Moves that a client follows within {@link MOVE_TIME}: nodes that point at each other must not keep it busy. */
+const MOST_MOVES = 8;
+/** In ms. */
+const MOVE_TIME = 60_000;
+/** Reason with which a server closes the socket of a session that has gone on over another one. */
+const TAKEN = "resumed elsewhere";
+/** Close code of a connection that was lost without a close frame. */
+const ABNORMAL = 1006;
+/** Close code of a second socket on which nothing was begun: the server does not take it for leaving. */
+const UNUSED = 3008;
+/** Time that the first socket has to deliver the rest, in ms. */
+const OVERLAP = 2_000;
+/** Frames that wait meanwhile at most. */
+const MOST_HELD = 1_024;
+
 // Signs of life of the server, on one WebSocket after the other.
 
 /** Pings to the server, and the time that it takes to say anything. */
@@ -2420,6 +2671,13 @@ class Pulse {
   #probe;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeat;
+  /** Pings on this socket, and answers. */
+  #sent = 0;
+  #answered = 0;
+  /** Waits for the answer to a certain ping. @type {{ number: number, run: () => void } | null} */
+  #barrier = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #waiting;
   #interval;
   #unanswered;
 
@@ -2435,20 +2693,41 @@ class Pulse {
   /** @param {WebSocketLike} socket */
   start(socket) {
     this.#asked = false;
+    this.#sent = this.#answered = 0;
     this.#heartbeat = setInterval(() => {
       // The browser answers the server's pings silently, so a dead path shows only if the client pings too.
       if (this.#asked) return this.#unanswered(socket);
       if (socket.readyState !== OPEN) return;
       this.#asked = true;
-      socket.send("ping");
+      this.#ping(socket);
     }, this.#interval);
   }
 
-  /** Notes that the server has said something. */
-  heard() {
+  /**
+   * Notes that the server has said something.
+   *
+   * @param {boolean} isPong whether it is the answer to a ping
+   */
+  heard(isPong) {
     this.#asked = false;
     clearTimeout(this.#probe);
     this.#probe = undefined;
+    if (!isPong) return;
+    this.#answered += 1;
+    if (this.#barrier && this.#answered >= this.#barrier.number) this.#pass();
+  }
+
+  /**
+   * Runs this when the server has read all that was sent until now, or does not say so in time.
+   *
+   * @param {WebSocketLike} socket
+   * @param {() => void} run
+   */
+  afterAll(socket, run) {
+    if (socket.readyState !== OPEN) return run();
+    this.#ping(socket);
+    this.#barrier = { number: this.#sent, run };
+    this.#waiting = setTimeout(() => this.#pass(), BARRIER_TIME);
   }
 
   /**
@@ -2459,7 +2738,7 @@ class Pulse {
    */
   probe(socket, joined) {
     if (this.#probe !== undefined) return;
-    if (joined && socket.readyState === OPEN) socket.send("ping");
+    if (joined && socket.readyState === OPEN) this.#ping(socket);
     this.#probe = setTimeout(() => this.#unanswered(socket), PROBE_TIME);
   }
 
@@ -2467,6 +2746,20 @@ class Pulse {
     clearTimeout(this.#probe);
     this.#probe = undefined;
     clearInterval(this.#heartbeat);
+    this.#pass();
+  }
+
+  /** @param {WebSocketLike} socket */
+  #ping(socket) {
+    this.#sent += 1;
+    socket.send("ping");
+  }
+
+  #pass() {
+    clearTimeout(this.#waiting);
+    const barrier = this.#barrier;
+    this.#barrier = null;
+    barrier?.run();
   }
 }
 
@@ -2474,6 +2767,8 @@ class Pulse {
 const OPEN = 1;
 /** How long the server may take to answer after a possible change of the network, in ms. */
 const PROBE_TIME = 3_000;
+/** How long the server may take to say that it has read everything, in ms. */
+const BARRIER_TIME = 1_000;
 
 // WebSocket to the room, and each that replaces it: opening, joining, resuming and losing it.
 
@@ -2499,9 +2794,17 @@ class Socket {
   #timer;
   /** Aborts the request for the HTTP status of a refusal. @type {AbortController | undefined} */
   #asking;
+  /** Second socket, while the client moves there. @type {Move | null} */
+  #move = null;
+  #moves = new Tally(MOST_MOVES, MOVE_TIME);
+  /** Address at which the client has joined last; none before it has. @type {URL | null} */
+  #joinedAt = null;
   #attempts;
   #backlog;
   #pulse;
+  /** Address that the page has given. */
+  #first;
+  /** Address of this connection and of the next. */
   #url;
   #options;
   #events;
@@ -2513,13 +2816,14 @@ class Socket {
    * @param {Options} options
    * @param {{
    *   state: (state: State, detail: StateDetail) => void,
-   *   joined: (data: any) => void,
+   *   joined: (data: any, moved: { from: URL, to: URL } | null, move: Order | null) => void,
    *   received: (frame: any) => void,
    *   failed: (error: CallboardError) => void,
-   * }} events
+   * }} events `joined`: `moved` if the address is another than before, `move` if the client has moved there while it was a
+   *   member
    */
   constructor(url, options, events) {
-    this.#url = absolute(url);
+    this.#first = this.#url = absolute(url);
     this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
     this.#options = options;
     this.#events = events;
@@ -2528,6 +2832,11 @@ class Socket {
     this.#pulse = new Pulse(options.heartbeat, (socket) => void this.#lost(socket, UNANSWERED, "the server does not answer", true));
     this.first = new Promise((resolve, reject) => (this.#joining = { resolve, reject }));
     this.#open();
+  }
+
+  /** Address of this connection, or of the next. */
+  get url() {
+    return this.#url.href;
   }
 
   /** Whether the lost connection can be resumed: then nothing is lost yet. */
@@ -2544,7 +2853,7 @@ class Socket {
   send(text) {
     if (this.state === "closed") throw closed();
     this.#backlog.check(text);
-    if (this.post(text)) return;
+    if (this.#post(text, false)) return;
     if (this.#takes()) throw queueFull();
     this.#backlog.add(text);
   }
@@ -2556,6 +2865,15 @@ class Socket {
    * @returns {boolean} whether it was sent
    */
   post(text) {
+    return this.#post(text, true);
+  }
+
+  /**
+   * @param {string} text
+   * @param {boolean} ofSession whether it is about this session alone
+   */
+  #post(text, ofSession) {
+    if (this.#move?.holds) return this.#backlog.hold(text, ofSession);
     const socket = this.#takes();
     if (!socket || socket.bufferedAmount > MAX_BUFFERED) return false;
     socket.send(text);
@@ -2583,42 +2901,143 @@ class Socket {
     return this.state === "open" && this.#socket?.readyState === OPEN ? this.#socket : null;
   }
 
-  #open() {
-    const url = new URL(this.#url);
-    if (this.#resume) url.searchParams.set("resume", this.#resume.token);
-    /** @type {WebSocketLike} */
-    const socket = new (this.#options.WebSocket ?? WebSocket)(url, this.#options.protocols);
+  /**
+   * @param {URL} to
+   * @param {string} [token]
+   * @returns {WebSocketLike}
+   */
+  #create(to, token) {
+    const url = new URL(to);
+    if (token !== undefined) url.searchParams.set("resume", token);
+    return new (this.#options.WebSocket ?? WebSocket)(url, this.#options.protocols);
+  }
+
+  /** @param {WebSocketLike} socket from now on the one that counts */
+  #use(socket) {
     this.#socket = socket;
     this.#farewell = null;
-    this.#opened = false;
     socket.onopen = () => (this.#opened = true);
     socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
     // An error is followed by a close event, which says more; some classes throw an error that nobody listens to.
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
+  }
+
+  #open() {
+    const socket = this.#create(this.#url, this.#resume?.token);
+    this.#use(socket);
+    this.#opened = false;
     const tooLong = "the server does not let us in";
     this.#timer = setTimeout(() => this.#lost(socket, UNANSWERED, tooLong, true), this.#options.joinTimeout);
     this.#pulse.start(socket);
-    this.#tell("connecting", { reason: "" });
+    if (this.#joining || !this.#is("connecting")) this.#tell("connecting", { reason: "" });
   }
 
   /** @param {unknown} data */
   #received(data) {
-    this.#pulse.heard();
+    this.#pulse.heard(data === "pong");
     if (data === "pong") return;
     const frame = parse(data);
     const ours = frame?.from == null;
     if (ours && this.state !== "open" && (frame?.event === "authenticated" || frame?.event === "resumed")) {
-      if (typeof frame.data?.peer_id === "string") return this.#joined(frame.data);
+      if (typeof frame.data?.peer_id === "string") return this.#joined(frame, null);
     }
+    if (ours && frame?.event === "moved") return this.#moved(frame.data);
+    if (ours && this.#move?.ends(frame)) return this.#move.finish();
     if (ours && frame?.event === "error" && FAREWELLS.has(frame.data?.description)) {
       this.#farewell = serverError(frame.data.description, frame.data.details);
     }
     this.#events.received(frame);
   }
 
-  /** @param {any} data */
-  #joined(data) {
+  /**
+   * Follows the server's order to go on at another address.
+   *
+   * @param {any} data
+   */
+  #moved(data) {
+    const order = readOrder(data, { present: this.#url, first: this.#first });
+    if (this.#moves.add()) return this.#stay(new CallboardError("moved_too_often", "servers send this client from one to the other"));
+    if (!order) return this.#stay(new CallboardError("bad_move", "not to be moved there", { url: data?.url }));
+    if (!this.#is("open")) {
+      // Nothing is lost with this connection.
+      this.#drop(1000);
+      this.#url = order.to;
+      this.#resume = order.resume;
+      return this.#open();
+    }
+    this.#move?.cancel();
+    // The newest token is the one that counts, wherever the client goes.
+    if (order.resume) this.#resume = order.resume;
+    const move = new Move(order, this.#options.joinTimeout, {
+      open: ({ to, resume }) => this.#create(to, resume?.token),
+      moved: (another) => {
+        this.#endMove();
+        this.#moved(another);
+      },
+      received: (text) => this.#received(text),
+      lost: (socket, code, reason) => this.#lost(socket, code, reason),
+      arrived: (socket, welcome, { to }) => this.#arrived(socket, welcome, { ...order, to }),
+      failed: (error, ended) => this.#stayed(error, ended),
+    });
+    this.#move = move;
+    const open = () => this.#move === move && move.open();
+    if (move.holds && this.#socket) this.#pulse.afterAll(this.#socket, open);
+    else open();
+  }
+
+  /**
+   * Does not move: a member stays where it is, and another client tries again later.
+   *
+   * @param {CallboardError} error
+   */
+  #stay(error) {
+    if (this.#is("open")) return this.#events.failed(error);
+    this.#farewell = error;
+    if (this.#socket) this.#lost(this.#socket, CIRCLED, error.message, true);
+  }
+
+  /**
+   * Goes on with the first socket, as long as it lasts, after a move that has failed.
+   *
+   * @param {CallboardError} error
+   * @param {{ code: number, reason: string, ours: boolean } | null} ended the way in which the first socket has ended
+   */
+  #stayed(error, ended) {
+    this.#endMove();
+    this.#events.failed(error);
+    if (ended && this.#socket) this.#lost(this.#socket, ended.code, ended.reason, ended.ours);
+  }
+
+  /** Ends a move that has led nowhere: what was held goes over the first socket, if that is there. */
+  #endMove() {
+    this.#move = null;
+    const socket = this.#takes();
+    if (socket) for (const text of this.#backlog.take(true)) socket.send(text);
+  }
+
+  /**
+   * Goes on with the second socket.
+   *
+   * @param {WebSocketLike} socket
+   * @param {any} welcome
+   * @param {Order} order
+   */
+  #arrived(socket, welcome, order) {
+    this.#move = null;
+    this.#drop(1000);
+    this.#url = order.to;
+    this.#use(socket);
+    this.#opened = true;
+    this.#pulse.start(socket);
+    this.#joined(welcome, order);
+  }
+
+  /**
+   * @param {any} frame the server's welcome
+   * @param {Order | null} move with which the client has come here
+   */
+  #joined({ event, data }, move) {
     clearTimeout(this.#timer);
     const { token, grace_ms: milliseconds } = data.resume ?? {};
     this.#resume = typeof token === "string" ? { token, milliseconds: Number(milliseconds) || 0 } : null;
@@ -2626,12 +3045,14 @@ class Socket {
     this.#attempts.succeed();
     this.state = "open";
     // Each is sent once: if it ends the connection, it is gone.
-    for (const text of this.#backlog.take()) this.#socket?.send(text);
+    for (const text of this.#backlog.take(event === "resumed")) this.#socket?.send(text);
     this.#joining?.resolve();
     this.#joining = null;
-    this.#events.joined(data);
+    const [from, to] = [this.#joinedAt, this.#url];
+    this.#joinedAt = to;
+    this.#events.joined(data, from && from.href !== to.href ? { from, to } : null, move);
     // A listener to this finds everything up to date, unless another listener has closed the client.
-    if (this.#is("open")) this.#tell("open", { reason: "" });
+    if (!move && this.#is("open")) this.#tell("open", { reason: "" });
   }
 
   /**
@@ -2642,6 +3063,10 @@ class Socket {
    */
   async #lost(socket, code, reason, ours = false) {
     if (this.#socket !== socket) return;
+    if (this.#move?.outlives(code, reason, ours, !ours && isForGood(code))) return this.#pulse.stop();
+    this.#move?.cancel();
+    this.#move = null;
+    this.#moves.clear();
     this.#drop(UNANSWERED);
     const [open, now] = [this.state === "open", performance.now()];
     const turnedAway = this.#farewell?.code === "could_not_join_room";
@@ -2669,6 +3094,9 @@ class Socket {
     const refused = !open && !ours && !turnedAway && (await this.#attempts.refuse(() => this.#status()));
     if (this.#is("closed")) return;
     if (refused) return this.#giveUp("the server refuses us again and again", code, reason);
+    if (code === CIRCLED && this.#attempts.circle()) return this.#giveUp("servers send us from one to the other", code, reason);
+    // The server to which it was moved may be gone: the address of the page leads to another.
+    if (!open) this.#url = this.#first;
     if (this.#attempts.areUsedUp) return this.#end("too many attempts", code);
 
     const delay = this.#attempts.delay(turnedAway, leaving ? LEAVING_TIME : 0);
@@ -2710,8 +3138,10 @@ class Socket {
    * @param {CallboardError} [error] for the caller that waits to join
    */
   #end(reason, code, error = closed()) {
+    this.#move?.cancel();
+    this.#move = null;
     this.#drop(1000);
-    this.#backlog.take();
+    this.#backlog.take(false);
     this.#joining?.reject(error);
     this.#joining = null;
     this.#tell("closed", { reason, code });
@@ -2759,6 +3189,8 @@ function isForGood(code) {
 const FAREWELLS = new Set(["Could not join room", "Room closed", "Message too large"]);
 /** This client's close code for a server that does not answer ("Timeout"); the server does not take it for leaving. */
 const UNANSWERED = 3008;
+/** Close code of this client for servers that send it from one to the other, or where it may not go. */
+const CIRCLED = 3009;
 /** Close code of a server that shuts down, with a reason, and of this page's browser ("Going away"), without one. */
 const GOING_AWAY = 1001;
 /** Delay before a page reconnects that its browser may be leaving, in ms: for the server, its peer has left. */
@@ -3071,7 +3503,7 @@ export class Client {
     this.#options = { ...DEFAULTS, ...options };
     this.#socket = new Socket(url, this.#options, {
       state: (state, detail) => this.#stateChanged(state, detail),
-      joined: (data) => this.#joined(data),
+      joined: (data, moved, move) => this.#joined(data, moved, move),
       received: (frame) => this.#received(frame),
       failed: (error) => this.#listeners.emit("error", error),
     });
@@ -3093,6 +3525,11 @@ export class Client {
    */
   get peers() {
     return this.#members.others;
+  }
+
+  /** Address of the WebSocket to which the client is connected, or will be. Changes with `moved`. */
+  get url() {
+    return this.#socket.url;
   }
 
   /** @returns {State} */
@@ -3300,22 +3737,28 @@ export class Client {
    * Handles joining: for the first time, again with the same id, or as a new peer.
    *
    * @param {{ peer_id: string, peers?: string[], metadata?: Record<string, PeerMetadata> }} data
+   * @param {{ from: URL, to: URL } | null} moved from another address
+   * @param {Order | null} move with which it has come, without a gap
    */
-  #joined(data) {
+  #joined(data, moved, move) {
     const previous = this.#members.self;
     this.#members.self = data.peer_id;
     if (previous === data.peer_id) {
       this.#link?.settle();
       // It may have been lost with the socket.
       this.#link?.wish();
-      return this.#listeners.emit("resumed");
+      if (!move) this.#listeners.emit("resumed");
+    } else {
+      const present = Members.in(data);
+      // This client's own earlier peer, which is about to leave.
+      present.delete(previous);
+      if (!previous) return void (this.#members.others = present);
+      this.#calls.lost(disconnected());
+      if (!this.#link?.closed) this.#link?.renew();
+      this.#members.are(present);
+      this.#listeners.emit("rejoined", data.peer_id, previous);
     }
-    const present = Members.in(data);
-    if (!previous) return void (this.#members.others = present);
-    this.#calls.lost(disconnected());
-    if (!this.#link?.closed) this.#link?.renew();
-    this.#members.are(present);
-    this.#listeners.emit("rejoined", data.peer_id, previous);
+    if (moved) this.#listeners.emit("moved", Object.freeze({ from: moved.from.href, to: moved.to.href }));
   }
 
   /**

@@ -11,6 +11,8 @@ export class Attempts {
   #unopened = 0;
   /** Whether the server was reachable when it was last asked, after too many attempts that may have been refused. */
   #doubted = false;
+  /** Attempts in a row that were led around in a circle. */
+  #circled = 0;
   /** Number of times in a row that the room has not admitted the client again. */
   #turnedAway = 0;
   /** Causes for which connections have ended, by close code. @type {Map<number, Tally>} */
@@ -29,7 +31,7 @@ export class Attempts {
 
   /** Notes that the room has admitted the client. */
   succeed() {
-    this.#unopened = this.#turnedAway = 0;
+    this.#unopened = this.#turnedAway = this.#circled = 0;
     this.#doubted = false;
   }
 
@@ -53,6 +55,16 @@ export class Attempts {
   turnAway() {
     this.#turnedAway += 1;
     return this.#turnedAway > REPEATS;
+  }
+
+  /**
+   * Counts an attempt that servers have sent from one to the other.
+   *
+   * @returns {boolean} whether that has happened too often
+   */
+  circle() {
+    this.#circled += 1;
+    return this.#circled >= this.#options.refusals;
   }
 
   /**

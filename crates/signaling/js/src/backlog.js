@@ -6,7 +6,7 @@ import { isLarger } from "./frames.js";
 
 /** Messages that wait for a connection. */
 export class Backlog {
-  /** @type {string[]} */
+  /** @type {{ text: string, ofSession: boolean }[]} */
   #waiting = [];
   #most;
   /**
@@ -35,12 +35,29 @@ export class Backlog {
    */
   add(text) {
     if (this.#waiting.length >= this.#most) throw queueFull();
-    this.#waiting.push(text);
+    this.#waiting.push({ text, ofSession: false });
   }
 
-  /** Returns all of them, and keeps none. */
-  take() {
-    return this.#waiting.splice(0);
+  /**
+   * Keeps a text while the client moves.
+   *
+   * @param {string} text
+   * @param {boolean} ofSession whether it is about this session alone
+   * @returns {boolean} whether there is room
+   */
+  hold(text, ofSession) {
+    const fits = this.#waiting.length < Math.max(this.#most, MOST_HELD_TEXTS);
+    if (fits) this.#waiting.push({ text, ofSession });
+    return fits;
+  }
+
+  /**
+   * Returns all of them, and keeps none.
+   *
+   * @param {boolean} sameSession whether the session goes on; else those that are about it are dropped
+   */
+  take(sameSession) {
+    return this.#waiting.splice(0).filter(({ ofSession }) => sameSession || !ofSession).map(({ text }) => text);
   }
 
   /**
@@ -52,3 +69,6 @@ export class Backlog {
     this.#largest = { bytes: Math.min(this.#largest.bytes, Number(bytes) || Infinity), until: performance.now() + MEMORY };
   }
 }
+
+/** Texts that wait while the client moves, at most, unless the page lets more wait. */
+const MOST_HELD_TEXTS = 256;

@@ -14,6 +14,7 @@ import { FAULTS, Socket } from "./socket.js";
 import { Watches } from "./watches.js";
 
 /** @import { ClientEvents, ConnectOptions, Message, PeerConnectionOptions, PeerMetadata, PublishOptions, State, StateDetail, Wishes } from "./types.js" */
+/** @import { Order } from "./moves.js" */
 /** @import { Publication } from "./publications.js" */
 
 /** A member of a room. Created by {@link connect}. */
@@ -71,7 +72,7 @@ export class Client {
     this.#options = { ...DEFAULTS, ...options };
     this.#socket = new Socket(url, this.#options, {
       state: (state, detail) => this.#stateChanged(state, detail),
-      joined: (data) => this.#joined(data),
+      joined: (data, moved, move) => this.#joined(data, moved, move),
       received: (frame) => this.#received(frame),
       failed: (error) => this.#listeners.emit("error", error),
     });
@@ -93,6 +94,11 @@ export class Client {
    */
   get peers() {
     return this.#members.others;
+  }
+
+  /** Address of the WebSocket to which the client is connected, or will be. Changes with `moved`. */
+  get url() {
+    return this.#socket.url;
   }
 
   /** @returns {State} */
@@ -300,22 +306,28 @@ export class Client {
    * Handles joining: for the first time, again with the same id, or as a new peer.
    *
    * @param {{ peer_id: string, peers?: string[], metadata?: Record<string, PeerMetadata> }} data
+   * @param {{ from: URL, to: URL } | null} moved from another address
+   * @param {Order | null} move with which it has come, without a gap
    */
-  #joined(data) {
+  #joined(data, moved, move) {
     const previous = this.#members.self;
     this.#members.self = data.peer_id;
     if (previous === data.peer_id) {
       this.#link?.settle();
       // It may have been lost with the socket.
       this.#link?.wish();
-      return this.#listeners.emit("resumed");
+      if (!move) this.#listeners.emit("resumed");
+    } else {
+      const present = Members.in(data);
+      // This client's own earlier peer, which is about to leave.
+      present.delete(previous);
+      if (!previous) return void (this.#members.others = present);
+      this.#calls.lost(disconnected());
+      if (!this.#link?.closed) this.#link?.renew();
+      this.#members.are(present);
+      this.#listeners.emit("rejoined", data.peer_id, previous);
     }
-    const present = Members.in(data);
-    if (!previous) return void (this.#members.others = present);
-    this.#calls.lost(disconnected());
-    if (!this.#link?.closed) this.#link?.renew();
-    this.#members.are(present);
-    this.#listeners.emit("rejoined", data.peer_id, previous);
+    if (moved) this.#listeners.emit("moved", Object.freeze({ from: moved.from.href, to: moved.to.href }));
   }
 
   /**

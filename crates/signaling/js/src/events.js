@@ -72,7 +72,7 @@ export function serverEvents({ members, link, emit, data: received }) {
 
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 export const EVENT_NAMES = new Set([
-  ..."joined left room_restarted resumed rejoined message error state".split(" "),
+  ..."joined left room_restarted resumed rejoined moved message error state".split(" "),
   ..."webrtc track tracks track_muted stream flow speaker channel_open channel_closed data".split(" "),
 ]);
 

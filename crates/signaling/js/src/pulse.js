@@ -10,6 +10,13 @@ export class Pulse {
   #probe;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeat;
+  /** Pings on this socket, and answers. */
+  #sent = 0;
+  #answered = 0;
+  /** Waits for the answer to a certain ping. @type {{ number: number, run: () => void } | null} */
+  #barrier = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #waiting;
   #interval;
   #unanswered;
 
@@ -25,20 +32,41 @@ export class Pulse {
   /** @param {WebSocketLike} socket */
   start(socket) {
     this.#asked = false;
+    this.#sent = this.#answered = 0;
     this.#heartbeat = setInterval(() => {
       // The browser answers the server's pings silently, so a dead path shows only if the client pings too.
       if (this.#asked) return this.#unanswered(socket);
       if (socket.readyState !== OPEN) return;
       this.#asked = true;
-      socket.send("ping");
+      this.#ping(socket);
     }, this.#interval);
   }
 
-  /** Notes that the server has said something. */
-  heard() {
+  /**
+   * Notes that the server has said something.
+   *
+   * @param {boolean} isPong whether it is the answer to a ping
+   */
+  heard(isPong) {
     this.#asked = false;
     clearTimeout(this.#probe);
     this.#probe = undefined;
+    if (!isPong) return;
+    this.#answered += 1;
+    if (this.#barrier && this.#answered >= this.#barrier.number) this.#pass();
+  }
+
+  /**
+   * Runs this when the server has read all that was sent until now, or does not say so in time.
+   *
+   * @param {WebSocketLike} socket
+   * @param {() => void} run
+   */
+  afterAll(socket, run) {
+    if (socket.readyState !== OPEN) return run();
+    this.#ping(socket);
+    this.#barrier = { number: this.#sent, run };
+    this.#waiting = setTimeout(() => this.#pass(), BARRIER_TIME);
   }
 
   /**
@@ -49,7 +77,7 @@ export class Pulse {
    */
   probe(socket, joined) {
     if (this.#probe !== undefined) return;
-    if (joined && socket.readyState === OPEN) socket.send("ping");
+    if (joined && socket.readyState === OPEN) this.#ping(socket);
     this.#probe = setTimeout(() => this.#unanswered(socket), PROBE_TIME);
   }
 
@@ -57,6 +85,20 @@ export class Pulse {
     clearTimeout(this.#probe);
     this.#probe = undefined;
     clearInterval(this.#heartbeat);
+    this.#pass();
+  }
+
+  /** @param {WebSocketLike} socket */
+  #ping(socket) {
+    this.#sent += 1;
+    socket.send("ping");
+  }
+
+  #pass() {
+    clearTimeout(this.#waiting);
+    const barrier = this.#barrier;
+    this.#barrier = null;
+    barrier?.run();
   }
 }
 
@@ -64,3 +106,5 @@ export class Pulse {
 export const OPEN = 1;
 /** How long the server may take to answer after a possible change of the network, in ms. */
 const PROBE_TIME = 3_000;
+/** How long the server may take to say that it has read everything, in ms. */
+const BARRIER_TIME = 1_000;

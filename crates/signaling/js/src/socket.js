@@ -5,9 +5,12 @@ import { Backlog } from "./backlog.js";
 import { MAX_BUFFERED, STABLE } from "./bounds.js";
 import { CallboardError, closed, queueFull, serverError } from "./errors.js";
 import { parse } from "./frames.js";
+import { MOST_MOVES, MOVE_TIME, Move, readOrder } from "./moves.js";
 import { absolute } from "./page.js";
 import { OPEN, Pulse } from "./pulse.js";
+import { Tally } from "./retries.js";
 
+/** @import { Order } from "./moves.js" */
 /** @import { Options, State, StateDetail, WebSocketLike } from "./types.js" */
 
 /** WebSocket that is opened, reopened when it is lost, and that tracks whether the client has joined. */
@@ -32,9 +35,17 @@ export class Socket {
   #timer;
   /** Aborts the request for the HTTP status of a refusal. @type {AbortController | undefined} */
   #asking;
+  /** Second socket, while the client moves there. @type {Move | null} */
+  #move = null;
+  #moves = new Tally(MOST_MOVES, MOVE_TIME);
+  /** Address at which the client has joined last; none before it has. @type {URL | null} */
+  #joinedAt = null;
   #attempts;
   #backlog;
   #pulse;
+  /** Address that the page has given. */
+  #first;
+  /** Address of this connection and of the next. */
   #url;
   #options;
   #events;
@@ -46,13 +57,14 @@ export class Socket {
    * @param {Options} options
    * @param {{
    *   state: (state: State, detail: StateDetail) => void,
-   *   joined: (data: any) => void,
+   *   joined: (data: any, moved: { from: URL, to: URL } | null, move: Order | null) => void,
    *   received: (frame: any) => void,
    *   failed: (error: CallboardError) => void,
-   * }} events
+   * }} events `joined`: `moved` if the address is another than before, `move` if the client has moved there while it was a
+   *   member
    */
   constructor(url, options, events) {
-    this.#url = absolute(url);
+    this.#first = this.#url = absolute(url);
     this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
     this.#options = options;
     this.#events = events;
@@ -61,6 +73,11 @@ export class Socket {
     this.#pulse = new Pulse(options.heartbeat, (socket) => void this.#lost(socket, UNANSWERED, "the server does not answer", true));
     this.first = new Promise((resolve, reject) => (this.#joining = { resolve, reject }));
     this.#open();
+  }
+
+  /** Address of this connection, or of the next. */
+  get url() {
+    return this.#url.href;
   }
 
   /** Whether the lost connection can be resumed: then nothing is lost yet. */
@@ -77,7 +94,7 @@ export class Socket {
   send(text) {
     if (this.state === "closed") throw closed();
     this.#backlog.check(text);
-    if (this.post(text)) return;
+    if (this.#post(text, false)) return;
     if (this.#takes()) throw queueFull();
     this.#backlog.add(text);
   }
@@ -89,6 +106,15 @@ export class Socket {
    * @returns {boolean} whether it was sent
    */
   post(text) {
+    return this.#post(text, true);
+  }
+
+  /**
+   * @param {string} text
+   * @param {boolean} ofSession whether it is about this session alone
+   */
+  #post(text, ofSession) {
+    if (this.#move?.holds) return this.#backlog.hold(text, ofSession);
     const socket = this.#takes();
     if (!socket || socket.bufferedAmount > MAX_BUFFERED) return false;
     socket.send(text);
@@ -116,42 +142,143 @@ export class Socket {
     return this.state === "open" && this.#socket?.readyState === OPEN ? this.#socket : null;
   }
 
-  #open() {
-    const url = new URL(this.#url);
-    if (this.#resume) url.searchParams.set("resume", this.#resume.token);
-    /** @type {WebSocketLike} */
-    const socket = new (this.#options.WebSocket ?? WebSocket)(url, this.#options.protocols);
+  /**
+   * @param {URL} to
+   * @param {string} [token]
+   * @returns {WebSocketLike}
+   */
+  #create(to, token) {
+    const url = new URL(to);
+    if (token !== undefined) url.searchParams.set("resume", token);
+    return new (this.#options.WebSocket ?? WebSocket)(url, this.#options.protocols);
+  }
+
+  /** @param {WebSocketLike} socket from now on the one that counts */
+  #use(socket) {
     this.#socket = socket;
     this.#farewell = null;
-    this.#opened = false;
     socket.onopen = () => (this.#opened = true);
     socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
     // An error is followed by a close event, which says more; some classes throw an error that nobody listens to.
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
+  }
+
+  #open() {
+    const socket = this.#create(this.#url, this.#resume?.token);
+    this.#use(socket);
+    this.#opened = false;
     const tooLong = "the server does not let us in";
     this.#timer = setTimeout(() => this.#lost(socket, UNANSWERED, tooLong, true), this.#options.joinTimeout);
     this.#pulse.start(socket);
-    this.#tell("connecting", { reason: "" });
+    if (this.#joining || !this.#is("connecting")) this.#tell("connecting", { reason: "" });
   }
 
   /** @param {unknown} data */
   #received(data) {
-    this.#pulse.heard();
+    this.#pulse.heard(data === "pong");
     if (data === "pong") return;
     const frame = parse(data);
     const ours = frame?.from == null;
     if (ours && this.state !== "open" && (frame?.event === "authenticated" || frame?.event === "resumed")) {
-      if (typeof frame.data?.peer_id === "string") return this.#joined(frame.data);
+      if (typeof frame.data?.peer_id === "string") return this.#joined(frame, null);
     }
+    if (ours && frame?.event === "moved") return this.#moved(frame.data);
+    if (ours && this.#move?.ends(frame)) return this.#move.finish();
     if (ours && frame?.event === "error" && FAREWELLS.has(frame.data?.description)) {
       this.#farewell = serverError(frame.data.description, frame.data.details);
     }
     this.#events.received(frame);
   }
 
-  /** @param {any} data */
-  #joined(data) {
+  /**
+   * Follows the server's order to go on at another address.
+   *
+   * @param {any} data
+   */
+  #moved(data) {
+    const order = readOrder(data, { present: this.#url, first: this.#first });
+    if (this.#moves.add()) return this.#stay(new CallboardError("moved_too_often", "servers send this client from one to the other"));
+    if (!order) return this.#stay(new CallboardError("bad_move", "not to be moved there", { url: data?.url }));
+    if (!this.#is("open")) {
+      // Nothing is lost with this connection.
+      this.#drop(1000);
+      this.#url = order.to;
+      this.#resume = order.resume;
+      return this.#open();
+    }
+    this.#move?.cancel();
+    // The newest token is the one that counts, wherever the client goes.
+    if (order.resume) this.#resume = order.resume;
+    const move = new Move(order, this.#options.joinTimeout, {
+      open: ({ to, resume }) => this.#create(to, resume?.token),
+      moved: (another) => {
+        this.#endMove();
+        this.#moved(another);
+      },
+      received: (text) => this.#received(text),
+      lost: (socket, code, reason) => this.#lost(socket, code, reason),
+      arrived: (socket, welcome, { to }) => this.#arrived(socket, welcome, { ...order, to }),
+      failed: (error, ended) => this.#stayed(error, ended),
+    });
+    this.#move = move;
+    const open = () => this.#move === move && move.open();
+    if (move.holds && this.#socket) this.#pulse.afterAll(this.#socket, open);
+    else open();
+  }
+
+  /**
+   * Does not move: a member stays where it is, and another client tries again later.
+   *
+   * @param {CallboardError} error
+   */
+  #stay(error) {
+    if (this.#is("open")) return this.#events.failed(error);
+    this.#farewell = error;
+    if (this.#socket) this.#lost(this.#socket, CIRCLED, error.message, true);
+  }
+
+  /**
+   * Goes on with the first socket, as long as it lasts, after a move that has failed.
+   *
+   * @param {CallboardError} error
+   * @param {{ code: number, reason: string, ours: boolean } | null} ended the way in which the first socket has ended
+   */
+  #stayed(error, ended) {
+    this.#endMove();
+    this.#events.failed(error);
+    if (ended && this.#socket) this.#lost(this.#socket, ended.code, ended.reason, ended.ours);
+  }
+
+  /** Ends a move that has led nowhere: what was held goes over the first socket, if that is there. */
+  #endMove() {
+    this.#move = null;
+    const socket = this.#takes();
+    if (socket) for (const text of this.#backlog.take(true)) socket.send(text);
+  }
+
+  /**
+   * Goes on with the second socket.
+   *
+   * @param {WebSocketLike} socket
+   * @param {any} welcome
+   * @param {Order} order
+   */
+  #arrived(socket, welcome, order) {
+    this.#move = null;
+    this.#drop(1000);
+    this.#url = order.to;
+    this.#use(socket);
+    this.#opened = true;
+    this.#pulse.start(socket);
+    this.#joined(welcome, order);
+  }
+
+  /**
+   * @param {any} frame the server's welcome
+   * @param {Order | null} move with which the client has come here
+   */
+  #joined({ event, data }, move) {
     clearTimeout(this.#timer);
     const { token, grace_ms: milliseconds } = data.resume ?? {};
     this.#resume = typeof token === "string" ? { token, milliseconds: Number(milliseconds) || 0 } : null;
@@ -159,12 +286,14 @@ export class Socket {
     this.#attempts.succeed();
     this.state = "open";
     // Each is sent once: if it ends the connection, it is gone.
-    for (const text of this.#backlog.take()) this.#socket?.send(text);
+    for (const text of this.#backlog.take(event === "resumed")) this.#socket?.send(text);
     this.#joining?.resolve();
     this.#joining = null;
-    this.#events.joined(data);
+    const [from, to] = [this.#joinedAt, this.#url];
+    this.#joinedAt = to;
+    this.#events.joined(data, from && from.href !== to.href ? { from, to } : null, move);
     // A listener to this finds everything up to date, unless another listener has closed the client.
-    if (this.#is("open")) this.#tell("open", { reason: "" });
+    if (!move && this.#is("open")) this.#tell("open", { reason: "" });
   }
 
   /**
@@ -175,6 +304,10 @@ export class Socket {
    */
   async #lost(socket, code, reason, ours = false) {
     if (this.#socket !== socket) return;
+    if (this.#move?.outlives(code, reason, ours, !ours && isForGood(code))) return this.#pulse.stop();
+    this.#move?.cancel();
+    this.#move = null;
+    this.#moves.clear();
     this.#drop(UNANSWERED);
     const [open, now] = [this.state === "open", performance.now()];
     const turnedAway = this.#farewell?.code === "could_not_join_room";
@@ -202,6 +335,9 @@ export class Socket {
     const refused = !open && !ours && !turnedAway && (await this.#attempts.refuse(() => this.#status()));
     if (this.#is("closed")) return;
     if (refused) return this.#giveUp("the server refuses us again and again", code, reason);
+    if (code === CIRCLED && this.#attempts.circle()) return this.#giveUp("servers send us from one to the other", code, reason);
+    // The server to which it was moved may be gone: the address of the page leads to another.
+    if (!open) this.#url = this.#first;
     if (this.#attempts.areUsedUp) return this.#end("too many attempts", code);
 
     const delay = this.#attempts.delay(turnedAway, leaving ? LEAVING_TIME : 0);
@@ -243,8 +379,10 @@ export class Socket {
    * @param {CallboardError} [error] for the caller that waits to join
    */
   #end(reason, code, error = closed()) {
+    this.#move?.cancel();
+    this.#move = null;
     this.#drop(1000);
-    this.#backlog.take();
+    this.#backlog.take(false);
     this.#joining?.reject(error);
     this.#joining = null;
     this.#tell("closed", { reason, code });
@@ -292,6 +430,8 @@ function isForGood(code) {
 const FAREWELLS = new Set(["Could not join room", "Room closed", "Message too large"]);
 /** This client's close code for a server that does not answer ("Timeout"); the server does not take it for leaving. */
 const UNANSWERED = 3008;
+/** Close code of this client for servers that send it from one to the other, or where it may not go. */
+const CIRCLED = 3009;
 /** Close code of a server that shuts down, with a reason, and of this page's browser ("Going away"), without one. */
 const GOING_AWAY = 1001;
 /** Delay before a page reconnects that its browser may be leaving, in ms: for the server, its peer has left. */

@@ -119,11 +119,16 @@
  * @property {[]} resumed the WebSocket was lost and reopened; nothing else has changed
  * @property {[peerId: string, previous: string]} rejoined the connection was lost; the client has joined again, as a
  *   new peer
+ * @property {[moved: { from: string, to: string }]} moved the client is connected to another address than before: the
+ *   server has sent it there, without a gap, or the one to which it was sent is gone. Where its session could not be taken
+ *   along, `rejoined` comes before
  * @property {[message: Message]} message any message of the application, also one named like an event here
  * @property {[error: CallboardError]} error an error that the server reports; also `gave_up` and `webrtc_gave_up`:
  *   something has failed repeatedly in the same way, and is not tried any more; `details` say what. `media_failed`: the
  *   server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`.
- *   `media_refused`: the application's policy does not let this client publish a track; `details`: its `mid` and `kind`
+ *   `media_refused`: the application's policy does not let this client publish a track; `details`: its `mid` and `kind`.
+ *   `move_failed`, `bad_move`, `moved_too_often`: the client stays where it is, though the server has sent it to another
+ *   address
  * @property {[state: State, detail: StateDetail]} state
  * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, also of
  *   each new one; with the reason why the last one is replaced, if the server has given one

@@ -94,14 +94,15 @@ impl<P: Peer> UpgradeRoute<P> {
         self.threads.get_or_init(|| ArbiterPool::growing(cores()))
     }
 
-    fn client(&self, peer_id: PeerId, address: IpAddr, outbox: Arc<Outbox>) -> Arc<Client> {
+    fn client(&self, peer_id: PeerId, address: IpAddr, link: &Arc<SocketLink>) -> Arc<Client> {
         #[cfg(not(feature = "webrtc"))]
         let _ = address;
         Arc::new(Client {
             peer_id,
             #[cfg(feature = "webrtc")]
             address: Some(address),
-            outbox,
+            outbox: Arc::clone(link.outbox()),
+            link: Arc::downgrade(link),
             #[cfg(feature = "rpc")]
             call_table: CallTable::new(self.policy.hooks.clone(), Arc::clone(&self.counters)),
             #[cfg(feature = "webrtc")]
@@ -250,7 +251,7 @@ async fn try_open<P: Peer>(
     let options = LinkOptions { requested, ..route.link_options(address, max_message) };
     let opened = open(route, request, payload, options.max_frame)?;
     let (link, number) = route.link(options, peer_id, &opened);
-    let client = route.client(peer_id, address, Arc::clone(link.outbox()));
+    let client = route.client(peer_id, address, &link);
     let welcome = welcome(&link);
     let new = || {
         let member = NewMember::new(auth.clone(), Arc::clone(link.outbox()));

@@ -72,7 +72,7 @@ impl<P: Peer> UpgradeRoute<P> {
             tokens,
             counters,
         );
-        let client = self.client(peer_id, address, Arc::clone(link.outbox()));
+        let client = self.client(peer_id, address, &link);
         peer.set_handle(Arc::clone(&client));
         let route = Arc::clone(self);
         self.rooms.spawn(async move {

@@ -21,8 +21,9 @@ pub(super) struct LinkState {
     grace: Duration,
     /// The newest token.
     token: Option<TokenDigest>,
-    /// The token by which the client has come back, until it is known to have read the newest: a connection that is
-    /// lost right after it was opened must not cost the session. Boxed, as most clients never come back.
+    /// The token before the newest, by which the client may have come back, until it is known to have read the newest:
+    /// a connection that is lost right after it was opened, or while the newest is on its way, must not cost the
+    /// session. Boxed, as most clients never come back.
     used: Option<Box<TokenDigest>>,
 }
 
@@ -130,11 +131,12 @@ impl LinkState {
         over
     }
 
-    /// Handles a new token, which replaces the newest one.
+    /// Handles a new token, which replaces the newest one. That stays valid for a client that is lost before it has read
+    /// the new one.
     pub(super) fn issued(&mut self, token: TokenDigest) -> Vec<Effect> {
-        let replaced = self.token.replace(token);
-        let replaced = replaced.filter(|replaced| self.used.as_deref() != Some(replaced));
-        replaced.into_iter().map(Effect::Revoke).collect()
+        let Some(replaced) = self.token.replace(token) else { return Vec::new() };
+        let kept = **self.used.get_or_insert_with(|| Box::new(replaced));
+        (kept != replaced).then_some(Effect::Revoke(replaced)).into_iter().collect()
     }
 
     /// Returns whether a client with this token may come back; `closed`: the outbox is.

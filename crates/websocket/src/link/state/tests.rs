@@ -86,6 +86,19 @@ fn a_client_that_comes_back_replaces_its_socket_and_uses_its_token_up() {
 }
 
 #[test]
+fn a_client_that_is_lost_before_it_has_read_a_new_token_comes_back_with_the_one_before() {
+    let now = Instant::now();
+    let (mut link, first, known) = link(GRACE);
+    assert_eq!(link.issued(token(1)), []);
+    link.socket_ended(now, first, (SocketEnd::Lost, false));
+
+    assert!(link.may_resume(now, known, false));
+    assert!(link.may_resume(now, token(1), false));
+    assert_eq!(link.issued(token(2)), [Effect::Revoke(token(1))], "two at most");
+    assert!(link.may_resume(now, known, false));
+}
+
+#[test]
 fn what_the_close_of_the_outbox_means() {
     let now = Instant::now();
     for (close, for_good) in [(NORMAL, true), (SILENT, false)] {
