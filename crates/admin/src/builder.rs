@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use callboard_peer_connection::{ConnectionOwners, PeerConnectionId, PeerConnections};
 use callboard_supervision::{SupervisorRef, TreeSnapshot};
 use callboard_websocket::{MetricSource, TrustedProxies};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::Instant;
 
 use crate::access::{Authorization, Tokens};
-use crate::admin::{Admin, Annotator, Inner};
+use crate::admin::{Admin, Annotator, Inner, Readiness};
 use crate::watch;
 use crate::webrtc::WebRtc;
 
@@ -23,6 +23,7 @@ pub struct AdminBuilder {
     sources: Vec<Arc<dyn MetricSource>>,
     tokens: Tokens,
     proxies: TrustedProxies,
+    readiness: Option<Box<Readiness>>,
 }
 
 impl Admin {
@@ -35,6 +36,7 @@ impl Admin {
             sources: Vec::new(),
             tokens: Tokens::default(),
             proxies: TrustedProxies::default(),
+            readiness: None,
         }
     }
 }
@@ -79,6 +81,20 @@ impl AdminBuilder {
         self
     }
 
+    /// Sets what else decides about readiness, such as a server that is being drained: `Err` makes `/readyz` answer
+    /// 503, whatever runs. Either way the members are added to the answer, for every client: no names, no secrets.
+    /// Called for each request of `/readyz`, so it must not wait. Default: none.
+    ///
+    /// A server that can do without something, such as the directory of a cluster for a while, says so by `Ok`: it must
+    /// get requests, and must not be restarted.
+    pub fn readiness(
+        mut self,
+        readiness: impl Fn() -> Result<Map<String, Value>, Map<String, Value>> + Send + Sync + 'static,
+    ) -> Self {
+        self.readiness = Some(Box::new(readiness));
+        self
+    }
+
     /// Adds what a source counts and measures to the metrics, such as `Signaling::counters` of `callboard-signaling`,
     /// or the [`SocketCounters`](callboard_websocket::SocketCounters) of an application's own route. Those of several
     /// sources are summed.
@@ -111,13 +127,14 @@ impl AdminBuilder {
     /// Creates the admin routes. They watch the tree from now on, on this thread, which must belong to an actix
     /// [`System`](actix::System).
     pub fn build(self) -> Admin {
-        let Self { root, webrtc, annotators, sources, tokens, proxies } = self;
+        let Self { root, webrtc, annotators, sources, tokens, proxies, readiness } = self;
         let (end, ended) = oneshot::channel();
         let inner = Arc::new(Inner {
             root,
             webrtc,
             annotators,
             sources,
+            readiness,
             access: Authorization::new(tokens, proxies),
             sample: tokio::sync::Mutex::default(),
             tally: Mutex::default(),

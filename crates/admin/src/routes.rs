@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, Route};
 use callboard_websocket::{BODY_TIME, body_within};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::access::Access;
 use crate::admin::Admin;
@@ -137,11 +137,14 @@ async fn alive(_: Admin, _: HttpRequest, _: Payload) -> Result<HttpResponse, Adm
 
 async fn ready(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpResponse, AdminError> {
     let down = admin.not_ready().await;
-    if down.is_empty() {
-        return Ok(json(&json!({ "ready": true })));
+    let said = admin.inner.readiness.as_ref().map_or_else(|| Ok(Map::new()), |ask| ask());
+    let is_ready = down.is_empty() && said.is_ok();
+    let mut answer = Value::Object(said.unwrap_or_else(|not_ready| not_ready));
+    answer["ready"] = is_ready.into();
+    if is_ready {
+        return Ok(json(&answer));
     }
-    let mut answer = json!({ "ready": false });
-    if admin.inner.access.check(&request, Access::Read).is_ok() {
+    if !down.is_empty() && admin.inner.access.check(&request, Access::Read).is_ok() {
         answer["down"] = json!(down);
     }
     let mut response = HttpResponse::ServiceUnavailable();

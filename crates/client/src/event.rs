@@ -36,8 +36,9 @@ pub enum ClientEvent {
         /// Its previous id.
         previous: String,
     },
-    /// The client is connected to another address than before: the server has sent it there, without a gap, or the one to
-    /// which it was sent is gone. Where its session could not be taken along, [`Rejoined`](Self::Rejoined) comes before.
+    /// The client is connected to another address than before: the server has sent it there, without a gap, or the one
+    /// to which it was sent is gone. Where its session could not be taken along, [`Rejoined`](Self::Rejoined) comes
+    /// before.
     Moved {
         /// The address before.
         from: String,

@@ -50,8 +50,8 @@ pub enum MoveError {
 }
 
 impl Move {
-    /// Moves to this address: `ws:`, `wss:`, `http:` or `https:`. A client keeps the path of its present address if this
-    /// one has none, and the query likewise; a client that has come over TLS does not move to an address without.
+    /// Moves to this address: `ws:`, `wss:`, `http:` or `https:`. A client keeps the path of its present address if
+    /// this one has none, and the query likewise; a client that has come over TLS does not move to an address without.
     pub fn to(url: impl Into<String>) -> Self {
         Self { url: Some(url.into()), resume: Resume::No, replace_webrtc: false }
     }

@@ -1,6 +1,7 @@
 //! Core of a client: takes the server's texts and the application's, and says what follows. No I/O.
 
 mod moves;
+mod output;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 
 use self::moves::Moving;
+pub(crate) use self::output::{Output, Signal};
 use crate::ClientOptions;
 use crate::address::Address;
 use crate::calls::{CallOutput, Calls};
-use crate::error::{CallFunctionError, ConnectError, SendMessageError, ServerError};
+use crate::error::{CallFunctionError, SendMessageError, ServerError};
 use crate::event::*;
 use crate::roster::Roster;
 use crate::send_queue::{Lifetime, SendQueue};
@@ -31,47 +33,6 @@ pub(crate) struct Core {
     malformed: u64,
     moving: Moving,
     outputs: VecDeque<Output>,
-}
-
-/// What the shell does for the core.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Output {
-    /// Opens a WebSocket.
-    Open { to: Arc<Address>, resume: Option<String> },
-    /// Opens a second WebSocket, while the first one lasts.
-    OpenNext { to: Arc<Address>, resume: Option<String> },
-    /// Closes the second WebSocket, or ends the attempt to open one.
-    DropNext { code: Option<u16> },
-    /// Closes the first WebSocket, and goes on with the second one.
-    Switch,
-    /// Sends what is left, and closes the WebSocket, without a close frame if there is no code; or ends the attempt to
-    /// open one.
-    Drop { code: Option<u16>, left: Vec<String> },
-    /// The client has joined for the first time.
-    Admitted,
-    /// The client has not joined.
-    Failed(ConnectError),
-    /// Event for the application.
-    Event(ClientEvent),
-    /// A call of this client has ended.
-    Done(u64, Result<Value, CallFunctionError>),
-    /// The server calls a function. The answer is due.
-    Run { id: Value, function: String, args: Vec<Value> },
-    /// Something for the peer connection, if there is one.
-    Signal(Signal),
-}
-
-/// Something for a peer connection to the server.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Signal {
-    /// A `webrtc:…` event.
-    Event { event: String, data: Value },
-    /// The server refuses what was sent in this event.
-    Refused { event: String, error: String },
-    /// The session goes on over another WebSocket.
-    Resumed,
-    /// The client is a new peer, which has no peer connection yet.
-    NewSession,
 }
 
 impl Core {

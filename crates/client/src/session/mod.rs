@@ -1,6 +1,7 @@
 //! Core of a client's connection: when it is opened, resumed, moved, and given up. It takes times, and does no I/O.
 
 mod moves;
+mod output;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use serde_json::Value;
 
 pub(crate) use self::moves::Arrival;
 use self::moves::Moves;
+pub(crate) use self::output::{Loss, SessionOutput};
 use crate::ClientOptions;
 use crate::address::Address;
-use crate::error::{ConnectError, GaveUpError, MoveFailure, ServerError, UpgradeRefusal};
+use crate::error::{ConnectError, GaveUpError, ServerError};
 use crate::event::{ClientState, StateChange};
 use crate::failure_counter::FailureCounter;
 
@@ -63,68 +65,6 @@ struct Terms {
 struct Resume {
     token: String,
     grace: Duration,
-}
-
-/// What the shell does for the session.
-#[derive(Debug, PartialEq)]
-pub(crate) enum SessionOutput {
-    /// Opens a WebSocket.
-    Open {
-        to: Arc<Address>,
-        resume: Option<String>,
-    },
-    /// Sends a ping that the server answers when it has read all that was sent before; nothing else is sent meanwhile.
-    Drain,
-    /// Opens a second WebSocket, while the first one lasts.
-    OpenNext {
-        to: Arc<Address>,
-        resume: Option<String>,
-    },
-    /// Closes the second WebSocket, or ends the attempt to open one.
-    DropNext {
-        code: Option<u16>,
-    },
-    /// Closes the first WebSocket, and goes on with the second one.
-    Switch(Instant),
-    /// The client stays where it is.
-    MoveFailed(MoveFailure),
-    /// Closes the WebSocket, or ends the attempt to open one, and forgets it. Without a code no close frame is sent:
-    /// the server has said nothing that was read, and may take what is sent for an answer to its token.
-    Drop {
-        code: Option<u16>,
-    },
-    /// Sends `ping`.
-    Ping,
-    /// The client has joined for the first time.
-    Admitted,
-    /// The client has not joined.
-    Failed(ConnectError),
-    Changed(StateChange),
-    GaveUp(GaveUpError),
-}
-
-/// The way in which an attempt or a connection has ended.
-#[derive(Debug)]
-pub(crate) enum Loss {
-    /// There is no server, or it speaks another protocol.
-    Unreachable(String),
-    Refused(UpgradeRefusal),
-    /// The connection has ended.
-    Ended {
-        code: u16,
-        reason: String,
-    },
-    /// The server has broken the protocol.
-    Violation {
-        code: u16,
-        reason: String,
-    },
-    /// This client has waited too long.
-    Unanswered(&'static str),
-    /// The server has sent the client where it does not go.
-    Moved(MoveFailure),
-    /// The application has cut the connection.
-    Cut,
 }
 
 impl Session {
@@ -459,22 +399,6 @@ impl Session {
     }
 }
 
-impl Loss {
-    /// Returns the close code, and the reason in words.
-    fn said(&self) -> (u16, String) {
-        match self {
-            Self::Unreachable(why) => (ABNORMAL, why.clone()),
-            Self::Refused(refusal) => (ABNORMAL, refusal.to_string()),
-            Self::Ended { code, reason } | Self::Violation { code, reason } => {
-                (*code, reason.clone())
-            }
-            Self::Unanswered(what) => (UNANSWERED, (*what).to_owned()),
-            Self::Moved(failure) => (UNANSWERED, failure.to_string()),
-            Self::Cut => (ABNORMAL, "cut by the application".to_owned()),
-        }
-    }
-}
-
 /// Returns whether the client must not come back: the peer was stopped, the room closed, or the application has said
 /// so.
 fn is_for_good(code: u16) -> bool {
@@ -518,5 +442,7 @@ const STABLE: Duration = Duration::from_secs(5);
 /// Length limit of a resume token, in bytes.
 const MAX_TOKEN: usize = 1_024;
 
+#[cfg(test)]
+mod move_tests;
 #[cfg(test)]
 mod tests;

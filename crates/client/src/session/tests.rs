@@ -3,43 +3,44 @@
 use serde_json::json;
 
 use super::*;
+use crate::error::UpgradeRefusal;
 
 /// A session, and the time, which only passes when a test lets it.
-struct Table {
-    session: Session,
-    now: Instant,
+pub(super) struct Table {
+    pub(super) session: Session,
+    pub(super) now: Instant,
 }
 
-fn address() -> Arc<Address> {
+pub(super) fn address() -> Arc<Address> {
     Arc::new(Address::parse("ws://a/room", &ClientOptions::new()).expect("an address"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a start to count from")]
-fn table(options: ClientOptions) -> Table {
+pub(super) fn table(options: ClientOptions) -> Table {
     let now = Instant::now();
     Table { session: Session::new(address(), &options, fastrand::Rng::with_seed(1), now), now }
 }
 
 impl Table {
-    fn outputs(&mut self) -> Vec<SessionOutput> {
+    pub(super) fn outputs(&mut self) -> Vec<SessionOutput> {
         std::iter::from_fn(|| self.session.poll_output()).collect()
     }
 
     /// Joins, and drops the outputs.
-    fn join(&mut self, token: Option<&str>) {
+    pub(super) fn join(&mut self, token: Option<&str>) {
         let resume = token.map(|token| json!({ "token": token, "grace_ms": 30_000 }));
         self.session.joined(resume.as_ref(), self.now);
         self.session.announce_open();
         self.outputs();
     }
 
-    fn lose(&mut self, loss: Loss) -> Vec<SessionOutput> {
+    pub(super) fn lose(&mut self, loss: Loss) -> Vec<SessionOutput> {
         self.session.handle_loss(loss, self.now);
         self.outputs()
     }
 
     /// Lets time pass until something is due.
-    fn wait(&mut self) -> Vec<SessionOutput> {
+    pub(super) fn wait(&mut self) -> Vec<SessionOutput> {
         self.now = self.session.poll_timeout().expect("something is due").max(self.now);
         self.session.handle_timeout(self.now);
         self.outputs()
@@ -50,12 +51,12 @@ impl Table {
         self.session.note_closing_error(&ServerError::new(description, details));
     }
 
-    fn state(&self) -> ClientState {
+    pub(super) fn state(&self) -> ClientState {
         self.session.state()
     }
 }
 
-fn ended(code: u16) -> Loss {
+pub(super) fn ended(code: u16) -> Loss {
     Loss::Ended { code, reason: String::new() }
 }
 
@@ -65,7 +66,7 @@ fn refused(status: u16) -> Loss {
 }
 
 /// Returns the token with which a WebSocket is opened.
-fn opened(outputs: &[SessionOutput]) -> Option<String> {
+pub(super) fn opened(outputs: &[SessionOutput]) -> Option<String> {
     let opened = outputs.iter().find_map(|output| match output {
         SessionOutput::Open { resume, .. } => Some(resume.clone()),
         _ => None,
@@ -81,7 +82,7 @@ fn delay(outputs: &[SessionOutput]) -> Duration {
     delay.unwrap_or_else(|| panic!("it does not wait: {outputs:?}"))
 }
 
-fn gave_up(outputs: &[SessionOutput]) -> Option<&GaveUpError> {
+pub(super) fn gave_up(outputs: &[SessionOutput]) -> Option<&GaveUpError> {
     outputs.iter().find_map(|output| match output {
         SessionOutput::GaveUp(error) => Some(error),
         _ => None,
@@ -402,139 +403,4 @@ fn closing_ends_everything_once() {
     table.session.close();
     assert_eq!(table.lose(ended(1006)), []);
     assert_eq!(table.session.poll_timeout(), None);
-}
-
-/// Lets the server send the client to this address.
-fn order(table: &mut Table, url: &str, token: Option<&str>) -> Vec<SessionOutput> {
-    let resume = token.map(|token| json!({ "token": token, "grace_ms": 30_000 }));
-    table.session.handle_order(&json!({ "url": url, "resume": resume }), table.now);
-    table.outputs()
-}
-
-fn address_of(outputs: &[SessionOutput]) -> Option<String> {
-    outputs.iter().find_map(|output| match output {
-        SessionOutput::Open { to, .. } | SessionOutput::OpenNext { to, .. } => {
-            Some(to.url().to_owned())
-        }
-        _ => None,
-    })
-}
-
-#[test]
-fn a_member_drains_its_connection_before_its_session_moves() {
-    let mut table = table(ClientOptions::new());
-    table.join(Some("old"));
-
-    assert_eq!(order(&mut table, "ws://b", Some("new")), [SessionOutput::Drain]);
-    assert!(table.session.is_holding());
-    table.session.handle_drained(table.now);
-    let outputs = table.outputs();
-    assert!(matches!(&*outputs, [SessionOutput::OpenNext { to, resume: Some(token) }]
-        if to.url() == "ws://b/room" && token == "new"));
-    table.session.joined_next(table.now);
-    assert_eq!(table.outputs(), []);
-    // The server has taken the session away from the first connection.
-    let taken = Loss::Ended { code: 1000, reason: "resumed elsewhere".into() };
-    assert_eq!(table.lose(taken), [SessionOutput::Switch(table.now)]);
-    assert!(!table.session.arrived());
-    let moved = table.session.arrive(true, false).moved;
-    assert_eq!(moved, Some(("ws://a/room".to_owned(), "ws://b/room".to_owned())));
-    assert!(!table.session.is_holding());
-}
-
-#[test]
-fn a_move_waits_for_no_answer_for_ever() {
-    let mut table = table(ClientOptions::new());
-    table.join(None);
-    table.session.arrive(false, false);
-    order(&mut table, "ws://b", Some("new"));
-    let began = table.now;
-
-    assert_eq!(address_of(&table.wait()).as_deref(), Some("ws://b/room"), "no pong");
-    assert_eq!(table.now - began, Duration::from_secs(1));
-    let outputs = table.wait();
-    assert!(matches!(*outputs, [SessionOutput::DropNext { .. }, SessionOutput::MoveFailed(_)]));
-    assert_eq!(table.now - began, Duration::from_secs(11));
-
-    order(&mut table, "ws://b", None);
-    table.session.joined_next(table.now);
-    let joined = table.now;
-    assert_eq!(table.wait(), [SessionOutput::Switch(table.now)], "the first one says no more");
-    assert_eq!(table.now - joined, Duration::from_secs(2));
-}
-
-#[test]
-fn a_first_connection_that_is_lost_during_a_move_is_missed_only_if_the_move_fails() {
-    for arrives in [true, false] {
-        let mut table = table(ClientOptions::new());
-        table.join(Some("old"));
-        order(&mut table, "ws://b", Some("new"));
-
-        let outputs = table.lose(ended(1006));
-        assert!(matches!(*outputs, [SessionOutput::Drop { .. }, SessionOutput::OpenNext { .. }]));
-        assert_eq!(table.state(), ClientState::Open);
-        if arrives {
-            table.session.joined_next(table.now);
-            assert_eq!(table.outputs(), [SessionOutput::Switch(table.now)]);
-        } else {
-            table.session.handle_next_loss(&ended(1006), table.now);
-            table.outputs();
-            assert_eq!(table.state(), ClientState::Waiting);
-            let outputs = table.wait();
-            assert_eq!(address_of(&outputs).as_deref(), Some("ws://a/room"));
-            assert_eq!(opened(&outputs).as_deref(), Some("new"), "the newest token");
-        }
-    }
-}
-
-#[test]
-fn a_client_that_is_closed_for_good_does_not_move() {
-    let mut table = table(ClientOptions::new());
-    table.join(Some("old"));
-    order(&mut table, "ws://b", None);
-
-    let outputs = table.lose(ended(4001));
-
-    assert!(outputs.contains(&SessionOutput::DropNext { code: Some(UNANSWERED) }));
-    assert_eq!(table.state(), ClientState::Closed);
-    assert_eq!(table.session.poll_timeout(), None);
-}
-
-#[test]
-fn servers_that_send_clients_in_a_circle_are_given_up() {
-    let mut joining = table(ClientOptions::new());
-    joining.outputs();
-    for number in 0..8 {
-        let outputs = order(&mut joining, ["ws://b", "ws://a"][number % 2], None);
-        assert!(matches!(*outputs, [SessionOutput::Drop { .. }, SessionOutput::Open { .. }]));
-    }
-    let outputs = order(&mut joining, "ws://b", None);
-    let failed = SessionOutput::Failed(ConnectError::Moved(MoveFailure::TooOften));
-    assert!(outputs.contains(&failed), "{outputs:?}");
-
-    let mut table = table(ClientOptions::new().refusals(3));
-    table.join(None);
-    table.lose(ended(1006));
-    for attempt in 1..=3 {
-        assert_eq!(address_of(&table.wait()).as_deref(), Some("ws://a/room"));
-        let mut outputs = Vec::new();
-        for _ in 0..9 {
-            outputs = order(&mut table, "ws://b", None);
-        }
-        assert_eq!(gave_up(&outputs).is_some(), attempt == 3, "{outputs:?}");
-    }
-
-    // A member stays.
-    let mut member = self::table(ClientOptions::new());
-    member.join(None);
-    for _ in 0..8 {
-        order(&mut member, "ws://b", None);
-        member.session.handle_next_loss(&ended(1006), member.now);
-        member.outputs();
-    }
-    let stays = [SessionOutput::MoveFailed(MoveFailure::TooOften)];
-    assert_eq!(order(&mut member, "ws://b", None), stays);
-    assert_eq!(member.state(), ClientState::Open);
-    let elsewhere = order(&mut member, "ftp://b", None);
-    assert_eq!(elsewhere, [SessionOutput::MoveFailed(MoveFailure::Address)]);
 }

@@ -2944,8 +2944,9 @@ class Socket {
     }
     if (ours && frame?.event === "moved") return this.#moved(frame.data);
     if (ours && this.#move?.ends(frame)) return this.#move.finish();
-    if (ours && frame?.event === "error" && FAREWELLS.has(frame.data?.description)) {
-      this.#farewell = serverError(frame.data.description, frame.data.details);
+    const { description, details } = (ours && frame?.event === "error" && frame.data) || {};
+    if (FAREWELLS.has(description) || (description === UNAVAILABLE && details?.retry_after_ms !== undefined)) {
+      this.#farewell = serverError(description, details);
     }
     this.#events.received(frame);
   }
@@ -3070,6 +3071,7 @@ class Socket {
     this.#drop(UNANSWERED);
     const [open, now] = [this.state === "open", performance.now()];
     const turnedAway = this.#farewell?.code === "could_not_join_room";
+    const wait = Math.min(Number(this.#farewell?.details?.retry_after_ms) || 0, LONGEST_WAIT);
     if (this.#joining) {
       const refused = new CallboardError("refused", "no WebSocket: refused by the server, or there is no server", { code, reason });
       const error = ours ? new CallboardError("timeout", reason) : refused;
@@ -3091,7 +3093,7 @@ class Socket {
       this.#resume = null;
     }
     if (this.#is("closed")) return;
-    const refused = !open && !ours && !turnedAway && (await this.#attempts.refuse(() => this.#status()));
+    const refused = !open && !ours && !turnedAway && wait === 0 && (await this.#attempts.refuse(() => this.#status()));
     if (this.#is("closed")) return;
     if (refused) return this.#giveUp("the server refuses us again and again", code, reason);
     if (code === CIRCLED && this.#attempts.circle()) return this.#giveUp("servers send us from one to the other", code, reason);
@@ -3099,7 +3101,7 @@ class Socket {
     if (!open) this.#url = this.#first;
     if (this.#attempts.areUsedUp) return this.#end("too many attempts", code);
 
-    const delay = this.#attempts.delay(turnedAway, leaving ? LEAVING_TIME : 0);
+    const delay = this.#attempts.delay(turnedAway, leaving ? LEAVING_TIME : wait);
     this.#timer = setTimeout(() => this.#open(), delay);
     this.#tell("waiting", { reason: this.#farewell?.message ?? reason, code, delay });
   }
@@ -3187,6 +3189,10 @@ function isForGood(code) {
 
 /** Errors after which the server closes the connection, so that they say more than its close code. */
 const FAREWELLS = new Set(["Could not join room", "Room closed", "Message too large"]);
+/** Error of a server whose room cannot be opened now. */
+const UNAVAILABLE = "Room unavailable";
+/** Longest wait that a server may ask for, in ms. */
+const LONGEST_WAIT = 600_000;
 /** This client's close code for a server that does not answer ("Timeout"); the server does not take it for leaving. */
 const UNANSWERED = 3008;
 /** Close code of this client for servers that send it from one to the other, or where it may not go. */

@@ -1,5 +1,6 @@
 //! Upgrade route: from a request to a peer in a room.
 
+mod elsewhere;
 mod factory;
 mod refusal;
 mod restore;
@@ -16,8 +17,8 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytestring::ByteString;
 use callboard_room_supervisor::{
-    AuthData, CloseFrame, Description, JoinError, Membership, NewMember, Outbox, PeerId,
-    PublicMetadata, Rejection, RoomHandle, RoomMessage, Rooms, StartRoomError, To, is_room_name,
+    AuthData, CloseFrame, Description, JoinError, Membership, NewMember, PeerId, PublicMetadata,
+    Rejection, RoomHandle, RoomMessage, Rooms, StartRoomError, To, is_room_name,
 };
 use callboard_supervision::{ArbiterPool, ChildSpec, Placement, catch_panic, catch_panics};
 use callboard_websocket::{
@@ -30,6 +31,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use self::elsewhere::Told;
 use self::factory::{First, PeerFactory};
 use self::refusal::Refusal;
 use crate::counters::{Count, Counters};
@@ -265,6 +267,14 @@ async fn try_open<P: Peer>(
         }
         Ok(Err(ReserveError::Room(StartRoomError::TooManyRooms))) => {
             return Err(too_many_rooms(StatusCode::SERVICE_UNAVAILABLE, ROOM_RETRY));
+        }
+        Ok(Err(ReserveError::Room(StartRoomError::Elsewhere { node, url }))) => {
+            let told = Told { opened, link, number, admission };
+            return told.send_to(request, peer_id, &node, url);
+        }
+        Ok(Err(ReserveError::Room(StartRoomError::Unavailable { retry_after }))) => {
+            let told = Told { opened, link, number, admission };
+            return told.refuse_for(request, peer_id, retry_after);
         }
         Ok(Err(ReserveError::Room(StartRoomError::NoSuchRoom))) => return Err(no_such_room()),
         Ok(Err(ReserveError::Room(StartRoomError::ShuttingDown))) => return Err(shutting_down()),

@@ -21,6 +21,8 @@ pub(super) struct Refusal {
     details: Value,
     /// Cause that is only logged.
     cause: Option<String>,
+    /// Why, for the log alone, where it is no fault.
+    note: Option<String>,
     /// The detail is the application's, and may repeat what the client has sent.
     foreign: bool,
     pub(super) count: Option<Count>,
@@ -35,6 +37,7 @@ impl Refusal {
             detail: None,
             details: Value::Null,
             cause: None,
+            note: None,
             foreign: false,
             count: None,
             retry_after: None,
@@ -64,9 +67,15 @@ impl Refusal {
         Self { cause: Some(cause), ..self }
     }
 
+    /// Sets why it is refused, for the log alone; it is no fault of the server.
+    pub(super) fn noted(self, note: String) -> Self {
+        Self { note: Some(note), ..self }
+    }
+
     /// Returns the reason, as far as it may be logged.
     pub(super) fn reason(&self) -> Option<&str> {
-        self.cause.as_deref().or(self.detail.as_deref().filter(|_| !self.foreign))
+        let logged = self.cause.as_deref().or(self.note.as_deref());
+        logged.or(self.detail.as_deref().filter(|_| !self.foreign))
     }
 
     /// Returns the log level: `Error` if the fault is the server's own.

@@ -131,8 +131,8 @@ impl LinkState {
         over
     }
 
-    /// Handles a new token, which replaces the newest one. That stays valid for a client that is lost before it has read
-    /// the new one.
+    /// Handles a new token, which replaces the newest one. That stays valid for a client that is lost before it has
+    /// read the new one.
     pub(super) fn issued(&mut self, token: TokenDigest) -> Vec<Effect> {
         let Some(replaced) = self.token.replace(token) else { return Vec::new() };
         let kept = **self.used.get_or_insert_with(|| Box::new(replaced));
