@@ -43,7 +43,8 @@ async fn moves_with_its_session(kind: Kind) {
              await ann.call('test', 'let_through');
              return {{
                  id: ann.peerId === before, down: in_order(told.down), up: in_order(up), events: others(),
-                 left: left.length, url: ann.url, moved: told.moved, waited: await waits, sum: await ann.call('test', 'add', [20, 22]),
+                 left: left.length, url: ann.url, moved: told.moved, waited: await waits,
+                 sum: await ann.call('test', 'add', [20, 22]),
              }};",
             there.port
         ))
