@@ -107,9 +107,9 @@ impl Driver {
                 None => pending().await,
             }
         };
-        let reads_next = shared.core(|core| core.reads_next());
+        let (reads, reads_next) = shared.core(|core| (core.reads(), core.reads_next()));
         let happened = tokio::select! {
-            event = poll_fn(|context| link.poll(context, shared, is_free)) => Some(event),
+            event = poll_fn(|context| link.poll(context, shared, is_free && reads)) => Some(event),
             event = poll_fn(|context| next.poll_next(context)), if reads_next => Some(event),
             () = shared.changed() => None,
             () = timer, if is_free => {

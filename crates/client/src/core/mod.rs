@@ -209,6 +209,9 @@ impl Core {
         if text == "pong" {
             return self.handle_pong(now);
         }
+        if self.keeps(text, now) {
+            return;
+        }
         let understood = match serde_json::from_str(text) {
             Ok(Value::Object(frame)) => self.handle_frame(frame, now),
             _ => None,
@@ -442,6 +445,7 @@ impl Core {
             };
             self.outputs.push_back(output);
         }
+        self.release();
     }
 
     fn state_changed(&mut self, state: ClientState) {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 
 use super::{Core, Output};
+use crate::event::ClientState;
 use crate::send_queue::Lifetime;
 use crate::session::Loss;
 use crate::wire::take;
@@ -17,6 +18,9 @@ pub(super) struct Moving {
     pongs: u64,
     /// Number of the ping after which the server has read everything, and of the last text before it in the queue.
     barrier: Option<(u64, u64)>,
+    /// The last text that was read of the first connection, and when: it says that a peer has joined, who may be this
+    /// client. Nothing more is read there until that is known.
+    kept: Option<(String, Instant)>,
     /// The server's welcome over the second connection.
     welcome: Option<Welcome>,
 }
@@ -38,6 +42,32 @@ impl Moving {
 }
 
 impl Core {
+    /// Returns whether the first connection is read.
+    pub(crate) fn reads(&self) -> bool {
+        self.moving.kept.is_none()
+    }
+
+    /// Keeps a text of the first connection after which all may come over the second one; returns whether it does.
+    pub(super) fn keeps(&mut self, text: &str, now: Instant) -> bool {
+        let keeps = self.session.awaits_new_peer() && text.contains("\"joined\"");
+        if keeps {
+            self.moving.kept = Some((text.to_owned(), now));
+        }
+        keeps
+    }
+
+    /// Handles the text that was kept, when it is known who has joined.
+    pub(super) fn release(&mut self) {
+        if self.session.awaits_new_peer() {
+            return;
+        }
+        if let Some((text, now)) = self.moving.kept.take()
+            && self.state() != ClientState::Closed
+        {
+            self.handle_text(&text, now);
+        }
+    }
+
     /// Returns whether the second connection is read: until the client has joined over it.
     pub(crate) fn reads_next(&self) -> bool {
         !self.session.has_joined_next()

@@ -97,6 +97,12 @@ impl Session {
         self.moves.next.as_ref().is_some_and(|next| next.resume.is_some())
     }
 
+    /// Returns whether a new peer of this client may have joined, whose id is not known yet.
+    pub(crate) fn awaits_new_peer(&self) -> bool {
+        let next = self.moves.next.as_ref();
+        next.is_some_and(|next| next.stage == Stage::Opening && next.resume.is_none())
+    }
+
     /// Returns whether the client is a member over the second connection: then it is not read before the switch.
     pub(crate) fn has_joined_next(&self) -> bool {
         self.moves.next.as_ref().is_some_and(|next| next.stage == Stage::Joined)
@@ -159,7 +165,7 @@ impl Session {
     pub(crate) fn joined_next(&mut self, now: Instant) {
         let Some(next) = &mut self.moves.next else { return };
         next.stage = Stage::Joined;
-        next.until = now + OVERLAP;
+        next.until = now + if next.resume.is_some() { TAKEN_WITHIN } else { OVERLAP };
         if next.ended.is_some() {
             self.switch(now);
         }
@@ -261,7 +267,9 @@ const MAX_MOVES: usize = 8;
 const MOVE_TIME: Duration = Duration::from_secs(60);
 /// How long a server may take to say that it has read everything.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-/// Time that the first connection has to deliver the rest.
-const OVERLAP: Duration = Duration::from_secs(2);
+/// Time that the server has to close the first connection, from which the session was taken.
+const TAKEN_WITHIN: Duration = Duration::from_secs(2);
+/// Time in which the first connection may say that the new peer has joined: in another room it never does.
+const OVERLAP: Duration = Duration::from_millis(500);
 /// Reason with which a server closes the connection of a session that has gone on over another one.
 const TAKEN: &str = "resumed elsewhere";

@@ -2465,6 +2465,9 @@ class Move {
   #welcome = null;
   /** What has come over the second socket since, oldest first. @type {(() => void)[]} */
   #held = [];
+  /** What has come over the first socket since a peer has joined who may be this client, oldest first. @type {(() => void)[]} */
+  #kept = [];
+  #defers = true;
   /** The way in which the first socket has ended. @type {{ code: number, reason: string, ours: boolean } | null} */
   #ended = null;
   /** @type {WebSocketLike | null} */
@@ -2512,6 +2515,23 @@ class Move {
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => this.#socket === socket && this.#closed(socket, code, reason);
     this.#timer = setTimeout(() => this.#fail(0, "the server does not let us in"), this.#limit);
+  }
+
+  /**
+   * Returns whether a frame of the first socket must wait until it is known whether the new peer of this client has joined
+   * before it: then the second socket has it as well.
+   *
+   * @param {any} frame
+   */
+  defers(frame) {
+    if (!this.#defers || this.#order.resume || this.#welcome || !this.#socket) return false;
+    return this.#kept.length > 0 || (frame?.from == null && frame?.event === "joined");
+  }
+
+  /** @param {() => void} run handles such a frame */
+  keep(run) {
+    this.#kept.push(run);
+    if (this.#kept.length >= MOST_HELD) this.#release();
   }
 
   /**
@@ -2563,6 +2583,7 @@ class Move {
   /** Ends the move, and closes the second socket. */
   cancel() {
     const socket = this.#socket;
+    this.#release();
     this.abandon();
     socket?.close(this.#welcome ? 1000 : UNUSED);
   }
@@ -2580,8 +2601,9 @@ class Move {
     if (isWelcome && typeof frame.data?.peer_id === "string") {
       this.#welcome = frame;
       clearTimeout(this.#timer);
+      this.#release();
       if (this.#ended) this.finish();
-      else this.#timer = setTimeout(() => this.finish(), OVERLAP);
+      else if (this.#socket) this.#timer = setTimeout(() => this.finish(), OVERLAP);
     } else if (frame?.event === "moved") {
       this.cancel();
       this.#host.moved(frame.data);
@@ -2596,6 +2618,14 @@ class Move {
   #closed(socket, code, reason) {
     if (this.#welcome) this.#hold(() => this.#host.lost(socket, code, reason));
     else this.#fail(code, reason);
+  }
+
+  /** Handles what has waited of the first socket, up to the arrival of the new peer. */
+  #release() {
+    const kept = this.#kept;
+    this.#kept = [];
+    this.#defers = false;
+    for (const run of kept) if (this.#socket) run();
   }
 
   /** @param {() => void} run */
@@ -2942,6 +2972,7 @@ class Socket {
     if (ours && this.state !== "open" && (frame?.event === "authenticated" || frame?.event === "resumed")) {
       if (typeof frame.data?.peer_id === "string") return this.#joined(frame, null);
     }
+    if (this.#move?.defers(frame)) return this.#move.keep(() => this.#received(data));
     if (ours && frame?.event === "moved") return this.#moved(frame.data);
     if (ours && this.#move?.ends(frame)) return this.#move.finish();
     const { description, details } = (ours && frame?.event === "error" && frame.data) || {};

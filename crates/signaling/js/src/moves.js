@@ -21,6 +21,9 @@ export class Move {
   #welcome = null;
   /** What has come over the second socket since, oldest first. @type {(() => void)[]} */
   #held = [];
+  /** What has come over the first socket since a peer has joined who may be this client, oldest first. @type {(() => void)[]} */
+  #kept = [];
+  #defers = true;
   /** The way in which the first socket has ended. @type {{ code: number, reason: string, ours: boolean } | null} */
   #ended = null;
   /** @type {WebSocketLike | null} */
@@ -68,6 +71,23 @@ export class Move {
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => this.#socket === socket && this.#closed(socket, code, reason);
     this.#timer = setTimeout(() => this.#fail(0, "the server does not let us in"), this.#limit);
+  }
+
+  /**
+   * Returns whether a frame of the first socket must wait until it is known whether the new peer of this client has joined
+   * before it: then the second socket has it as well.
+   *
+   * @param {any} frame
+   */
+  defers(frame) {
+    if (!this.#defers || this.#order.resume || this.#welcome || !this.#socket) return false;
+    return this.#kept.length > 0 || (frame?.from == null && frame?.event === "joined");
+  }
+
+  /** @param {() => void} run handles such a frame */
+  keep(run) {
+    this.#kept.push(run);
+    if (this.#kept.length >= MOST_HELD) this.#release();
   }
 
   /**
@@ -119,6 +139,7 @@ export class Move {
   /** Ends the move, and closes the second socket. */
   cancel() {
     const socket = this.#socket;
+    this.#release();
     this.abandon();
     socket?.close(this.#welcome ? 1000 : UNUSED);
   }
@@ -136,8 +157,9 @@ export class Move {
     if (isWelcome && typeof frame.data?.peer_id === "string") {
       this.#welcome = frame;
       clearTimeout(this.#timer);
+      this.#release();
       if (this.#ended) this.finish();
-      else this.#timer = setTimeout(() => this.finish(), OVERLAP);
+      else if (this.#socket) this.#timer = setTimeout(() => this.finish(), this.#order.resume ? TAKEN_WITHIN : OVERLAP);
     } else if (frame?.event === "moved") {
       this.cancel();
       this.#host.moved(frame.data);
@@ -152,6 +174,14 @@ export class Move {
   #closed(socket, code, reason) {
     if (this.#welcome) this.#hold(() => this.#host.lost(socket, code, reason));
     else this.#fail(code, reason);
+  }
+
+  /** Handles what has waited of the first socket, up to the arrival of the new peer. */
+  #release() {
+    const kept = this.#kept;
+    this.#kept = [];
+    this.#defers = false;
+    for (const run of kept) if (this.#socket) run();
   }
 
   /** @param {() => void} run */
@@ -212,7 +242,9 @@ const TAKEN = "resumed elsewhere";
 const ABNORMAL = 1006;
 /** Close code of a second socket on which nothing was begun: the server does not take it for leaving. */
 const UNUSED = 3008;
-/** Time that the first socket has to deliver the rest, in ms. */
-const OVERLAP = 2_000;
+/** Time that the server has to close the first socket, from which the session was taken, in ms. */
+const TAKEN_WITHIN = 2_000;
+/** Time in which the first socket may say that the new peer has joined, in ms: in another room it never does. */
+const OVERLAP = 500;
 /** Frames that wait meanwhile at most. */
 const MOST_HELD = 1_024;

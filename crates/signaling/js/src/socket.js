@@ -183,6 +183,7 @@ export class Socket {
     if (ours && this.state !== "open" && (frame?.event === "authenticated" || frame?.event === "resumed")) {
       if (typeof frame.data?.peer_id === "string") return this.#joined(frame, null);
     }
+    if (this.#move?.defers(frame)) return this.#move.keep(() => this.#received(data));
     if (ours && frame?.event === "moved") return this.#moved(frame.data);
     if (ours && this.#move?.ends(frame)) return this.#move.finish();
     const { description, details } = (ours && frame?.event === "error" && frame.data) || {};

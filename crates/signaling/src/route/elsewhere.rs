@@ -90,18 +90,18 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::complete;
 
     #[test]
     fn a_nodes_url_with_a_path_is_a_prefix() {
         let path = "/socket/demo";
-        for (url, complete) in [
+        for (url, expected) in [
             ("wss://b", "wss://b"),
             ("wss://b/", "wss://b/"),
             ("wss://b/nodes/2", "wss://b/nodes/2/socket/demo"),
             ("wss://b/nodes/2/", "wss://b/nodes/2/socket/demo"),
         ] {
-            assert_eq!(super::complete(url.to_owned(), path), complete);
+            assert_eq!(complete(url.to_owned(), path), expected);
         }
     }
 }
