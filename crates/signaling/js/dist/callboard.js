@@ -2603,7 +2603,7 @@ class Move {
       clearTimeout(this.#timer);
       this.#release();
       if (this.#ended) this.finish();
-      else if (this.#socket) this.#timer = setTimeout(() => this.finish(), OVERLAP);
+      else if (this.#socket) this.#timer = setTimeout(() => this.finish(), this.#order.resume ? TAKEN_WITHIN : OVERLAP);
     } else if (frame?.event === "moved") {
       this.cancel();
       this.#host.moved(frame.data);
@@ -2686,8 +2686,10 @@ const TAKEN = "resumed elsewhere";
 const ABNORMAL = 1006;
 /** Close code of a second socket on which nothing was begun: the server does not take it for leaving. */
 const UNUSED = 3008;
-/** Time that the first socket has to deliver the rest, in ms. */
-const OVERLAP = 2_000;
+/** Time that the server has to close the first socket, from which the session was taken, in ms. */
+const TAKEN_WITHIN = 2_000;
+/** Time in which the first socket may say that the new peer has joined, in ms: in another room it never does. */
+const OVERLAP = 500;
 /** Frames that wait meanwhile at most. */
 const MOST_HELD = 1_024;
 
