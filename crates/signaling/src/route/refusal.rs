@@ -21,8 +21,8 @@ pub(super) struct Refusal {
     details: Value,
     /// Cause that is only logged.
     cause: Option<String>,
-    /// Why, for the log alone, where it is no fault.
-    note: Option<String>,
+    /// The cause is no fault of the server.
+    innocent: bool,
     /// The detail is the application's, and may repeat what the client has sent.
     foreign: bool,
     pub(super) count: Option<Count>,
@@ -37,7 +37,7 @@ impl Refusal {
             detail: None,
             details: Value::Null,
             cause: None,
-            note: None,
+            innocent: false,
             foreign: false,
             count: None,
             retry_after: None,
@@ -69,18 +69,18 @@ impl Refusal {
 
     /// Sets why it is refused, for the log alone; it is no fault of the server.
     pub(super) fn noted(self, note: String) -> Self {
-        Self { note: Some(note), ..self }
+        Self { cause: Some(note), innocent: true, ..self }
     }
 
     /// Returns the reason, as far as it may be logged.
     pub(super) fn reason(&self) -> Option<&str> {
-        let logged = self.cause.as_deref().or(self.note.as_deref());
-        logged.or(self.detail.as_deref().filter(|_| !self.foreign))
+        self.cause.as_deref().or(self.detail.as_deref().filter(|_| !self.foreign))
     }
 
     /// Returns the log level: `Error` if the fault is the server's own.
     pub(super) fn level(&self) -> Level {
-        if self.cause.is_some() || self.status == StatusCode::INTERNAL_SERVER_ERROR {
+        let failed = self.cause.is_some() && !self.innocent;
+        if failed || self.status == StatusCode::INTERNAL_SERVER_ERROR {
             Level::Error
         } else {
             Level::Info
