@@ -34,6 +34,13 @@ impl AuthData {
 pub struct PublicMetadata(Option<Arc<RawValue>>);
 
 impl PublicMetadata {
+    /// Reads the text of another node; what is no JSON object counts as none.
+    pub(crate) fn from_text(text: &[u8]) -> Self {
+        let read = serde_json::from_slice::<Box<RawValue>>(text).ok();
+        let read = read.filter(|raw| raw.get().starts_with('{') && raw.get() != "{}");
+        Self(read.map(Arc::from))
+    }
+
     /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()

@@ -11,7 +11,7 @@ use callboard_supervision::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::actor::RoomActor;
+use crate::actor::{ROOM_LOST, RoomActor};
 use crate::away::AwayActor;
 use crate::context::RoomContext;
 use crate::error::{RoomOptionsError, StartRoomError};
@@ -180,6 +180,7 @@ impl<R: Room> RoomOptions<R> {
             hold,
             place,
             inherited,
+            reopens: false,
         }
     }
 }
@@ -221,6 +222,8 @@ pub struct AnyRoomOptions {
     hold: Option<Hold>,
     /// Permit of a room that is open on demand.
     place: Option<OwnedSemaphorePermit>,
+    /// Whether the room is opened again when it is asked for.
+    pub(crate) reopens: bool,
     /// What an earlier process has handed over.
     inherited: Option<Arc<HandOver>>,
 }
@@ -257,6 +260,7 @@ impl AnyRoomOptions {
             hold: None,
             place: None,
             inherited: self.inherited.clone(),
+            reopens: self.reopens,
         }
     }
 
@@ -313,7 +317,7 @@ impl AnyRoomOptions {
         threads: Option<&ArbiterPool>,
         (link, parts): (Link, LinkParts),
     ) -> (RoomHandle, ChildSpec, ChildSpec) {
-        let Self { name, kind, registry: own, placement, place, .. } = self;
+        let Self { name, kind, registry: own, placement, place, reopens, .. } = self;
         let (registry, id) = (own.unwrap_or(registry), format!("room @ {}", link.node()));
         let kind = RoomKind { forwards_directly: false, ..kind };
         let shared = Shared::new(name, kind, registry.peers(), Place::Away(Away::new(link)));
@@ -330,7 +334,7 @@ impl AnyRoomOptions {
             .auto_shutdown(AutoShutdown::AnySignificant);
         let mut once = Some((shared, parts));
         let room = ChildSpec::try_new(id, move || {
-            let made = once.take().map(|(shared, parts)| AwayActor::new(shared, parts));
+            let made = once.take().map(|(shared, parts)| AwayActor::new(shared, parts, reopens));
             std::future::ready(made.ok_or(StartError::ShuttingDown))
         });
         let room = room.restart(Restart::Temporary).significant(true).shutdown(ROOM_SHUTDOWN);
@@ -359,6 +363,7 @@ impl AnyRoomOptions {
             hold,
             place,
             inherited,
+            reopens: _,
         } = self;
         let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
         let placement = placement.unwrap_or_default();
@@ -380,6 +385,11 @@ impl AnyRoomOptions {
         let room = move || {
             let (shared, open) = (Arc::clone(&shared), Arc::clone(&open));
             let room = ChildSpec::try_new("room", move || {
+                if shared.is_fenced() {
+                    // Nothing of it may run any more, and no other instance will.
+                    shared.close(&"lapsed".into(), ROOM_LOST);
+                    return std::future::ready(Err(StartError::failed("its hold is over")));
+                }
                 let context = RoomContext::new(Arc::clone(&shared));
                 let snapshot = shared.take_snapshot(settings.snapshot_version);
                 let opened = match open(&context, snapshot.as_ref()) {

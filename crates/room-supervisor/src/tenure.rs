@@ -102,8 +102,9 @@ impl Tenure {
     pub(crate) async fn claim_anew(&self, name: &str) -> Anew {
         let lost = self.epoch();
         match self.cluster.claim(name).await {
-            // What the room knows is of no use after another one of its name.
-            Ok(hold) if hold.follows() != lost => Anew::Lost,
+            // What the room knows is of no use after another one of its name. A directory that has forgotten all knows
+            // of none.
+            Ok(hold) if hold.follows().is_some() && hold.follows() != lost => Anew::Lost,
             Ok(hold) => {
                 self.hold.store(Some(Arc::new(hold)));
                 Anew::Held

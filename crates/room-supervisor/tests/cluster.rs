@@ -297,6 +297,31 @@ async fn a_strict_room_is_closed_when_its_hold_is_over() {
     b2.open("demo").await;
 }
 
+/// The hold ends while the room decides on a peer, and the room fails over it.
+#[actix::test]
+async fn a_strict_room_begins_nothing_after_its_hold() {
+    let directory = Embedded::new();
+    let book = Arc::new(Book { gate: Some(Semaphore::new(1)), ..Book::default() });
+    let a1 = node(&directory, "a1", &book, OnLapse::Close).await;
+    let room = a1.open("demo").await;
+    let mut ann = Client::joined(&room).await;
+    let waits = Client::reserved(&room);
+    let cut = async {
+        until(|| book.at_gate.load(Ordering::SeqCst) == 2).await;
+        a1.cable.cut(true);
+    };
+
+    let (joined, ()) = within(futures_util::future::join(waits.join(), cut)).await;
+
+    // It does not wait for `on_join`.
+    assert_eq!(joined, Err(JoinError::RoomUnavailable));
+    assert_eq!(ann.expect("error").await["details"], "lapsed");
+    ann.leave();
+    drop(waits);
+    within(room.freed()).await;
+    assert_eq!(book.inits.load(Ordering::SeqCst), 1);
+}
+
 #[actix::test]
 async fn a_peer_that_the_room_admits_too_late_leaves_again_unseen() {
     let directory = Embedded::new();

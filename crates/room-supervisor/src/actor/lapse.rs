@@ -1,13 +1,16 @@
 //! What a room of a cluster does when its hold is over.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
 use actix::prelude::*;
 use callboard_outbox::CloseFrame;
+use futures_util::future::{Either, select};
 
 use super::RoomActor;
+use crate::shared::Shared;
 use crate::tenure::{Anew, Tenure};
 
 impl RoomActor {
@@ -72,6 +75,17 @@ impl RoomActor {
                 this.close(&"elsewhere".into(), ROOM_LOST, ctx);
             }
         }));
+    }
+}
+
+/// Waits for something that a room does; none if the room must do nothing any more before it is done. It is not polled
+/// again then.
+pub(super) async fn unless_fenced<F: Future>(shared: &Shared, something: F) -> Option<F::Output> {
+    let tenure = shared.tenure().filter(|tenure| tenure.closes());
+    let Some(tenure) = tenure else { return Some(something.await) };
+    match select(pin!(tenure.over()), pin!(something)).await {
+        Either::Left(_) => None,
+        Either::Right((done, _)) => Some(done),
     }
 }
 

@@ -3,6 +3,7 @@
 mod lapse;
 
 pub(crate) use self::lapse::ROOM_LOST;
+use self::lapse::unless_fenced;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, MutexGuard};
@@ -213,12 +214,15 @@ impl RoomActor {
     ) -> impl ActorFuture<Self, Output = Result<(), JoinError>> + use<> {
         let (context, room) = (Rc::clone(&self.context), self.room.take());
         let (peer, limit) = (member.peer_id(), self.settings.join_timeout);
+        let shared = Arc::clone(&self.shared);
         let asking = async move {
             let Some(mut room) = room else { return (None, Err(JoinError::RoomUnavailable)) };
             let joining = timeout(limit, room.on_join(member.auth(), &context));
-            let answer = match context.wake_ups.meanwhile(joining).await {
-                Ok(joined) => joined.map_err(JoinError::Rejected),
-                Err(_) => Err(JoinError::TimedOut),
+            let joining = unless_fenced(&shared, context.wake_ups.meanwhile(joining));
+            let answer = match joining.await {
+                Some(Ok(joined)) => joined.map_err(JoinError::Rejected),
+                Some(Err(_)) => Err(JoinError::TimedOut),
+                None => Err(JoinError::RoomUnavailable),
             };
             (Some(room), answer)
         };
@@ -242,16 +246,19 @@ impl RoomActor {
             return self.readopted(ctx);
         }
         let (context, room) = (Rc::clone(&self.context), self.room.take());
-        let limit = self.settings.join_timeout;
+        let (limit, shared) = (self.settings.join_timeout, Arc::clone(&self.shared));
         let asking = async move {
             let Some(mut room) = room else { return (None, members, None) };
             let readopting = timeout(limit, room.on_readopt(&members, &context));
-            let answer = context.wake_ups.meanwhile(readopting).await;
-            (Some(room), members, answer.ok())
+            let readopting = unless_fenced(&shared, context.wake_ups.meanwhile(readopting));
+            let answer = readopting.await.and_then(Result::ok);
+            (Some(room), members, answer)
         };
         ctx.wait(asking.into_actor(self).map(|(room, members, answer), this, ctx| {
             this.room = room;
-            this.readopt_as(answer, members, ctx);
+            if !this.has_lapsed(ctx) {
+                this.readopt_as(answer, members, ctx);
+            }
         }));
     }
 
@@ -287,17 +294,26 @@ impl RoomActor {
     }
 
     fn readopt_one(&mut self, peer: PeerId) -> impl ActorFuture<Self, Output = ()> + use<> {
-        let asked = self.roster().ask(peer, None).ok().flatten();
+        // A room that has lost its name is closed when all are passed over.
+        let fenced = self.shared.is_fenced();
+        let asked = (!fenced).then(|| self.roster().ask(peer, None).ok().flatten()).flatten();
         let asking = asked.map(|member| self.ask(member));
         let asking: Box<dyn ActorFuture<Self, Output = _> + Unpin> = match asking {
             Some(asking) => Box::new(Box::pin(asking)),
             // It has left.
             None => Box::new(actix::fut::ready(Ok(()))),
         };
-        asking.map(|_, this: &mut Self, _| this.carry_out())
+        asking.map(|_, this: &mut Self, _| {
+            if !this.shared.is_fenced() {
+                this.carry_out();
+            }
+        })
     }
 
     fn readopted(&mut self, ctx: &mut Context<Self>) {
+        if self.has_lapsed(ctx) {
+            return;
+        }
         self.roster().readopted();
         self.settle(ctx);
         self.close_if_empty(ctx);
@@ -325,8 +341,13 @@ impl RoomActor {
         let version = self.settings.snapshot_version;
         // Whose caller is gone, is thawed below.
         _ = answer.send(snapshot.map(|snapshot| snapshot.with_version(version)));
+        let shared = Arc::clone(&self.shared);
+        let fate = async move { unless_fenced(&shared, fate).await.and_then(Result::ok) };
         ctx.wait(fate.into_actor(self).map(|fate, this, ctx| match fate.unwrap_or(Fate::Thaw) {
-            Fate::Thaw => this.roster().freeze(false),
+            Fate::Thaw => {
+                this.roster().freeze(false);
+                _ = this.has_lapsed(ctx);
+            }
             Fate::HandedOver => {
                 this.roster().hand_over();
                 ctx.exit(ExitReason::Normal);
@@ -368,6 +389,9 @@ impl Actor for RoomActor {
         self.shared.runs_as(Some(ctx.address().recipient()));
         ctx.spawn(FlushWhenIdle(Rc::clone(&self.context.wake_ups)));
         self.watch_hold(ctx);
+        if self.has_lapsed(ctx) {
+            return;
+        }
         if !self.roster().started() {
             return self.settle(ctx);
         }

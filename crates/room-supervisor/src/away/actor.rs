@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use callboard_outbox::CloseFrame;
+use callboard_outbox::{CloseFrame, OutboxLimits};
 use callboard_supervision::{Exit, ExitReason, has_panicked};
-use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use crate::actor::ROOM_LOST;
@@ -16,7 +16,7 @@ use crate::command::RoomCommand;
 use crate::credit::Credit;
 use crate::error::{ForwardError, JoinError};
 use crate::link::{
-    Assembly, Auth, Batch, FrameError, Link, Part, Parts, Refusal, Seat, ToEdge, ToHome, stream,
+    Assembly, Batch, FrameError, Joining, Link, Part, Parts, Refusal, Seat, ToEdge, ToHome, stream,
 };
 use crate::member::Member;
 use crate::message::RoomMessage;
@@ -24,7 +24,7 @@ use crate::peer_id::PeerId;
 use crate::shared::Shared;
 use crate::wake_ups::WakeUps;
 
-/// Actor of a room that is away. It ends with the link to the home, and with the last of its peers.
+/// Actor of a room that is away. It ends with the link to the home.
 pub(crate) struct AwayActor {
     shared: Arc<Shared>,
     parts: Option<Parts>,
@@ -36,6 +36,8 @@ pub(crate) struct AwayActor {
     last: Seat,
     /// Members as the home has told of them.
     members: BTreeMap<PeerId, Member>,
+    /// Whether the room is opened here again when it is asked for: then it ends when it is empty.
+    reopens: bool,
 }
 
 struct Guest {
@@ -48,7 +50,7 @@ struct Guest {
 type Answer = oneshot::Sender<Result<(), JoinError>>;
 
 impl AwayActor {
-    pub(crate) fn new(shared: Arc<Shared>, parts: Parts) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, parts: Parts, reopens: bool) -> Self {
         Self {
             shared,
             parts: Some(parts),
@@ -57,6 +59,7 @@ impl AwayActor {
             by_peer: HashMap::new(),
             last: 0,
             members: BTreeMap::new(),
+            reopens,
         }
     }
 
@@ -91,12 +94,16 @@ impl AwayActor {
             return;
         }
         self.last += 1;
-        let (seat, auth) = (self.last, Auth::from(member.auth()));
-        let welcome: Map<String, Value> = self.shared.roster().take_welcome(peer);
+        let seat = self.last;
+        let welcome = self.shared.roster().take_welcome(peer);
+        let joining = Joining::new(member.auth(), &welcome);
+        let OutboxLimits { messages, bytes } = member.outbox().limits();
         self.by_peer.insert(peer, seat);
         let answer = Some(answer);
         self.seats.insert(seat, Guest { member, answer, credits: VecDeque::new() });
-        self.send(&ToHome::Join { seat, auth, welcome }, &[]);
+        let texts = joining.lengths();
+        let header = ToHome::Join { seat, peer, texts, messages, bytes };
+        self.send(&header, &joining.payload());
     }
 
     fn forward(&mut self, peer: PeerId, message: RoomMessage, credit: Credit<Member>) {
@@ -133,7 +140,11 @@ impl AwayActor {
     }
 
     fn close_if_empty(&mut self, ctx: &mut Context<Self>) {
-        if self.shared.roster().close_if_empty() {
+        let mut roster = self.shared.roster();
+        // One that was closed meanwhile ends in any case.
+        let ends = if self.reopens { roster.close_if_empty() } else { roster.is_closed() };
+        drop(roster);
+        if ends {
             self.end(ctx);
         }
     }
@@ -159,15 +170,17 @@ impl AwayActor {
             ToEdge::Opened => {}
             ToEdge::Ended => self.lose(ctx),
             ToEdge::Batch(batch) => {
-                let texts = batch.read_texts(payload)?;
+                let (public, texts) = batch.read_payload(payload)?;
                 let Batch { came, gone, frames, closed, joined, handled, .. } = batch;
+                let came = came.into_iter().map(|(peer, _)| peer).zip(public).collect();
                 self.change_members(came, &gone);
                 let (wake_ups, mut full) = (WakeUps::default(), Vec::new());
-                for (seat, places) in frames {
-                    let Some(guest) = self.seats.get(&seat) else { continue };
+                for (seats, places) in frames {
+                    let guests = || seats.iter().filter_map(|seat| self.seats.get(seat));
                     for place in places {
                         let text = texts.get(place).ok_or(FrameError::Payload)?.clone();
-                        full.extend(wake_ups.put(text, [guest.member.outbox()]));
+                        let outboxes = guests().map(|guest| guest.member.outbox());
+                        full.extend(wake_ups.put(text, outboxes));
                     }
                 }
                 full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));
@@ -208,7 +221,7 @@ impl AwayActor {
         _ = answer.map(|answer| answer.send(joined));
     }
 
-    fn change_members(&mut self, came: Vec<(PeerId, Map<String, Value>)>, gone: &[PeerId]) {
+    fn change_members(&mut self, came: Vec<(PeerId, PublicMetadata)>, gone: &[PeerId]) {
         if came.is_empty() && gone.is_empty() {
             return;
         }
@@ -218,8 +231,7 @@ impl AwayActor {
         for (peer, public) in came {
             let seat = self.by_peer.get(&peer).and_then(|seat| self.seats.get(seat));
             let member = seat.map(|guest| guest.member.clone());
-            let member =
-                member.unwrap_or_else(|| Member::remote(peer, PublicMetadata::from(public)));
+            let member = member.unwrap_or_else(|| Member::remote(peer, public));
             self.members.insert(peer, member);
         }
         if let Some(away) = self.shared.away() {
@@ -237,12 +249,14 @@ impl Actor for AwayActor {
             ctx.add_stream(stream(parts));
         }
         self.shared.runs_as(Some(ctx.address().recipient()));
+        // Who has asked for it may have given up meanwhile.
+        ctx.run_later(ABANDONED, |this, ctx| this.close_if_empty(ctx));
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.shared.runs_as(None);
-        if let Some(link) = self.link() {
-            link.close();
+        if let Some(away) = self.shared.away() {
+            away.end();
         }
         if !has_panicked() && !self.shared.roster().is_closed() {
             self.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
@@ -297,3 +311,6 @@ impl Handler<RoomCommand> for AwayActor {
         }
     }
 }
+
+/// Time after which a room that no peer has joined ends.
+const ABANDONED: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
 //! Guests of a room: the peers of one other node. For the room each is a member like any other; this actor stands for
 //! their sockets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem::{replace, take};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,11 +18,12 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::auth::AuthData;
 use crate::command::RoomCommand;
 use crate::error::{ForwardError, JoinError};
 use crate::handle::RoomHandle;
 use crate::link::{
-    self, Assembly, Auth, Batch, FrameError, Link, Part, Parts, RETRY, Refusal, Seat, ToEdge,
+    self, Assembly, Batch, FrameError, Joining, Link, Part, Parts, RETRY, Refusal, Seat, ToEdge,
     ToHome, stream,
 };
 use crate::member::{Member, NewMember};
@@ -42,8 +43,12 @@ pub(super) struct Guests {
     batch: Batch,
     /// Decisions on guests that the edge has not been told, because their texts come first.
     joined: Vec<(Seat, Option<Refusal>)>,
-    /// Members as the edge knows them.
+    /// Members as the edge knows them, with those that wait to be told.
     told: Option<Arc<[Member]>>,
+    /// Members of which the edge has not been told.
+    came: VecDeque<Member>,
+    /// Guest with whose outbox the next batch begins.
+    next: Seat,
     /// Whether there may be something in outboxes, or in the room's list of members.
     dirty: bool,
     /// Number of batches that the edge has not handled.
@@ -78,6 +83,8 @@ impl Guests {
                 batch: Batch::default(),
                 joined: Vec::new(),
                 told: None,
+                came: VecDeque::new(),
+                next: 0,
                 dirty: true,
                 under_way: 0,
                 said: BTreeMap::new(),
@@ -98,7 +105,16 @@ impl Guests {
         match message {
             // The hub has opened it.
             ToHome::Open { .. } => {}
-            ToHome::Join { seat, auth, welcome } => self.join(seat, auth, welcome, ctx),
+            ToHome::Join { seat, peer, texts, messages, bytes } => {
+                let limits = OutboxLimits {
+                    messages: messages.min(MAX_OUTBOX.messages),
+                    bytes: bytes.min(MAX_OUTBOX.bytes),
+                };
+                match Joining::read(peer, &texts, payload.clone()) {
+                    Some((auth, welcome)) => self.join(seat, auth, welcome, limits, ctx),
+                    None => self.joined.push((seat, Some(Refusal::RoomUnavailable))),
+                }
+            }
             ToHome::Leave { seat } => self.leave(seat, ctx),
             ToHome::Forward { seat, event, to } => {
                 self.forward(seat, link::message(event, to, payload)?, ctx);
@@ -114,7 +130,8 @@ impl Guests {
                     log::debug!("room {:?}: a kick by a node: {error}", self.room.name());
                 }
             }
-            ToHome::Stop { details } => {
+            ToHome::Stop => {
+                let details: Value = serde_json::from_slice(payload).unwrap_or_default();
                 let room = self.room.clone();
                 // At once: the edge has closed it, and its peers leave now.
                 room.shared.close(&details, CloseFrame::NORMAL);
@@ -130,13 +147,14 @@ impl Guests {
     fn join(
         &mut self,
         seat: Seat,
-        auth: Auth,
+        auth: AuthData,
         welcome: Map<String, Value>,
+        limits: OutboxLimits,
         ctx: &mut Context<Self>,
     ) {
-        let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+        let outbox = Arc::new(Outbox::new(limits));
         let socket = outbox.attach(ctx.address().recipient(), None);
-        let member = NewMember::new(auth.into(), Arc::clone(&outbox)).welcome(welcome);
+        let member = NewMember::new(auth, Arc::clone(&outbox)).welcome(welcome);
         let membership = match self.room.reserve(member) {
             Ok(membership) => Arc::new(membership),
             Err(error) => return self.joined.push((seat, Some(error.into()))),
@@ -209,7 +227,8 @@ impl Guests {
     /// Sends the edge what it has not been told, unless it has much to handle. `last`: in any case.
     fn pump(&mut self, last: bool) {
         while last || (self.under_way < WINDOW && self.link.flush()) {
-            let texts = self.collect();
+            let mut payload = Vec::new();
+            let texts = self.collect(&mut payload);
             if !self.dirty {
                 self.batch.joined = take(&mut self.joined);
             }
@@ -217,8 +236,9 @@ impl Guests {
             if batch.is_empty() {
                 return;
             }
-            let texts: Vec<_> = texts.iter().map(|text| text.as_bytes().as_ref()).collect();
-            self.link.send(&ToEdge::Batch(batch), &texts);
+            let public = payload.iter().map(Vec::as_slice);
+            let texts = texts.iter().map(|text| text.as_bytes().as_ref());
+            self.link.send(&ToEdge::Batch(batch), &public.chain(texts).collect::<Vec<_>>());
             self.under_way += 1;
         }
     }
@@ -234,14 +254,29 @@ impl Guests {
         }
     }
 
-    /// Takes what is in the guests' outboxes, up to a full batch. Returns the texts.
-    fn collect(&mut self) -> Vec<ByteString> {
+    /// Takes what is in the guests' outboxes, up to a full batch, from the guest on at which the last one was full.
+    /// Returns the texts, and puts the metadata of new members into `public`.
+    fn collect(&mut self, public: &mut Vec<Vec<u8>>) -> Vec<ByteString> {
         let mut texts = Texts::default();
         if !take(&mut self.dirty) {
             return texts.texts;
         }
         self.compare_members();
-        for (&seat, guest) in &self.guests {
+        while texts.bytes < LARGE_BATCH
+            && let Some(member) = self.came.pop_front()
+        {
+            let text = serde_json::to_vec(member.public()).unwrap_or_default();
+            texts.bytes += text.len() + PER_TEXT;
+            self.batch.came.push((member.peer_id(), text.len()));
+            public.push(text);
+        }
+        let mut same: BTreeMap<Vec<usize>, Vec<Seat>> = BTreeMap::new();
+        let from = take(&mut self.next);
+        for (&seat, guest) in self.guests.range(from..).chain(self.guests.range(..from)) {
+            if texts.bytes >= LARGE_BATCH {
+                self.next = seat;
+                break;
+            }
             let mut its = Vec::new();
             while texts.bytes < LARGE_BATCH {
                 match guest.outbox.next(guest.socket) {
@@ -253,9 +288,10 @@ impl Guests {
                 }
             }
             if !its.is_empty() {
-                self.batch.frames.push((seat, its));
+                same.entry(its).or_default().push(seat);
             }
         }
+        self.batch.frames = same.into_iter().map(|(places, seats)| (seats, places)).collect();
         self.dirty = texts.bytes >= LARGE_BATCH;
         self.batch.texts = texts.texts.iter().map(|text| text.len()).collect();
         texts.texts
@@ -272,10 +308,11 @@ impl Guests {
         let mut gone: HashMap<_, _> = told.iter().flat_map(|told| told.iter()).map(known).collect();
         for member in members.iter() {
             if gone.remove(&member.peer_id()).is_none_or(|known| !known.is_same(member)) {
-                self.batch.came.push((member.peer_id(), member.public().to_map()));
+                self.came.push_back(member.clone());
             }
         }
-        self.batch.gone = gone.into_keys().collect();
+        self.came.retain(|member| !gone.contains_key(&member.peer_id()));
+        self.batch.gone.extend(gone.into_keys());
     }
 }
 
@@ -356,6 +393,7 @@ impl Texts {
     /// Adds a text, and returns its place.
     fn add(&mut self, text: ByteString) -> usize {
         let key = (text.as_ptr().addr(), text.len());
+        self.bytes += PER_PLACE;
         *self.places.entry(key).or_insert_with(|| {
             self.bytes += text.len() + PER_TEXT;
             self.texts.push(text);
@@ -370,6 +408,10 @@ const WINDOW: usize = 16;
 const LARGE_BATCH: usize = 1 << 20;
 /// Bytes that a text counts beside its own, so that the number of texts has a bound.
 const PER_TEXT: usize = 64;
+/// Bytes that a text counts for each guest: its place in the list.
+const PER_PLACE: usize = 8;
+/// Largest outbox of a guest.
+const MAX_OUTBOX: OutboxLimits = OutboxLimits { messages: 1 << 16, bytes: 8 << 20 };
 /// Longest wait for a room's start.
 const STARTING: Duration = Duration::from_secs(5);
 

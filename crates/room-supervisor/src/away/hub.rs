@@ -60,7 +60,7 @@ impl Hub {
             timeout(CONNECTING, self.line(node)).await.map_err(|_| OpenError::Unreachable)?;
         let (link, mut parts) = self.links.to_home(node.clone(), line);
         link.send(&ToHome::Open { room: room.to_owned() }, &[]);
-        let answer = timeout(CONNECTING, parts.recv()).await;
+        let answer = timeout(OPENING, parts.recv()).await;
         let part = answer.ok().flatten().ok_or(OpenError::Unreachable)?;
         match Assembly::default().add(part) {
             Ok(Some((ToEdge::Opened, _))) => Ok((link, parts)),
@@ -124,5 +124,7 @@ impl Hub {
     }
 }
 
-/// Time limit of opening a line, and again of a link's first answer.
+/// Time limit of opening a line.
 const CONNECTING: Duration = Duration::from_secs(2);
+/// Time limit of a link's first answer: longer than the home waits for a room that is being opened.
+const OPENING: Duration = Duration::from_secs(6);

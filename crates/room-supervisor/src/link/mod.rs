@@ -16,11 +16,12 @@ use callboard_cluster::{KeptLine, LineError, LineId, Lines, NodeId};
 use futures_util::stream::{Stream, unfold};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::sleep;
 
 pub(crate) use self::frame::{Assembly, FrameError, Part};
 pub(crate) use self::remote::Away;
-pub(crate) use self::wire::{Auth, Batch, Refusal, Seat, ToEdge, ToHome, message};
+pub(crate) use self::wire::{Batch, Joining, Refusal, Seat, ToEdge, ToHome, message};
 
 /// All links of this process.
 pub(crate) struct Links {
@@ -41,9 +42,10 @@ struct Open {
     guests: HashMap<(LineId, u64), PartSender>,
 }
 
-/// What comes over a link: bounded by what its two sides allow each other. It ends with the line.
-pub(crate) type Parts = mpsc::UnboundedReceiver<Part>;
-type PartSender = mpsc::UnboundedSender<Part>;
+/// What comes over a link: what its two sides allow each other, and never more than [`MOST_PARTS`]. It ends with the
+/// line.
+pub(crate) type Parts = mpsc::Receiver<Part>;
+type PartSender = mpsc::Sender<Part>;
 
 impl Links {
     pub(crate) fn new(lines: Lines) -> Arc<Self> {
@@ -65,7 +67,7 @@ impl Links {
 
     /// Opens the side of an edge.
     pub(crate) fn to_home(self: &Arc<Self>, node: NodeId, line: LineId) -> (Link, Parts) {
-        let (sender, parts) = mpsc::unbounded_channel();
+        let (sender, parts) = mpsc::channel(MOST_PARTS);
         let mut open = lock(&self.open);
         open.last += 1;
         let number = open.last;
@@ -81,7 +83,7 @@ impl Links {
         line: LineId,
         number: u64,
     ) -> (Link, Parts, u64) {
-        let (sender, parts) = mpsc::unbounded_channel();
+        let (sender, parts) = mpsc::channel(MOST_PARTS);
         let mut open = lock(&self.open);
         open.last += 1;
         open.guests.insert((line, number), sender);
@@ -92,16 +94,27 @@ impl Links {
 
     /// Passes on what has come; returns it if there is no such link.
     pub(crate) fn pass(&self, line: LineId, part: Part) -> Option<Part> {
-        let open = lock(&self.open);
-        let sender = if part.to_home {
-            open.guests.get(&(line, part.link))
+        let mut open = lock(&self.open);
+        let (to_home, number) = (part.to_home, part.link);
+        let sender = if to_home {
+            open.guests.get(&(line, number))
         } else {
-            open.away.get(&part.link).filter(|(its, _)| *its == line).map(|(_, sender)| sender)
+            open.away.get(&number).filter(|(its, _)| *its == line).map(|(_, sender)| sender)
         };
-        match sender {
-            // Its actor may have ended just now.
-            Some(sender) => sender.send(part).err().map(|error| error.0),
-            None => Some(part),
+        let Some(sender) = sender else { return Some(part) };
+        match sender.try_send(part) {
+            Ok(()) => None,
+            // Its actor has ended just now.
+            Err(TrySendError::Closed(part)) => Some(part),
+            Err(TrySendError::Full(_)) => {
+                log::warn!("a node sends more than a room can handle: their link is ended");
+                if to_home {
+                    open.guests.remove(&(line, number));
+                } else {
+                    open.away.remove(&number);
+                }
+                None
+            }
         }
     }
 
@@ -180,8 +193,21 @@ impl Link {
     /// Sends a message: at once, or when the line is not full any more.
     pub(crate) fn send(&self, header: &impl Serialize, payload: &[&[u8]]) {
         let frames = frame::write(self.to_home, self.number, header, payload);
-        lock(&self.out.frames).extend(frames);
+        {
+            let mut waiting = lock(&self.out.frames);
+            waiting.extend(frames);
+            if waiting.len() > MOST_PARTS {
+                log::warn!("node {} takes too little: a link to it is ended", self.node());
+                waiting.clear();
+                self.links.end(self);
+            }
+        }
         self.flush();
+    }
+
+    /// Returns whether the link has ended at this side.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.kept).is_none()
     }
 
     /// Returns whether nothing waits for the line.
@@ -190,12 +216,21 @@ impl Link {
         if !sent && !self.out.retries.swap(true, Ordering::AcqRel) {
             let out = Arc::clone(&self.out);
             let sending = async move {
-                while !out.flush() {
-                    sleep(RETRY).await;
+                loop {
+                    while !out.flush() {
+                        sleep(RETRY).await;
+                    }
+                    out.retries.store(false, Ordering::Release);
+                    // What was put in since the last look.
+                    if out.flush() || out.retries.swap(true, Ordering::AcqRel) {
+                        return;
+                    }
                 }
-                out.retries.store(false, Ordering::Release);
             };
-            _ = self.links.arbiter().map(|arbiter| arbiter.spawn(sending));
+            let spawned = self.links.arbiter().is_some_and(|arbiter| arbiter.spawn(sending));
+            if !spawned {
+                self.out.retries.store(false, Ordering::Release);
+            }
         }
         sent
     }
@@ -233,5 +268,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Service of the lines, for all links.
 pub(crate) const SERVICE: &str = "rooms";
+/// Number of parts that wait at either side of a link at most: beyond, it is ended.
+const MOST_PARTS: usize = 1 << 16;
 /// Pause before a full line is tried again: nothing says that it is not full any more.
 pub(crate) const RETRY: Duration = Duration::from_millis(20);

@@ -39,6 +39,12 @@ impl Away {
         *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
+    /// Ends the link: there are no members any more, as far as is known here.
+    pub(crate) fn end(&self) {
+        self.link.close();
+        self.set_members(Arc::new([]));
+    }
+
     pub(crate) fn member(&self, peer: PeerId) -> Option<Member> {
         let members = self.members();
         let at = members.binary_search_by_key(&peer, Member::peer_id).ok()?;
@@ -48,6 +54,9 @@ impl Away {
     /// Sends a message of this server to members, by the home.
     pub(crate) fn send(&self, message: &RoomMessage) -> Result<(), ForwardError> {
         let RoomMessage { event, data, to, .. } = message;
+        if self.link.is_closed() {
+            return Err(ForwardError::RoomUnavailable);
+        }
         if let Some(To::Peers(peers)) = to {
             let unknown = peers.iter().copied().filter(|&peer| self.member(peer).is_none());
             let unknown: Vec<_> = unknown.collect();
@@ -74,6 +83,6 @@ impl Away {
 
     /// Closes the room, at home and so everywhere.
     pub(crate) fn stop(&self, details: Value) {
-        self.link.send(&ToHome::Stop { details }, &[]);
+        self.link.send(&ToHome::Stop, &[details.to_string().as_bytes()]);
     }
 }

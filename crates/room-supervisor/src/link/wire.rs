@@ -22,8 +22,8 @@ pub(crate) type Seat = u64;
 pub(crate) enum ToHome {
     /// Opens the link: the first message of it.
     Open { room: String },
-    /// Asks the room to admit a peer.
-    Join { seat: Seat, auth: Auth, welcome: Map<String, Value> },
+    /// Asks the room to admit a peer; the payload is what is known of it ([`Joining`]).
+    Join { seat: Seat, peer: PeerId, texts: Vec<usize>, messages: usize, bytes: usize },
     /// A peer has left.
     Leave { seat: Seat },
     /// A peer says something; the payload is the data.
@@ -32,8 +32,8 @@ pub(crate) enum ToHome {
     Send { event: String, to: Option<Addressees> },
     /// The edge's server closes the connection of a member.
     Kick { peer: PeerId, code: u16, reason: String },
-    /// The edge's server closes the room.
-    Stop { details: Value },
+    /// The edge's server closes the room; the payload is the details.
+    Stop,
     /// The edge has handled a batch.
     Took,
     /// Closes the link: no peer of it is left.
@@ -56,17 +56,19 @@ pub(crate) enum ToEdge {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Batch {
-    /// Members that have come, with their public metadata, and the others that have gone.
+    /// Members that have come, and the lengths of their public metadata at the start of the payload; and the others
+    /// that have gone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) came: Vec<(PeerId, Map<String, Value>)>,
+    pub(crate) came: Vec<(PeerId, usize)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) gone: Vec<PeerId>,
-    /// Lengths of the texts in the payload, in bytes. Each is there once, for however many guests it is.
+    /// Lengths of the texts in the payload, after the metadata, in bytes. Each is there once, for however many guests
+    /// it is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) texts: Vec<usize>,
-    /// Texts for each guest, by their places in the list.
+    /// Guests that get the same texts, and these by their places in the list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) frames: Vec<(Seat, Vec<usize>)>,
+    pub(crate) frames: Vec<(Vec<Seat>, Vec<usize>)>,
     /// Guests whose connections are closed, after their texts, with code and reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) closed: Vec<(Seat, u16, String)>,
@@ -84,45 +86,73 @@ impl Batch {
         *self == Self::default()
     }
 
-    /// Returns the texts in a payload.
-    pub(crate) fn read_texts(&self, mut payload: Bytes) -> Result<Vec<ByteString>, FrameError> {
+    /// Returns the public metadata of those who have come, and the texts.
+    pub(crate) fn read_payload(
+        &self,
+        mut payload: Bytes,
+    ) -> Result<(Vec<PublicMetadata>, Vec<ByteString>), FrameError> {
+        let came = self.came.iter().map(|(_, length)| take(&mut payload, *length));
+        let public = came.map(|text| Ok(PublicMetadata::from_text(&text?))).collect();
         let texts = self.texts.iter().map(|&length| {
-            if payload.len() < length {
-                return Err(FrameError::Payload);
-            }
-            ByteString::try_from(payload.split_to(length)).map_err(|_| FrameError::Payload)
+            ByteString::try_from(take(&mut payload, length)?).map_err(|_| FrameError::Payload)
         });
-        texts.collect()
+        let public: Result<_, FrameError> = public;
+        Ok((public?, texts.collect::<Result<_, _>>()?))
     }
 }
 
-/// Authentication data of a peer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Auth {
-    peer: PeerId,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    credentials: Map<String, Value>,
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    metadata: Value,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    public: Map<String, Value>,
+fn take(payload: &mut Bytes, length: usize) -> Result<Bytes, FrameError> {
+    if payload.len() < length {
+        return Err(FrameError::Payload);
+    }
+    Ok(payload.split_to(length))
 }
 
-impl From<&AuthData> for Auth {
-    fn from(auth: &AuthData) -> Self {
+/// What the home is told of a peer that asks to join: JSON, each part by itself, because clients have written some of
+/// it. Parts that the home cannot read cost that peer its join, and no other.
+pub(crate) struct Joining {
+    texts: [Vec<u8>; 4],
+}
+
+impl Joining {
+    pub(crate) fn new(auth: &AuthData, welcome: &Map<String, Value>) -> Self {
         Self {
-            peer: auth.peer_id,
-            credentials: auth.credentials.clone(),
-            metadata: auth.metadata.clone(),
-            public: auth.public.to_map(),
+            texts: [
+                json(&auth.credentials),
+                json(&auth.metadata),
+                json(&auth.public),
+                json(welcome),
+            ],
         }
     }
+
+    pub(crate) fn lengths(&self) -> Vec<usize> {
+        self.texts.iter().map(Vec::len).collect()
+    }
+
+    pub(crate) fn payload(&self) -> [&[u8]; 4] {
+        [&self.texts[0], &self.texts[1], &self.texts[2], &self.texts[3]]
+    }
+
+    /// Reads the payload; none if a part of it cannot be read.
+    pub(crate) fn read(
+        peer: PeerId,
+        lengths: &[usize],
+        mut payload: Bytes,
+    ) -> Option<(AuthData, Map<String, Value>)> {
+        let &[credentials, metadata, public, welcome] = lengths else { return None };
+        let mut next = |length| take(&mut payload, length).ok();
+        let credentials = serde_json::from_slice(&next(credentials)?).ok()?;
+        let metadata = serde_json::from_slice(&next(metadata)?).ok()?;
+        let public = PublicMetadata::from_text(&next(public)?);
+        let welcome = serde_json::from_slice(&next(welcome)?).ok()?;
+        Some((AuthData { peer_id: peer, credentials, metadata, public }, welcome))
+    }
 }
 
-impl From<Auth> for AuthData {
-    fn from(Auth { peer, credentials, metadata, public }: Auth) -> Self {
-        Self { peer_id: peer, credentials, metadata, public: PublicMetadata::from(public) }
-    }
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // Values that have been read, and texts: all of them can be written.
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// Addressees of a message.
@@ -165,18 +195,26 @@ pub(crate) fn message(
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Refusal {
-    Rejected { code: String, details: Value },
+    /// The details are JSON in a text, so that they may nest as deeply as the home's.
+    Rejected {
+        code: String,
+        details: String,
+    },
     TimedOut,
     RoomCrashed,
     RoomUnavailable,
     PeerIdTaken,
-    DoorShut { retry_after_ms: u64 },
+    DoorShut {
+        retry_after_ms: u64,
+    },
 }
 
 impl From<JoinError> for Refusal {
     fn from(error: JoinError) -> Self {
         match error {
-            JoinError::Rejected(Rejection { code, details }) => Self::Rejected { code, details },
+            JoinError::Rejected(Rejection { code, details }) => {
+                Self::Rejected { code, details: details.to_string() }
+            }
             JoinError::TimedOut => Self::TimedOut,
             JoinError::RoomCrashed => Self::RoomCrashed,
             JoinError::RoomUnavailable => Self::RoomUnavailable,
@@ -191,7 +229,10 @@ impl From<JoinError> for Refusal {
 impl From<Refusal> for JoinError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Rejected { code, details } => Self::Rejected(Rejection { code, details }),
+            Refusal::Rejected { code, details } => {
+                let details = serde_json::from_str(&details).unwrap_or_default();
+                Self::Rejected(Rejection { code, details })
+            }
             Refusal::TimedOut => Self::TimedOut,
             Refusal::RoomCrashed => Self::RoomCrashed,
             Refusal::RoomUnavailable => Self::RoomUnavailable,
@@ -213,13 +254,11 @@ mod tests {
     #[test]
     fn messages_are_as_they_were_in_the_first_version() {
         let peer: PeerId = "6f1e2b0a-3c7d-4f10-9b51-0a4de8f1c001".parse().unwrap();
-        let public = Map::from_iter([("name".to_owned(), "Ann".into())]);
-        let auth = AuthData { public: public.clone().into(), ..AuthData::new(peer) };
         let to_home = [
             (ToHome::Open { room: "demo".into() }, json!({ "open": { "room": "demo" } })),
             (
-                ToHome::Join { seat: 1, auth: Auth::from(&auth), welcome: Map::new() },
-                json!({ "join": { "seat": 1, "auth": { "peer": peer, "public": { "name": "Ann" } }, "welcome": {} } }),
+                ToHome::Join { seat: 1, peer, texts: vec![2, 4], messages: 8, bytes: 9 },
+                json!({ "join": { "seat": 1, "peer": peer, "texts": [2, 4], "messages": 8, "bytes": 9 } }),
             ),
             (ToHome::Leave { seat: 1 }, json!({ "leave": { "seat": 1 } })),
             (
@@ -234,7 +273,7 @@ mod tests {
                 ToHome::Kick { peer, code: 4000, reason: "no shouting".into() },
                 json!({ "kick": { "peer": peer, "code": 4000, "reason": "no shouting" } }),
             ),
-            (ToHome::Stop { details: json!("over") }, json!({ "stop": { "details": "over" } })),
+            (ToHome::Stop, json!("stop")),
             (ToHome::Took, json!("took")),
             (ToHome::Close, json!("close")),
         ];
@@ -243,10 +282,10 @@ mod tests {
             assert_eq!(from_value::<ToHome>(golden).unwrap(), message);
         }
         let batch = Batch {
-            came: vec![(peer, public)],
+            came: vec![(peer, 14)],
             gone: vec![peer],
             texts: vec![5],
-            frames: vec![(1, vec![0])],
+            frames: vec![(vec![1, 2], vec![0])],
             closed: vec![(1, 1000, String::new())],
             joined: vec![
                 (1, None),
@@ -256,7 +295,7 @@ mod tests {
             handled: vec![(1, 2)],
         };
         let golden = json!({ "batch": {
-            "came": [[peer, { "name": "Ann" }]], "gone": [peer], "texts": [5], "frames": [[1, [0]]],
+            "came": [[peer, 14]], "gone": [peer], "texts": [5], "frames": [[[1, 2], [0]]],
             "closed": [[1, 1000, ""]],
             "joined": [[1, null], [2, "room_crashed"], [3, { "door_shut": { "retry_after_ms": 5 } }]],
             "handled": [[1, 2]],
@@ -293,8 +332,34 @@ mod tests {
     fn texts_that_are_not_in_the_payload_are_refused() {
         let batch = |texts: &[usize]| Batch { texts: texts.to_vec(), ..Batch::default() };
         let payload = Bytes::from_static("aü".as_bytes());
-        assert_eq!(batch(&[1, 2]).read_texts(payload.clone()).unwrap(), ["a", "ü"]);
-        assert!(batch(&[1, 3]).read_texts(payload.clone()).is_err());
-        assert!(batch(&[2, 1]).read_texts(payload).is_err(), "no UTF-8");
+        assert_eq!(batch(&[1, 2]).read_payload(payload.clone()).unwrap().1, ["a", "ü"]);
+        assert!(batch(&[1, 3]).read_payload(payload.clone()).is_err());
+        assert!(batch(&[2, 1]).read_payload(payload).is_err(), "no UTF-8");
+    }
+
+    /// As deep as a client's JSON can be where it is read.
+    #[test]
+    fn what_is_known_of_a_peer_crosses_however_deep_it_is() {
+        let deep: Value =
+            serde_json::from_str(&format!("{}{}", "[".repeat(127), "]".repeat(127))).unwrap();
+        let fields = Map::from_iter([("name".to_owned(), json!("Ann"))]);
+        let nested = Map::from_iter([("deep".to_owned(), deep[0].clone())]);
+        let auth = AuthData {
+            credentials: nested.clone(),
+            metadata: deep,
+            public: nested.into(),
+            ..AuthData::new(PeerId::random())
+        };
+        let joining = Joining::new(&auth, &fields);
+        let payload = Bytes::from(joining.payload().concat());
+
+        let read = Joining::read(auth.peer_id, &joining.lengths(), payload.clone());
+
+        let (read, welcome) = read.unwrap();
+        assert_eq!((&read.credentials, &read.metadata), (&auth.credentials, &auth.metadata));
+        assert_eq!(json(&read.public), json(&auth.public));
+        assert_eq!(welcome, fields);
+        assert!(Joining::read(auth.peer_id, &[1, 1, 1, 1], payload.clone()).is_none());
+        assert!(Joining::read(auth.peer_id, &[1], payload).is_none());
     }
 }

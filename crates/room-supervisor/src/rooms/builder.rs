@@ -85,8 +85,9 @@ impl RoomsBuilder {
     /// another node has then is no error: here it opens when it is asked for and free. Default: none, and rooms cost
     /// nothing more.
     ///
-    /// If the cluster has [lines](Cluster::lines), a room that another node has opens here all the same: its peers here
-    /// are members of the room there ([`RoomHandle::home`](crate::RoomHandle::home)).
+    /// If the cluster has [lines](Cluster::lines), a room that another node has opens here all the same, if this node
+    /// has options for its name: its peers here are members of the room there
+    /// ([`RoomHandle::home`](crate::RoomHandle::home)).
     pub fn cluster(self, cluster: &Cluster) -> Self {
         Self { cluster: Some(cluster.clone()), ..self }
     }

@@ -212,7 +212,7 @@ impl Rooms {
     /// [`StartRoomError`]: `AlreadyStarted`, `NoSuchRoom`, `TooManyRooms`, and others.
     pub async fn open_on_demand(&self, name: &str) -> Result<RoomHandle, StartRoomError> {
         let open = self.shared.on_demand.as_ref().and_then(|open| open(name));
-        let (options, counted) = match (self.shared.at_start(name), open) {
+        let (mut options, counted) = match (self.shared.at_start(name), open) {
             (Some(options), _) => (options, false),
             (None, Some(options)) => (options, true),
             (None, None) => return Err(StartRoomError::NoSuchRoom),
@@ -224,6 +224,7 @@ impl Rooms {
         if self.lookup(name).is_some() {
             return Err(StartRoomError::AlreadyStarted);
         }
+        options.reopens = true;
         if !counted {
             return self.open(options).await;
         }
@@ -250,8 +251,8 @@ impl Rooms {
         self.names().iter().filter_map(|name| self.lookup(name)).collect()
     }
 
-    /// Returns the room that this peer is a member of. Finds it by the registry's [index](RoomRegistry::peers); looks
-    /// into one room after the other if that has none.
+    /// Returns the room that this peer is a member of; none if the room and the peer are both of other nodes. Finds it
+    /// by the registry's [index](RoomRegistry::peers); looks into one room after the other if that has none.
     pub fn find_peer(&self, peer: PeerId) -> Option<RoomHandle> {
         let is_member = |room: &RoomHandle| room.member(peer).is_some();
         let Some(index) = self.shared.registry.peers() else {

@@ -4,6 +4,7 @@
 mod common;
 mod world;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use callboard_room_supervisor::*;
 use common::Client;
 use common::nodes::{until, within};
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use world::{Book, Hall, World, expect_closed, join, say};
 
@@ -65,6 +66,92 @@ async fn clients_of_three_nodes_talk_in_one_room() {
     let b = world.b2.open("demo").await;
     let (_bob, welcome) = join(&b, "bob").await;
     assert_eq!(welcome["peers"], json!([ann.id]));
+}
+
+/// As deep as JSON can be where it is read: it must not cost the other peers of the node theirs.
+#[actix::test]
+async fn what_a_client_has_nested_deeply_crosses_and_costs_no_other() {
+    let world = World::new().await;
+    let [a, b, c] = world.open("demo").await;
+    let ((mut ann, _), (mut bob, _)) = (join(&a, "ann").await, join(&b, "bob").await);
+    ann.expect("joined").await;
+    let deep = |levels| -> Value {
+        let text = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        serde_json::from_str(&text).unwrap()
+    };
+    let fields = || Map::from_iter([("deep".to_owned(), deep(126))]);
+    let id = PeerId::random();
+    let auth = AuthData {
+        credentials: fields(),
+        metadata: deep(127),
+        public: fields().into(),
+        ..AuthData::new(id)
+    };
+    let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+    let membership = b.reserve(NewMember::new(auth, outbox)).unwrap();
+
+    within(membership.join()).await.unwrap();
+
+    assert_eq!(a.member(id).unwrap().auth().metadata, deep(127));
+    for client in [&mut ann, &mut bob] {
+        // Deeper than a test reads.
+        let Deliver::Frame(joined) = client.next().await else { panic!("it goes on") };
+        assert!(joined.starts_with(r#"{"event":"joined""#), "{joined}");
+    }
+    until(|| c.member(id).is_some_and(|member| !member.public().is_empty())).await;
+    say(&bob, "hello", &json!(1), To::All).unwrap();
+    assert_eq!(ann.expect("hello").await, json!(1));
+}
+
+/// More than one batch holds, of texts that are hardly longer than their places in it.
+#[actix::test]
+async fn many_guests_get_many_small_messages() {
+    let world = World::new().await;
+    let [a, b, _] = world.open("direct").await;
+    let mut guests = Vec::new();
+    for _ in 0..120 {
+        let large = OutboxLimits { messages: 20_000, bytes: 8 << 20 };
+        let guest = Client::named(&b, "guest", large);
+        within(guest.join()).await.unwrap();
+        guests.push(guest);
+    }
+
+    for number in 0..3_000 {
+        a.broadcast("n", &number).unwrap();
+    }
+
+    for guest in &mut guests {
+        let mut next = 0;
+        while next < 3_000 {
+            if let Deliver::Frame(text) = guest.next().await
+                && text.starts_with(r#"{"event":"n""#)
+            {
+                assert!(text.contains(&format!(r#""data":{next},"#)), "{text}, {next}");
+                next += 1;
+            }
+        }
+    }
+}
+
+/// No one would open it again.
+#[actix::test]
+async fn a_room_that_is_not_opened_on_demand_stays_open_on_each_node() {
+    let world = World::new().await;
+    let options = || RoomOptions::<Hall>::new("demo", world.book.clone());
+    let home = world.a1.rooms.start_supervised(options()).await.unwrap();
+    let away = world.b2.rooms.start_supervised(options()).await.unwrap();
+    assert_eq!(away.home(), Some(world.a1.cluster.node()));
+    let ((mut ann, _), (mut bob, _)) = (join(&home, "ann").await, join(&away, "bob").await);
+    ann.expect("joined").await;
+
+    bob.leave();
+    ann.expect("left").await;
+    let (mut bob, _) = join(&world.b2.rooms.lookup("demo").unwrap(), "bob").await;
+    ann.expect("joined").await;
+
+    home.stop("enough").await;
+    expect_closed(&mut bob, "enough", 1000).await;
+    within(away.freed()).await;
 }
 
 #[actix::test]

@@ -10,6 +10,7 @@ mod server_link;
 #[cfg(feature = "webrtc")]
 mod webrtc;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,7 +199,14 @@ impl<P: Peer> PeerActor<P> {
             }
             Err(error) => {
                 self.tell(Description::CouldNotJoinRoom, &error.details());
-                self.part(ctx, CloseFrame::NORMAL);
+                // What passes: its client comes back.
+                let away = self.context.room.home().is_some();
+                let passes = match error {
+                    JoinError::DoorShut { .. } => true,
+                    JoinError::RoomUnavailable | JoinError::RoomCrashed => away,
+                    _ => false,
+                };
+                self.part(ctx, if passes { TRY_AGAIN } else { CloseFrame::NORMAL });
             }
         }
     }
@@ -302,3 +310,6 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
 
 /// Time limit for joining, including the time until the room handles it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// 1013: the client comes back later.
+const TRY_AGAIN: CloseFrame =
+    CloseFrame { code: 1013, reason: Cow::Borrowed("room is not available") };
