@@ -216,8 +216,8 @@ async fn blocking<T: Send + 'static>(
     worked.map_err(HandOverError)
 }
 
-/// Time limit for disconnecting clients: somewhat longer than a client has to answer a close frame.
-const DISCONNECT: Duration = Duration::from_secs(2);
+/// Time limit for disconnecting clients: longer than a client has to answer a close frame, after peers have started.
+const DISCONNECT: Duration = Duration::from_secs(3);
 /// Time limit for peers to handle what they have received.
 const KEEP: Duration = Duration::from_secs(2);
 /// Time limit for a room to handle what it was sent.

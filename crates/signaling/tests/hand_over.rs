@@ -296,6 +296,31 @@ async fn all_come_back_as_who_they_were_and_no_one_is_told() {
 }
 
 #[actix::test]
+async fn a_process_that_is_replaced_right_after_its_start_loses_no_one() {
+    let (folder, notes) = (tempfile::tempdir().unwrap(), Notes::default());
+    let file = folder.path().join("rooms");
+    let process = Process::start::<false>(&file, &notes, GRACE).await;
+    let (mut ann, mut bob) = (process.join("Ann").await, process.join("Bob").await);
+    ann.expect("joined").await;
+    ann.send("hello", 1.into(), "all".into()).await;
+    let (_, _, before) = tokio::join!(process.replace(), ann.goodbye(), bob.goodbye());
+
+    for _ in 0..3 {
+        let process = Process::start::<false>(&file, &notes, GRACE).await;
+        assert_eq!(process.replace().await.peers, 2);
+    }
+    let process = Process::start::<false>(&file, &notes, GRACE).await;
+    ann.resume(process.address).await;
+    bob.resume(process.address).await;
+
+    if before.is_empty() {
+        assert_eq!(bob.expect("hello").await, 1);
+    }
+    bob.send("hello", 2.into(), "all".into()).await;
+    assert_eq!(ann.expect("hello").await, 2);
+}
+
+#[actix::test]
 async fn who_does_not_come_back_or_may_not_leaves_once() {
     let (folder, notes) = (tempfile::tempdir().unwrap(), Notes::default());
     let file = folder.path().join("rooms");

@@ -99,6 +99,7 @@ impl Server {
         (rooms, bots, web, network): (Rooms, BotOptions, &Web, &Network),
     ) -> Result<Self, ServerError> {
         let hold = Hold::default();
+        let grace = if rooms.hand_over_path().is_some() { RESTART_GRACE } else { RESUME_GRACE };
         let handshakes = hold.clone();
         let api = Api::default().handshake(move |dtls| handshakes.wrap(dtls));
         let webrtc = WebRtc::new(connections.clone())
@@ -108,7 +109,7 @@ impl Server {
         let peers = PeerOptions::<Guest>::new(Bots::new(bots, webrtc.clone()), rooms.clone())
             .webrtc(webrtc.clone())
             .hooks(hooks(hold.clone(), operator.clone())?)
-            .resume_grace(RESUME_GRACE)
+            .resume_grace(grace)
             // The members of a full room may well share one address.
             .max_connections_per_address(2 * MAX_PEERS);
         let signaling = Signaling::new(web.apply(peers));
@@ -165,5 +166,7 @@ fn called(rooms: &Rooms, webrtc: &WebRtc, node: &TreeSnapshot) -> Option<Value> 
 
 /// Grace period of a peer that has lost its WebSocket.
 const RESUME_GRACE: Duration = Duration::from_secs(10);
+/// The same where a process hands its peers over to the next, which may take its time to start.
+const RESTART_GRACE: Duration = Duration::from_secs(60);
 /// Extra time at shutdown: the site keeps its time itself; this is for parts that are stuck in spite of it.
 const FORCE_GRACE: Duration = Duration::from_secs(1);

@@ -8,9 +8,9 @@ use callboard_supervision::catch_panic;
 use callboard_websocket::ToSocket;
 use tokio::sync::oneshot;
 
-use super::PeerActor;
 #[cfg(feature = "rpc")]
 use super::refusals::Path;
+use super::{Instance, PeerActor};
 use crate::kept::{Kept, PeerCommand};
 use crate::peer::Peer;
 
@@ -20,7 +20,7 @@ impl<P: Peer> PeerActor<P> {
         if self.socket.is_none() {
             return;
         }
-        if self.joined && self.socket_link.resumption().is_some() {
+        if self.is_member() && self.socket_link.resumption().is_some() {
             self.disconnecting = Some(done);
             self.send_to_socket(ToSocket::Suspend(CloseFrame::RESTARTING));
         } else {
@@ -29,9 +29,14 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
+    /// Returns whether the room has admitted the peer, or an earlier process has handed it over as a member.
+    fn is_member(&self) -> bool {
+        self.joined || matches!(self.instance, Instance::Restored | Instance::Anew)
+    }
+
     /// Stops, and returns what another process needs to go on; none if the client cannot come back.
     fn keep(&mut self) -> Option<KeptPeer> {
-        if !self.joined || self.leaving {
+        if !self.is_member() || self.leaving {
             return None;
         }
         let (resumption, grace) = self.socket_link.resumption()?;

@@ -28,7 +28,7 @@ use callboard_websocket::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use self::elsewhere::Told;
@@ -59,6 +59,8 @@ pub(crate) struct UpgradeRoute<P: Peer> {
     peers: Arc<RunningPeers>,
     /// Turns of the peers of an earlier process that are started.
     restoring: Semaphore,
+    /// Read by each of those peers until it has started.
+    starting: Arc<RwLock<()>>,
     /// Threads of those peers, which have no socket whose thread they could share.
     threads: OnceLock<ArbiterPool>,
 }
@@ -82,6 +84,7 @@ impl<P: Peer> UpgradeRoute<P> {
             counters,
             peers,
             restoring,
+            starting: Arc::default(),
             threads,
         }
     }

@@ -19,13 +19,19 @@ use crate::peer_ref::PeerRef;
 
 impl<P: Peer> PeerKeeper for UpgradeRoute<P> {
     fn disconnect(&self) -> BoxFuture<'static, ()> {
-        let gone = self.peers.all().into_iter().map(|peer| {
-            let (done, gone) = oneshot::channel();
-            // One for each peer.
-            peer.do_send(PeerCommand::Disconnect(done));
-            gone
-        });
-        join_all(gone).map(|_| ()).boxed()
+        let (peers, starting) = (Arc::clone(&self.peers), Arc::clone(&self.starting));
+        async move {
+            // A process that is replaced right after its start has the peers of the one before.
+            _ = timeout(START, starting.write()).await;
+            let gone = peers.all().into_iter().map(|peer| {
+                let (done, gone) = oneshot::channel();
+                // One for each peer.
+                peer.do_send(PeerCommand::Disconnect(done));
+                gone
+            });
+            join_all(gone).await;
+        }
+        .boxed()
     }
 
     fn keep(&self) -> BoxFuture<'static, Vec<KeptPeer>> {
@@ -75,7 +81,9 @@ impl<P: Peer> UpgradeRoute<P> {
         let client = self.client(peer_id, address, &link);
         peer.set_handle(Arc::clone(&client));
         let route = Arc::clone(self);
+        let starting = Arc::clone(&self.starting).try_read_owned();
         self.rooms.spawn(async move {
+            let _starting = starting;
             let Some(membership) = peer.membership().await else {
                 link.owner_ended();
                 return link.outbox().close(CloseFrame::GOING_AWAY);
@@ -103,5 +111,7 @@ impl<P: Peer> UpgradeRoute<P> {
 
 /// Time limit for a peer to handle what it has received.
 const ANSWER: Duration = Duration::from_millis(1_500);
+/// Time limit for the peers of an earlier process to start, before they are handed over again.
+const START: Duration = Duration::from_secs(1);
 /// Number of peers of an earlier process that are started at once.
 pub(super) const RESTORED_AT_ONCE: usize = 64;
