@@ -108,10 +108,12 @@ impl NodeActor {
                 self.lease.extend(deadline);
             }
             Output::Lapsed => {
+                self.shared.counts.lapses.add_one();
                 log::warn!("this node's session has ended, and with it the hold of every room");
                 self.end_holds();
             }
             Output::Yielded(room) => {
+                self.shared.counts.yields.add_one();
                 log::warn!(
                     "another node has room {room:?} since the directory has lost its records"
                 );
@@ -121,12 +123,17 @@ impl NodeActor {
             }
             Output::Answer(ticket, answer) => self.answer(ticket, answer),
             Output::Seen(node, incarnation, state) => {
+                let runs = state == SessionState::Up;
+                self.shared.presence.handle_session(&node, incarnation.process, runs);
                 if let Some(lines) = &self.shared.lines {
-                    let runs = state == SessionState::Up;
                     lines.handle_session(&node, incarnation.process, runs);
                 }
             }
-            Output::Sealed(node) => log::warn!("node {node} is silent: its rooms are free"),
+            Output::Forgotten => self.shared.presence.handle_forgotten(),
+            Output::Sealed(node) => {
+                self.shared.counts.seals.add_one();
+                log::warn!("node {node} is silent: its rooms are free");
+            }
             Output::Refresh => {
                 log::info!("the directory's stream of changes says nothing: it is replaced");
                 // Otherwise another is on its way.

@@ -20,10 +20,12 @@ use crate::clock::Clock;
 use crate::core::Timing;
 use crate::directory::Directory;
 use crate::error::{BuildError, ClaimError};
+use crate::facts::ClusterFacts;
 use crate::hold::Hold;
 use crate::line::{Lines, LinesActor};
 use crate::messages::ClaimRoom;
 use crate::node_id::NodeId;
+use crate::presence::{Presence, PresenceError};
 use crate::shared::{Name, Shared};
 use crate::topics::{PublishError, Subscription};
 use crate::wire::Wire;
@@ -139,6 +141,19 @@ impl Cluster {
         self.shared.topics.subscribe("").expect("an empty topic is short")
     }
 
+    /// Returns the list of who is there on all nodes that has this name of 1 to 64 bytes.
+    ///
+    /// # Errors
+    /// [`PresenceError::BadLength`]
+    pub fn presence(&self, name: &str) -> Result<Presence, PresenceError> {
+        self.shared.presence.presence(name)
+    }
+
+    /// Returns what has happened at this node, for metrics. [`Lines::facts`] tells of its lines.
+    pub fn facts(&self) -> ClusterFacts {
+        self.shared.counts.facts(self.lease())
+    }
+
     /// Claims a room: if no other node runs it, this one may. A room that this node holds already gives another
     /// handle to the same hold. Waits for at most three tenths of a [hold](ClusterBuilder::hold), also if the thread of
     /// the node's actor is blocked. Needs a runtime of Tokio.
@@ -149,6 +164,17 @@ impl Cluster {
         if !(1..=MAX_ROOM_NAME).contains(&room.len()) {
             return Err(ClaimError::BadName(room.to_owned()));
         }
+        let claimed = self.wait_for_claim(room).await;
+        let counts = &self.shared.counts;
+        match &claimed {
+            Ok(_) => counts.granted.add_one(),
+            Err(ClaimError::Elsewhere(_)) => counts.elsewhere.add_one(),
+            Err(_) => counts.unavailable.add_one(),
+        }
+        claimed
+    }
+
+    async fn wait_for_claim(&self, room: &str) -> Result<Hold, ClaimError> {
         let unavailable = || ClaimError::Unavailable { retry_after: self.shared.timing.renewal };
         let actor = self.shared.actor().ok_or_else(unavailable)?;
         let (answer, answered) = oneshot::channel();

@@ -55,12 +55,14 @@ mod core;
 mod directory;
 mod embedded;
 mod error;
+mod facts;
 mod hold;
 mod line;
 mod messages;
 #[cfg(feature = "nats")]
 mod nats;
 mod node_id;
+mod presence;
 mod record;
 mod shared;
 mod topics;
@@ -73,11 +75,15 @@ pub use cluster::{Cluster, ClusterBuilder};
 pub use directory::{Change, Directory, DirectoryError, Key, Whole};
 pub use embedded::Embedded;
 pub use error::{BuildError, ClaimError, Elsewhere};
+pub use facts::ClusterFacts;
 pub use hold::Hold;
 pub use line::{KeptLine, LineError, LineEvent, LineFacts, LineId, Lines, Served, ServiceTaken};
 #[cfg(feature = "nats")]
 pub use nats::{Nats, NatsError, NatsOptions, NatsWire};
 pub use node_id::{Incarnation, NodeId, NodeIdError};
+pub use presence::{
+    MissedChanges, Presence, PresenceChange, PresenceChanges, PresenceError, Present, Tracked,
+};
 pub use record::{Claim, Epoch, Holder, Revision, Session, SessionState};
 pub use topics::{MissedPublications, Publication, PublishError, Subscription};
 pub use wire::{Arrival, MemoryWire, Wire, WireFaults};

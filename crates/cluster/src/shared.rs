@@ -10,10 +10,12 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::core::{Identity, Timing};
 use crate::directory::Directory;
+use crate::facts::Counts;
 use crate::hold::Lease;
 use crate::line::Shared as LinesShared;
 use crate::messages::{ClaimRoom, GiveRoomBack};
 use crate::node_id::NodeId;
+use crate::presence::Shared as PresenceShared;
 use crate::topics::Topics;
 use crate::wire::Wire;
 
@@ -23,7 +25,9 @@ pub(crate) struct Shared {
     pub(crate) timing: Timing,
     pub(crate) clock: Clock,
     pub(crate) name: Name,
+    pub(crate) counts: Counts,
     pub(crate) topics: Arc<Topics>,
+    pub(crate) presence: Arc<PresenceShared>,
     /// Lines to the other nodes, if there is a wire.
     pub(crate) lines: Option<Arc<LinesShared>>,
     /// Number of the last session of this process.
@@ -76,13 +80,29 @@ impl Shared {
         wire: Option<Arc<dyn Wire>>,
     ) -> Self {
         let topics = Arc::new(Topics::new(name.node.clone(), wire.clone()));
+        let (node, process) = (&name.node, name.process);
+        let presence = PresenceShared::new(node.clone(), process, clock, wire.clone());
+        let presence = Arc::new(presence);
         let lines = wire.map(|wire| {
-            let topics = Arc::clone(&topics);
-            Arc::new(LinesShared::new(name.node.clone(), name.process, clock, wire, topics))
+            let others = (Arc::clone(&topics), Arc::clone(&presence));
+            Arc::new(LinesShared::new(node.clone(), process, clock, wire, others))
         });
         let [terms, holds, numbers] = [0; 3].map(AtomicU64::new);
         let running = Mutex::default();
-        Self { directory, timing, clock, name, topics, lines, terms, holds, numbers, running }
+        Self {
+            directory,
+            timing,
+            clock,
+            name,
+            counts: Counts::default(),
+            topics,
+            presence,
+            lines,
+            terms,
+            holds,
+            numbers,
+            running,
+        }
     }
 
     /// Returns the number of a new specification of the actor, or of a new instance.

@@ -326,6 +326,25 @@ async fn while_the_directory_is_away_nothing_new_is_held() {
 }
 
 #[actix::test]
+async fn what_happens_at_a_node_is_counted() {
+    let (a1, b2) = two().await;
+    let hold = a1.cluster.claim("demo").await.unwrap();
+    assert!(a1.cluster.claim("demo").await.is_ok());
+    assert!(b2.cluster.claim("demo").await.is_err());
+    a1.cable.cut(true);
+    assert!(a1.cluster.claim("other").await.is_err());
+    hold.over().await;
+    claim_within(&b2, HOLD).await;
+
+    let (on_a1, on_b2) = (a1.cluster.facts(), b2.cluster.facts());
+    let claims = (on_a1.claims_granted, on_a1.claims_elsewhere, on_a1.claims_unavailable);
+    assert_eq!((claims, on_a1.lapses, on_a1.seals), ((2, 0, 1), 1, 0));
+    assert_eq!(on_a1.lease_remaining, None);
+    assert_eq!((on_b2.claims_granted, on_b2.lapses, on_b2.seals), (1, 0, 1));
+    assert!(on_b2.claims_elsewhere >= 1 && on_b2.lease_remaining.is_some());
+}
+
+#[actix::test]
 async fn a_hold_says_which_one_it_follows() {
     let (a1, b2) = two().await;
     let first = a1.cluster.claim("demo").await.unwrap();

@@ -74,6 +74,8 @@ pub(crate) enum Output {
     Sealed(NodeId),
     /// Another process, or this node's name, has a session of this run now, or it is over.
     Seen(NodeId, Incarnation, SessionState),
+    /// The directory has forgotten all sessions.
+    Forgotten,
     /// The stream of changes says nothing of what must have changed: another is needed.
     Refresh,
 }
@@ -244,6 +246,7 @@ impl Core {
             self.forget_rooms();
             self.others.clear();
             self.own.forget();
+            self.outputs.push_back(Output::Forgotten);
         }
         (self.view.whole, self.view.asked, self.view.hung) = (true, None, 0);
         self.view.generation = Some(whole.generation);

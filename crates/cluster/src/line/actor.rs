@@ -33,11 +33,10 @@ impl LinesActor {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        self.timer = wakes.map(|wakes| {
-            let wait = wakes.since(self.shared.clock().boot());
-            // It looks again in good time after the machine has slept.
-            ctx.run_later(wait.clamp(SHORTEST_SLEEP, LONGEST_SLEEP), Self::tend)
-        });
+        let wait = wakes.map(|wakes| wakes.since(self.shared.clock().boot()));
+        // It looks again in good time after the machine has slept, and for what presence has to do by and by.
+        let wait = wait.map_or(LONGEST_SLEEP, |wait| wait.clamp(SHORTEST_SLEEP, LONGEST_SLEEP));
+        self.timer = Some(ctx.run_later(wait, Self::tend));
     }
 
     fn listen(&mut self, ctx: &mut Context<Self>) {

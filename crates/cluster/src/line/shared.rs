@@ -18,6 +18,7 @@ use super::{LineEvent, Taker};
 use crate::boot_time::BootTime;
 use crate::clock::Clock;
 use crate::node_id::NodeId;
+use crate::presence::{self, Shared as Presence};
 use crate::topics::{self, Topics};
 use crate::wire::{Arrival, Wire};
 
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     wire: Arc<dyn Wire>,
     /// What gets the datagrams that are no line's.
     topics: Arc<Topics>,
+    presence: Arc<Presence>,
     state: Mutex<State>,
     services: Mutex<BTreeMap<&'static str, Service>>,
     numbers: AtomicU64,
@@ -67,7 +69,7 @@ impl Shared {
         process: Uuid,
         clock: Clock,
         wire: Arc<dyn Wire>,
-        topics: Arc<Topics>,
+        (topics, presence): (Arc<Topics>, Arc<Presence>),
     ) -> Self {
         let state = State {
             ids: Ids::new(process),
@@ -84,6 +86,7 @@ impl Shared {
             clock,
             wire,
             topics,
+            presence,
             state: Mutex::new(state),
             services: Mutex::default(),
             numbers: AtomicU64::new(0),
@@ -176,7 +179,7 @@ impl Shared {
     }
 
     pub(super) fn malformed(&self) -> u64 {
-        self.malformed.load(Ordering::Relaxed) + self.topics.malformed()
+        self.malformed.load(Ordering::Relaxed) + self.topics.malformed() + self.presence.malformed()
     }
 
     /// Notes that this process has entered the cluster under its node's name, or that another process has.
@@ -249,7 +252,7 @@ impl Shared {
         drop(state);
         self.transmit(sends);
         self.tell();
-        Some(wakes)
+        Some(wakes.into_iter().chain(self.presence.tend()).min())
     }
 
     /// Handles a datagram that has arrived.
@@ -257,8 +260,10 @@ impl Shared {
         if from == self.here || !self.state().is_present(instance) {
             return;
         }
-        if datagram.first() == Some(&topics::FORMAT) {
-            return self.topics.arrived(from, datagram);
+        match datagram.first() {
+            Some(&topics::FORMAT) => return self.topics.arrived(from, datagram),
+            Some(&presence::FORMAT) => return self.presence.arrived(&from, datagram),
+            _ => {}
         }
         match Datagram::decode(datagram) {
             Ok(datagram) => {

@@ -330,6 +330,46 @@ async fn publications_and_announcements_come_on_all_nodes_once() {
 }
 
 #[actix::test]
+async fn entries_of_a_presence_are_known_on_all_nodes_and_go_with_their_node() {
+    let wire = MemoryWire::with_seed(5);
+    wire.set_faults(WireFaults::default().loss(0.3).duplication(0.3));
+    let (a1, b2) = two(&wire).await;
+    let users = |node: &Node| node.cluster.presence("users").unwrap();
+    let (on_a1, on_b2) = (users(&a1), users(&b2));
+    let (there, mut changes) = on_a1.watch();
+    assert!(there.is_empty());
+    assert_eq!(on_a1.track("", "").unwrap_err(), PresenceError::BadLength);
+
+    let phone = on_b2.track("ann", "phone").unwrap();
+    let _laptop = on_b2.track("ann", "laptop").unwrap();
+    let _bob = on_a1.track("bob", "{}").unwrap();
+    let _other = b2.cluster.presence("others").unwrap().track("cat", "").unwrap();
+
+    for node in [&a1, &b2] {
+        node.until("all entries", |node| users(node).all().len() == 3).await;
+        assert_eq!(users(node).list("ann").len(), 2);
+        assert_eq!(users(node).list("bob")[0].node, a1.id());
+    }
+    drop(phone);
+    a1.until("the end of one", |node| users(node).list("ann").len() == 1).await;
+    assert_eq!(on_a1.list("ann")[0].meta, "laptop");
+    b2.tree.stop().await;
+    a1.until("the end of all", |node| users(node).list("ann").is_empty()).await;
+    assert_eq!(on_a1.all().len(), 1);
+
+    let mut told = std::collections::BTreeMap::new();
+    for _ in 0..5 {
+        match changes.next().await.unwrap() {
+            PresenceChange::Joined(present) => _ = told.insert(present.meta, present.key),
+            PresenceChange::Left(present) => {
+                assert_eq!(told.remove(&present.meta), Some(present.key));
+            }
+        }
+    }
+    assert_eq!(told.into_values().collect::<Vec<_>>(), ["bob"]);
+}
+
+#[actix::test]
 async fn a_node_that_is_not_there_is_unreachable() {
     let (a1, _b2) = two(&MemoryWire::new()).await;
     let nowhere = NodeId::new("nowhere").unwrap();
