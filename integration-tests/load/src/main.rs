@@ -55,14 +55,15 @@ enum Command {
         /// How often each server is measured: the median counts. Fewer than five are not judged.
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
         rounds: u32,
-        /// A Janus, or a server called `webrtc-rs`, that runs already, to be measured as well.
+        /// A Janus, or a server called `webrtc-rs`, that runs already, to be measured as well; with `--media`, a
+        /// forwarder of other makers, such as Pion.
         #[arg(long = "other", value_name = "NAME=PROTOCOL@ADDRESS#PID")]
         others: Vec<Other>,
         /// Measure growth and a crowd as well, which takes ten minutes more.
         #[arg(long)]
         long: bool,
         /// Measure the goals of media rooms in place of the others, in some fifteen minutes.
-        #[arg(long, conflicts_with_all = ["long", "others"])]
+        #[arg(long, conflicts_with = "long")]
         media: bool,
         /// Measure what Chromium and Firefox see of media rooms as well, in half an hour more. Takes root.
         #[arg(long, requires = "media")]
@@ -149,7 +150,9 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Run { scenario, how } => run(scenario, &how),
-        Command::Goals { rounds, media: true, browsers, .. } => goals::run_media(rounds, browsers),
+        Command::Goals { rounds, others, media: true, browsers, .. } => {
+            goals::run_media(rounds, &others, browsers)
+        }
         Command::Goals { rounds, others, long, .. } => goals::run(rounds, &others, long),
     };
     match done {

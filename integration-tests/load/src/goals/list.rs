@@ -361,6 +361,16 @@ mod tests {
     }
 
     #[test]
+    fn media_rooms_are_measured_beside_forwarders_alone() {
+        let [pion, aiortc] = ["pion=forwards@127.0.0.1:1#1", "aiortc=offers@127.0.0.1:1#1"]
+            .map(|text| text.parse::<Other>().unwrap());
+
+        let parts = media::beside(&pion).unwrap();
+        assert!(parts.iter().all(|part| pion.protocol().serves(&part.scenario)));
+        assert_eq!(media::beside(&aiortc).err().unwrap(), "aiortc: there is no goal beside it");
+    }
+
+    #[test]
     fn a_goal_may_be_of_one_part_of_a_run() {
         let goal = Goal::ratio("", ECHO, 1.0).part("100 B,");
 

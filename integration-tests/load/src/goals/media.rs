@@ -1,23 +1,41 @@
 //! List of the goals of media rooms.
 
 use super::list::{Goal, Part};
+use crate::protocol::Protocol;
 use crate::scenarios::Scenario;
 use crate::scenarios::browsers::Viewer;
 use crate::scenarios::growth::Axis;
 use crate::servers::Server::{self, *};
-use crate::subject::Subject;
+use crate::subject::{Other, Subject};
+
+/// Returns a measurement of so many publishers, whose packets go to 20 each.
+fn rtp(publishers: usize, rate: u32, burst: bool) -> Scenario {
+    let (receivers, loss, estimate, seconds) = (20, 0.0, false, 4);
+    Scenario::Rtp { publishers, receivers, rate, burst, loss, estimate, seconds }
+}
+
+/// Returns the measurements beside a forwarder of other makers.
+///
+/// # Errors
+///
+/// If there is no goal beside it: it was given by mistake.
+pub(super) fn beside(other: &Other) -> Result<Vec<Part>, String> {
+    let subject = Subject::Other(other.clone());
+    if other.protocol() != Protocol::Forwards {
+        return Err(format!("{subject}: there is no goal beside it"));
+    }
+    let goal = |what: &str| {
+        let what = format!("{what}: CPU, to {subject}");
+        rooms(Goal::ratio(what, COST, 0.45)).to(subject.clone())
+    };
+    Ok(vec![
+        Part { scenario: rtp(1, 1_000, false), goals: vec![goal("A, 1,000 packets/s evenly")] },
+        Part { scenario: rtp(1, 1_000, true), goals: vec![goal("B, video in bursts")] },
+    ])
+}
 
 /// Returns all measurements.
 pub(super) fn parts() -> Vec<Part> {
-    let rtp = |publishers, rate, burst| Scenario::Rtp {
-        publishers,
-        receivers: 20,
-        rate,
-        burst,
-        loss: 0.0,
-        estimate: false,
-        seconds: 4,
-    };
     let evenly = forwarding("A, 1 → 20, 1,000 packets/s", rtp(1, 1_000, false));
     let mut bursts = forwarding("B, 1 → 20, video in bursts", rtp(1, 1_000, true));
     bursts.goals.extend([
@@ -130,7 +148,6 @@ fn cut() -> Part {
 /// Measures a media room and bare str0m that sends bursts in one system call, and the room with an estimate of
 /// bandwidth.
 fn forwarding(what: &str, scenario: Scenario) -> Part {
-    const COST: &str = "CPU s per million forwarded";
     let estimating = Subject::Estimating(Rooms);
     let all = [bare(Rooms), estimating.clone()];
     let goals = vec![
@@ -228,3 +245,5 @@ fn rooms(goal: Goal) -> Goal {
 fn bare(server: Server) -> Subject {
     Subject::Ours(server)
 }
+
+const COST: &str = "CPU s per million forwarded";

@@ -20,13 +20,25 @@ pub(crate) fn run(rounds: u32, others: &[Other], long: bool) -> Result<(), Box<d
     Ok(())
 }
 
-/// Measures the goals of media rooms, also in `browsers`, and prints which are met.
-pub(crate) fn run_media(rounds: u32, browsers: bool) -> Result<(), Box<dyn Error>> {
+/// Measures the goals of media rooms, also beside `others` and in `browsers`, and prints which are met.
+pub(crate) fn run_media(
+    rounds: u32,
+    others: &[Other],
+    browsers: bool,
+) -> Result<(), Box<dyn Error>> {
     let mut parts = media::parts();
+    for other in others {
+        parts.extend(media::beside(other)?);
+    }
     if browsers {
         parts.extend(media::in_browsers());
     }
     judge_all(parts, rounds)?;
+    if others.is_empty() {
+        println!(
+            "not measured: beside Pion; `integration-tests/load/peers/run goals --media` builds and starts it"
+        );
+    }
     if !browsers {
         println!("not measured: what browsers see; `--browsers` measures it, in half an hour more");
     }
