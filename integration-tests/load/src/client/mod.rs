@@ -124,7 +124,9 @@ async fn open(server: SocketAddr, path: &str) -> io::Result<Socket> {
 async fn next(socket: &mut Socket) -> io::Result<Utf8Bytes> {
     loop {
         let next = tokio::time::timeout(PATIENCE, socket.next()).await;
-        match next.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? {
+        let silent =
+            || io::Error::new(io::ErrorKind::TimedOut, "the server was silent for a minute");
+        match next.map_err(|_| silent())? {
             Some(Ok(Message::Text(text))) => return Ok(text),
             Some(Ok(Message::Binary(text))) => {
                 return Utf8Bytes::try_from(text).map_err(io::Error::other);

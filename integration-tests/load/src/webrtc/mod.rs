@@ -98,21 +98,20 @@ impl Peer {
 
     /// Connects to the server peer of a client, by way of its WebSocket.
     pub(crate) async fn connect_behind(client: &mut Client, wish: &Wish) -> io::Result<Self> {
-        let connecting = async {
-            let (mut peer, offer, pending) = Self::offer(client.server()?, wish).await?;
-            let offer = json!({ "type": "offer", "sdp": offer.to_sdp_string() });
-            let offer = json!({ "event": "webrtc:offer", "data": offer });
-            client.send(offer.to_string()).await?;
-            let answer = client.until("webrtc:answer").await?;
-            let answer: Value = serde_json::from_str(&answer).map_err(io::Error::other)?;
-            let sdp = answer["data"]["sdp"].as_str().ok_or(io::ErrorKind::InvalidData)?;
-            // The server's candidates come later: its connectivity checks reveal its address.
-            peer.take(sdp, pending)?;
-            peer.connected(wish).await?;
-            Ok(peer)
-        };
-        let connected = tokio::time::timeout(PATIENCE, connecting).await;
-        connected.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+        let (mut peer, offer, pending) = Self::offer(client.server()?, wish).await?;
+        let offer = json!({ "type": "offer", "sdp": offer.to_sdp_string() });
+        let offer = json!({ "event": "webrtc:offer", "data": offer });
+        client.send(offer.to_string()).await?;
+        let late = |what| io::Error::new(io::ErrorKind::TimedOut, format!("there is no {what}"));
+        let answer = tokio::time::timeout(PATIENCE, client.until("webrtc:answer")).await;
+        let answer = answer.map_err(|_| late("answer"))??;
+        let answer: Value = serde_json::from_str(&answer).map_err(io::Error::other)?;
+        let sdp = answer["data"]["sdp"].as_str().ok_or(io::ErrorKind::InvalidData)?;
+        // The server's candidates come later: its connectivity checks reveal its address.
+        peer.take(sdp, pending)?;
+        let connected = tokio::time::timeout(PATIENCE, peer.connected(wish)).await;
+        connected.map_err(|_| late("path"))??;
+        Ok(peer)
     }
 
     /// Returns the port of its socket.
