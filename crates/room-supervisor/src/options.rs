@@ -162,8 +162,14 @@ impl<R: Room> RoomOptions<R> {
             let room = restored.map_or_else(|| R::on_init(&custom, context), Ok)?;
             Ok(OpenedRoom { room: Box::new(room), is_restored })
         });
-        let settings =
-            RoomSettings { on_crash, join_timeout, max_peers, close_when_empty, snapshot_version };
+        let settings = RoomSettings {
+            on_crash,
+            join_timeout,
+            max_peers,
+            close_when_empty,
+            snapshot_version,
+            reopens: false,
+        };
         let kind = RoomKind { id: TypeId::of::<R>(), forwards_directly: R::FORWARDS_DIRECTLY };
         let (hold, place, inherited) = (None, None, None);
         AnyRoomOptions {
@@ -363,8 +369,9 @@ impl AnyRoomOptions {
             hold,
             place,
             inherited,
-            reopens: _,
+            reopens,
         } = self;
+        let settings = RoomSettings { reopens, ..settings };
         let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
         let placement = placement.unwrap_or_default();
         let registry = own.unwrap_or(registry);

@@ -38,5 +38,7 @@ pub(crate) struct RoomSettings {
     pub(crate) join_timeout: Duration,
     pub(crate) max_peers: Option<usize>,
     pub(crate) close_when_empty: bool,
+    /// Whether the room is opened again when it is asked for.
+    pub(crate) reopens: bool,
     pub(crate) snapshot_version: u32,
 }

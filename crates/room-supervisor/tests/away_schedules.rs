@@ -274,6 +274,14 @@ impl World {
             })
             .await;
         }
+        // And nothing more that contradicts it.
+        for watcher in &mut self.watchers {
+            while let Some(Deliver::Frame(text)) = watcher.client.take() {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                watcher.see(message["event"].as_str().unwrap(), &message);
+            }
+            assert!(watcher.is_done(&members));
+        }
         drop(self.watchers);
         for node in self.nodes {
             within(node.stop()).await;

@@ -483,3 +483,18 @@ async fn a_peer_that_comes_while_its_room_is_being_opened_is_started_when_it_is_
     started.unwrap();
     server.stop().await;
 }
+
+#[actix::test]
+async fn a_room_on_demand_that_no_one_joins_is_closed_after_a_while() {
+    tokio::time::pause();
+    let open = |name: &str| {
+        let options = RoomOptions::<Probe>::new(name, Arc::default());
+        Some(options.close_when_empty(true).into())
+    };
+    let rooms = Rooms::builder().threads(0).on_demand(open).build();
+    rooms.start().await.unwrap();
+
+    rooms.find_or_open("given up").await.unwrap().freed().await;
+
+    assert!(rooms.names().is_empty());
+}

@@ -392,6 +392,10 @@ impl Actor for RoomActor {
         if self.has_lapsed(ctx) {
             return;
         }
+        if self.settings.reopens {
+            // Who has asked for it may have given up meanwhile.
+            ctx.run_later(ABANDONED, |this, ctx| this.close_if_empty(ctx));
+        }
         if !self.roster().started() {
             return self.settle(ctx);
         }
@@ -461,3 +465,7 @@ impl Handler<RoomCommand> for RoomActor {
         }
     }
 }
+
+/// Time after which a room that was opened on demand, and that no peer has joined, is closed if it is to close when it
+/// is empty.
+pub(crate) const ABANDONED: Duration = Duration::from_secs(30);

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use callboard_outbox::{CloseFrame, OutboxLimits};
 use callboard_supervision::{Exit, ExitReason, has_panicked};
 use tokio::sync::oneshot;
 
-use crate::actor::ROOM_LOST;
+use crate::actor::{ABANDONED, ROOM_LOST};
 use crate::auth::PublicMetadata;
 use crate::command::RoomCommand;
 use crate::credit::Credit;
@@ -311,6 +310,3 @@ impl Handler<RoomCommand> for AwayActor {
         }
     }
 }
-
-/// Time after which a room that no peer has joined ends.
-const ABANDONED: Duration = Duration::from_secs(30);

@@ -116,12 +116,20 @@ impl Guests {
                 }
             }
             ToHome::Leave { seat } => self.leave(seat, ctx),
-            ToHome::Forward { seat, event, to } => {
-                self.forward(seat, link::message(event, to, payload)?, ctx);
-            }
+            ToHome::Forward { seat, event, to } => match link::message(event, to, payload) {
+                Ok(message) => self.forward(seat, message, ctx),
+                // It costs its sender that message, and the others nothing.
+                Err(error) => {
+                    log::warn!("room {:?}: a guest's message: {error}", self.room.name());
+                    self.batch.handled.push((seat, 1));
+                }
+            },
             ToHome::Send { event, to } => {
-                let message = link::message(event, to, payload)?;
-                if let Err(error) = self.room.shared.deliver(&message, &WakeUps::default()) {
+                let delivered = link::message(event, to, payload).map(|message| {
+                    let delivered = self.room.shared.deliver(&message, &WakeUps::default());
+                    delivered.map_err(|error| error.to_string())
+                });
+                if let Err(error) = delivered.unwrap_or_else(|error| Err(error.to_string())) {
                     log::debug!("room {:?}: a message of a node: {error}", self.room.name());
                 }
             }

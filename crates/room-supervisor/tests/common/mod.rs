@@ -120,6 +120,11 @@ impl Client {
         assert_eq!(self.next().await, Deliver::Close(close));
     }
 
+    /// Returns the next item of the outbox, if there is one.
+    pub(crate) fn take(&mut self) -> Option<Deliver> {
+        self.outbox.next(self.socket)
+    }
+
     /// Returns whether all messages have been read.
     pub(crate) fn has_read_all(&mut self) -> bool {
         self.outbox.next(self.socket).is_none()
