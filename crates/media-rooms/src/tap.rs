@@ -138,6 +138,18 @@ impl TapHandle {
         own.is_some_and(|own| own.is_running())
     }
 
+    /// Returns whether it was given up: after a fourth fault in 10 s, for good.
+    pub fn is_given_up(&self) -> bool {
+        self.seat.has_ended()
+    }
+
+    /// Resolves when it [is given up](Self::is_given_up), or this handle is dropped. The future does not keep the tap,
+    /// and restarts of the room's supervisor do not end it.
+    pub fn given_up(&self) -> impl Future<Output = ()> + Send + use<> {
+        let seat = Arc::clone(&self.seat);
+        async move { seat.ended().await }
+    }
+
     /// Ends the tap. Resolves when its last instance is gone, and dropped.
     pub async fn stop(self) {
         let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));

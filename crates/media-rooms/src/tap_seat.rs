@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use callboard_peer_connection::SenderReport;
 use callboard_supervision::ChildSpec;
+use tokio::sync::Notify;
 
 use crate::event::ParticipantId;
 use crate::messages::{MediaPacket, ToTap};
@@ -23,6 +24,7 @@ pub(crate) struct TapSeat {
     /// It is to read the tracks anew, and knows that.
     is_told: AtomicBool,
     has_ended: AtomicBool,
+    ends: Notify,
     spec: Box<MakeSpec>,
 }
 
@@ -35,8 +37,8 @@ impl TapSeat {
         only: Option<ParticipantId>,
         spec: impl Fn(&Arc<Self>) -> Option<ChildSpec> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let (way, lost, is_told, has_ended) = Default::default();
-        Arc::new(Self { name, only, way, lost, is_told, has_ended, spec: Box::new(spec) })
+        let (way, lost, is_told, has_ended, ends) = Default::default();
+        Arc::new(Self { name, only, way, lost, is_told, has_ended, ends, spec: Box::new(spec) })
     }
 
     pub(crate) fn spec(self: &Arc<Self>) -> Option<ChildSpec> {
@@ -80,12 +82,22 @@ impl TapSeat {
     /// Ends the tap. An instance that starts later ends at once.
     pub(crate) fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
+        self.ends.notify_waiters();
         // Once for each tap.
         self.way.do_send(ToTap::Stop);
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the tap has ended, for good.
+    pub(crate) async fn ended(&self) {
+        // Before the check, so that no end is missed.
+        let ends = self.ends.notified();
+        if !self.has_ended() {
+            ends.await;
+        }
     }
 }
 

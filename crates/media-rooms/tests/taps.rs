@@ -288,14 +288,20 @@ async fn a_tap_that_was_given_up_does_not_come_back() {
     };
     let fragile = call.room.tap(TapOptions::new("fragile"), factory(0)).await.unwrap();
     let other = call.room.tap(TapOptions::new("other"), factory(1)).await.unwrap();
+    let (told, not_told) = (fragile.given_up(), other.given_up());
+    assert!(!fragile.is_given_up());
     fail_until_given_up(&call, "tap:fragile").await;
-    assert!(!fragile.is_running());
+    tokio::time::timeout(PATIENCE, told).await.expect("that is told");
+    assert!(fragile.is_given_up() && !fragile.is_running());
     let before = count(0);
 
     restart_twice(&call, &other, || count(1)).await;
 
     assert_eq!(count(0), before);
     assert!(!fragile.is_running());
+    let mut not_told = pin!(not_told);
+    let waits = poll_fn(|context| Poll::Ready(not_told.as_mut().poll(context).is_pending()));
+    assert!(waits.await && !other.is_given_up(), "restarts of the room are no reason");
     call.pool.stop().await;
 }
 

@@ -48,6 +48,16 @@ fn tell(room: &RoomHandle, members: &[Member], recordings: &Recordings) {
     }
 }
 
+/// Begins to record a room, whose members are told if that is given up.
+///
+/// # Errors
+/// As [`Recordings::begin`]
+async fn begin(room: &RoomHandle, recordings: &Arc<Recordings>) -> Result<bool, Rejection> {
+    let (of, recorded) = (room.clone(), Arc::clone(recordings));
+    let given_up = move || tell(&of, &of.members(), &recorded);
+    recordings.begin(room, given_up).await
+}
+
 fn host(members: &[Member]) -> Option<PeerId> {
     members.iter().min_by_key(|member| turn(member)).map(Member::peer_id)
 }
@@ -101,7 +111,7 @@ impl Peer for Caller {
         if self.recordings.of_all() {
             let (recordings, room) = (Arc::clone(&self.recordings), context.room.clone());
             actix_web::rt::spawn(async move {
-                if recordings.begin(&room).await.is_ok_and(|is_new| is_new) {
+                if begin(&room, &recordings).await.is_ok_and(|is_new| is_new) {
                     tell(&room, &room.members(), &recordings);
                 }
             });
@@ -119,7 +129,7 @@ pub(crate) fn hooks(recordings: Arc<Recordings>) -> Result<Hooks, HookNameError>
                 return Err(Rejection::new("not_on_demand"));
             }
             if on {
-                recordings.begin(&context.room).await?;
+                begin(&context.room, &recordings).await?;
             } else {
                 recordings.end(&context.room).await;
             }

@@ -67,18 +67,34 @@ impl Recordings {
     }
 
     pub(crate) fn is_recorded(&self, room: &RoomHandle) -> bool {
-        self.running().iter().any(|(recorded, _)| is_same(recorded, room))
+        let is_on = |recorder: &Recorder| !recorder.is_given_up();
+        self.running().iter().any(|(recorded, it)| is_same(recorded, room) && is_on(it))
     }
 
-    /// Begins to record a room; returns false if it is recorded already. A recording ends with its room.
+    /// Begins to record a room; returns false if it is recorded already. A recording ends with its room. `given_up` is
+    /// called if it ends before, after too many faults.
     ///
     /// # Errors
     /// No one is connected yet, or the reason is in the log.
-    pub(crate) async fn begin(self: &Arc<Self>, room: &RoomHandle) -> Result<bool, Rejection> {
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        room: &RoomHandle,
+        given_up: impl FnOnce() + 'static,
+    ) -> Result<bool, Rejection> {
         let media = self.webrtc.media_room(room);
         let (folder, media) = self.options.folder().zip(media).ok_or("nothing_to_record")?;
-        match Recorder::start(&media, RecorderOptions::new(folder)).await {
+        let named = room.clone();
+        let options = RecorderOptions::new(folder).names(move |track| name(&named, &track.name));
+        match Recorder::start(&media, options).await {
             Ok(recorder) => {
+                let (recordings, over) = (Arc::clone(self), recorder.given_up());
+                actix_web::rt::spawn(async move {
+                    over.await;
+                    // One that was ended is no longer there.
+                    if recordings.drop_given_up() {
+                        given_up();
+                    }
+                });
                 let mut running = self.running();
                 // One that was given up, or there would be no other.
                 running.retain(|(recorded, _)| !is_same(recorded, room));
@@ -113,10 +129,22 @@ impl Recordings {
         }
     }
 
+    /// Drops the recorders that were given up; returns whether there were any.
+    fn drop_given_up(&self) -> bool {
+        self.running().extract_if(.., |(_, recorder)| recorder.is_given_up()).count() > 0
+    }
+
     fn running(&self) -> MutexGuard<'_, Vec<(RoomHandle, Recorder)>> {
         // Each change is one call, and cannot panic halfway.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns what names a participant in its files: the name of the member with this id, if it has one, else the id.
+fn name(room: &RoomHandle, id: &str) -> String {
+    let member = id.parse().ok().and_then(|id| room.member(id));
+    let name = member.and_then(|member| Some(member.public().get("name")?.as_str()?.to_owned()));
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| id.to_owned())
 }
 
 /// Returns whether it is the same room, and not an earlier one of its name.

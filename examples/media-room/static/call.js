@@ -5,9 +5,9 @@
 //   state:    of the peer connection, as in RTCPeerConnection.connectionState
 //   media:    "none" | "camera" | "mixed" | "synthetic"
 //   view:     "grid" | "speaker"; large: key of the tile that is large, a peer id or `PEER screen`
-//   peers:    [{ id, name, state, width, time, flow }]; flow: what flows of its picture, as in the client's event of that
-//             name; null before it is known
-//   screens:  those that others share, [{ id, name, state, width, time, flow }]
+//   peers:    [{ id, name, isHost, state, width, time, flow }]; flow: what flows of its picture, as in the client's event
+//             of that name; null before it is known
+//   screens:  those that others share, [{ id, name, isHost, state, width, time, flow }]
 
 import { connect } from "/callboard.js";
 import { iceServers } from "./ice_servers.js";
@@ -109,8 +109,9 @@ async function ask(what, argument) {
 
 function render() {
   const isHost = client !== null && call.host === client.peerId;
-  const tiles = end ? [] : people?.tiles(details) ?? [];
+  const tiles = end ? [] : people?.tiles(details, call.host) ?? [];
   stage?.show(tiles, isHost);
+  element("own-name").textContent = isHost && !end ? "You, host" : "You";
   showStatus(words(tiles));
   element("recorded").hidden = !call.recorded || Boolean(end);
   element("record").hidden = !isHost || !call.on_demand || Boolean(end);
@@ -134,10 +135,10 @@ function words(tiles) {
 }
 
 function snapshot() {
-  const tiles = end ? [] : people?.tiles(details) ?? [];
-  const shown = ({ id, key, name, state, picture }) => {
+  const tiles = end ? [] : people?.tiles(details, call.host) ?? [];
+  const shown = ({ id, key, name, isHost, state, picture }) => {
     const { videoWidth = 0, currentTime = 0 } = stage.video(key) ?? {};
-    return Object.freeze({ id, name, state, width: videoWidth, time: currentTime, flow: details.flow(picture) });
+    return Object.freeze({ id, name, isHost, state, width: videoWidth, time: currentTime, flow: details.flow(picture) });
   };
   return Object.freeze({
     status: words(tiles), room, peerId: client?.peerId, state: peer?.state, media: media?.kind ?? "none",

@@ -20,28 +20,29 @@ export class People {
    * Returns the tiles: screens first.
    *
    * @param {{ flow(track?: string): import("/callboard.js").Flow | null }} details
+   * @param {string | null} host
    */
-  tiles(details) {
+  tiles(details, host) {
     const screens = this.#tracks.filter(isScreen).map((track) => this.#screen(track, details));
     // Bots publish, and are no members.
     const ids = new Set([...this.#client.peers.keys(), ...this.#tracks.map(({ peer }) => peer)]);
-    return [...screens, ...[...ids].map((id) => this.#person(id, details))];
+    return [...screens, ...[...ids].map((id) => this.#person(id, details, id === host))];
   }
 
   #screen({ peer: id, track, muted }, details) {
     const owner = this.#nameOf(id);
     const state = muted ? "paused" : stateOf(details.flow(track));
-    return { key: `${id} screen`, id, name: `Screen of ${owner}`, owner, state, picture: track, tracks: [track], isScreen: true, isMember: false };
+    return { key: `${id} screen`, id, name: `Screen of ${owner}`, owner, state, picture: track, tracks: [track], isScreen: true, isMember: false, isHost: false };
   }
 
-  #person(id, details) {
+  #person(id, details, isHost) {
     const own = this.#tracks.filter((track) => track.peer === id && !isScreen(track));
     const of = (kind) => own.find((track) => track.kind === kind);
     const [sound, picture] = [of("audio"), of("video")];
     const off = [sound?.muted && "muted", picture?.muted && "camera off"].filter(Boolean).join(", ");
     const state = own.length === 0 ? "connecting…" : off || stateOf(details.flow(picture?.track));
     return {
-      key: id, id, name: this.#nameOf(id), state, picture: picture?.track, isScreen: false, isMember: this.#client.peers.has(id),
+      key: id, id, name: this.#nameOf(id), state, picture: picture?.track, isScreen: false, isMember: this.#client.peers.has(id), isHost,
       tracks: [picture, sound].filter(Boolean).map(({ track }) => track),
     };
   }

@@ -39,8 +39,8 @@ export class Stage {
     this.#pinned = null;
   }
 
-  /** Shows these tiles. Those that stay are not touched, so their pictures do not flicker. */
-  show(tiles, isHost) {
+  /** Shows these tiles. Those that stay are not touched, so their pictures do not flicker. A host may remove others. */
+  show(tiles, areHost) {
     const keys = new Set(tiles.map(({ key }) => key));
     for (const [key, { tile, unwatch }] of this.#shown) {
       if (keys.has(key)) continue;
@@ -52,7 +52,7 @@ export class Stage {
     this.large = this.view === "speaker" ? this.#choose(tiles) : null;
     element("grid").classList.toggle("speaker", this.large !== null);
     element("grid").classList.toggle("many", tiles.length >= MANY);
-    for (const tile of tiles) this.#update(tile, isHost);
+    for (const tile of tiles) this.#update(tile, areHost);
     this.#preferLarge(tiles);
   }
 
@@ -69,14 +69,14 @@ export class Stage {
     return choice.find((key) => tiles.some((tile) => tile.key === key)) ?? null;
   }
 
-  #update({ key, id, name, state, picture, tracks, isMember, isScreen }, isHost) {
+  #update({ key, id, name, state, picture, tracks, isMember, isScreen, isHost }, areHost) {
     const { tile, video } = this.#shown.get(key) ?? this.#add(key, id, isScreen);
     video.dataset.track = picture ?? "";
     const [who, how] = tile.querySelectorAll("figcaption span");
-    who.textContent = name;
+    who.textContent = isHost ? `${name}, host` : name;
     how.textContent = state;
     tile.classList.toggle("large", key === this.large);
-    tile.querySelector(".remove").hidden = !isHost || !isMember;
+    tile.querySelector(".remove").hidden = !areHost || !isMember;
     tile.querySelector(".remove").setAttribute("aria-label", `Remove ${name}`);
     const pin = tile.querySelector(".pin");
     press(pin, key === this.#pinned, key === this.#pinned ? "Unpin" : "Pin");

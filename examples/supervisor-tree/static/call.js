@@ -124,7 +124,9 @@ export class Call {
     say(element("media-note"), CAMERA ? "Opening camera and microphone…" : "");
     const media = await openLocalMedia({ synthetic: !CAMERA, label: this.#name });
     element("own-video").srcObject = media.stream;
-    element("camera").setAttribute("aria-pressed", String(media.kind !== "synthetic"));
+    const used = media.kind !== "synthetic";
+    element("camera").setAttribute("aria-pressed", String(used));
+    say(element("camera"), used ? "Stop my camera" : "Use my camera");
     say(element("media-note"), media.sentence);
     return media.stream;
   }

@@ -22,11 +22,16 @@ fn a_host_records_a_call_and_removes_a_member_and_others_may_not() {
         let stands = "const { isHost, isRecorded } = window.callState;
              const shown = (id) => !document.getElementById(id).hidden;
              const removes = [...document.querySelectorAll('.remove')].some(({ hidden }) => !hidden);
+             const names = [...document.querySelectorAll('.tile figcaption span:first-child')].map(({ textContent }) => textContent);
              return isHost === arguments[0] && shown('record') === arguments[0] && removes === arguments[0]
-                 && isRecorded === arguments[1] && shown('recorded') === arguments[1]";
+                 && isRecorded === arguments[1] && shown('recorded') === arguments[1]
+                 // All are told who is host, in the tile of that one alone.
+                 && names.filter((name) => name.endsWith(', host')).length === 1
+                 && (isHost ? names.includes('You, host') : names.some((name) => name.startsWith(arguments[2])))";
         let stand = async |is_recorded: bool| {
-            holds(ann.browser(), stands, vec![json!(true), json!(is_recorded)]).await;
-            holds(bob.browser(), stands, vec![json!(false), json!(is_recorded)]).await;
+            let is = |is_host: bool| vec![json!(is_host), json!(is_recorded), json!("Ann (")];
+            holds(ann.browser(), stands, is(true)).await;
+            holds(bob.browser(), stands, is(false)).await;
         };
         stand(false).await;
 
@@ -43,7 +48,11 @@ fn a_host_records_a_call_and_removes_a_member_and_others_may_not() {
         // When that is said, the files are complete.
         let mut both = 0;
         for file in std::fs::read_dir(folder.path()).expect("the recordings") {
-            let recording = decoded(&file.unwrap().path()).await;
+            let file = file.unwrap().path();
+            let name = file.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+            let is_named = ["Ann-", "Bob-", "Eve-"].into_iter().any(|it| name.starts_with(it));
+            assert!(is_named, "{name}");
+            let recording = decoded(&file).await;
             let streams = recording["streams"].as_array().expect("streams").len();
             both += usize::from(streams == 2);
         }
@@ -71,8 +80,9 @@ fn a_host_records_a_call_and_removes_a_member_and_others_may_not() {
         bob.browser().click("#retry").await;
         sees(&bob, 2).await;
         ann.close().await;
-        holds(joe.browser(), stands, vec![json!(true), json!(false)]).await;
-        holds(bob.browser(), stands, vec![json!(false), json!(false)]).await;
+        let is = |is_host: bool| vec![json!(is_host), json!(false), json!("Joe (")];
+        holds(joe.browser(), stands, is(true)).await;
+        holds(bob.browser(), stands, is(false)).await;
         for page in [bob, joe] {
             page.close().await;
         }

@@ -184,20 +184,22 @@ fn a_page_says_what_is_sent_in_place_of_a_camera_that_cannot_be_used() {
         let drawn = "There is no camera that can be used: a drawn picture is sent instead.";
         let forbidden = "The browser does not allow this page to use camera and microphone: \
                          a drawn picture and silence are sent instead.";
-        for (camera, words, pressed) in [
-            (Camera::Fake, "", true),
-            (Camera::Missing, drawn, true),
-            (Camera::Forbidden, forbidden, false),
+        for (camera, words, button) in [
+            (Camera::Fake, "", "Stop my camera"),
+            (Camera::Missing, drawn, "Stop my camera"),
+            (Camera::Forbidden, forbidden, "Use my camera"),
         ] {
             let browser = Browser::start_with(Kind::Chromium, camera).await;
             browser.go_to(&server.page("demo?name=Ann")).await;
             let page = Page { browser, name: "Ann" };
+            page.browser.shows("Use my camera").await;
             page.browser.click("#camera").await;
             let look = "return location.search === '?camera'
                 && document.getElementById('own-video').srcObject?.getTracks().length === 2
                 && document.getElementById('media-note').textContent === arguments[0]
-                && document.getElementById('camera').getAttribute('aria-pressed') === arguments[1]";
-            let arguments = vec![json!(words), json!(pressed.to_string())];
+                && document.getElementById('camera').textContent === arguments[1]
+                && document.getElementById('camera').getAttribute('aria-pressed') === String(arguments[1] === 'Stop my camera')";
+            let arguments = vec![json!(words), json!(button)];
             page.waits_for(&format!("the words on a {camera:?} camera"), look, arguments).await;
             page.says("You are in. Nobody else is here yet.").await;
             page.browser.close().await;

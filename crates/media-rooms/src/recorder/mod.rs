@@ -48,12 +48,16 @@ pub struct Recorder {
 }
 
 /// Options of a recorder.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RecorderOptions {
     folder: PathBuf,
     longest: Duration,
     tap: TapOptions,
+    names: Arc<Names>,
 }
+
+/// Function that names the files of the participant that publishes a track.
+type Names = dyn Fn(&TrackInfo) -> String + Send + Sync;
 
 /// What outlives the instances of a recorder.
 struct Kept {
@@ -68,12 +72,21 @@ struct Kept {
 
 impl RecorderOptions {
     /// Creates the options of a recorder of all participants that writes into this folder. The folder is created if it
-    /// is not there. Files are `NAME-ID-PART.webm`, or `.mkv`: the name with which the participant has joined, as far
-    /// as it is of ASCII letters, digits, `-` and `_`, its identifier, and 1 or more. A file that is there is never
-    /// written over.
+    /// is not there. Files are `NAME-ID-PART.webm`, or `.mkv`: the participant's [name](Self::names), made safe, its
+    /// identifier, and 1 or more. A file that is there is never written over.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let (folder, tap) = (folder.into(), TapOptions::new("recorder"));
-        Self { folder, longest: Duration::from_secs(60 * 60), tap }
+        let names = Arc::new(|track: &TrackInfo| track.name.to_string());
+        Self { folder, longest: Duration::from_secs(60 * 60), tap, names }
+    }
+
+    /// Sets what names a participant in its files and their names, by the first track that it publishes. In names of
+    /// files, letters, digits, `-` and `_` stay, 40 characters at most, and spaces become `-`; all else is left out. A
+    /// function that panics is a fault of the recorder. Default: the name with which the participant has joined, which
+    /// behind signaling is its peer id.
+    pub fn names(mut self, names: impl Fn(&TrackInfo) -> String + Send + Sync + 'static) -> Self {
+        self.names = Arc::new(names);
+        self
     }
 
     /// Sets how long a file becomes before another one is begun. Default: an hour.
@@ -132,6 +145,16 @@ impl Recorder {
         self.tap.is_running()
     }
 
+    /// Returns whether it was given up: after a fourth panic in 10 s, for good.
+    pub fn is_given_up(&self) -> bool {
+        self.tap.is_given_up()
+    }
+
+    /// Resolves when it [is given up](Self::is_given_up), or this is dropped; the future does not keep the recorder.
+    pub fn given_up(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.tap.given_up()
+    }
+
     /// Ends the recording. Resolves when all files are complete, and returns them as [`files`](Self::files) does.
     pub async fn stop(self) -> Vec<PathBuf> {
         let Self { tap, kept } = self;
@@ -180,10 +203,12 @@ struct Recordings {
 impl MediaTap for Recordings {
     fn track_added(&mut self, track: &TrackInfo) {
         let Kept { options, origin, .. } = &*self.kept;
+        let name = (options.names)(track);
         let recording = self.of.entry(track.participant).or_insert_with(|| {
-            Recording::new(&options.folder, stem(track), *origin, options.longest)
+            let stem = stem(&name, track.participant);
+            Recording::new(&options.folder, stem, *origin, options.longest)
         });
-        recording.add(track.id, &track.name);
+        recording.add(track.id, &name);
     }
 
     fn track_removed(&mut self, track: TrackId) {
@@ -212,10 +237,27 @@ impl Drop for Recordings {
 }
 
 /// Returns the first part of the names of a participant's files. Its name may be anything.
-fn stem(track: &TrackInfo) -> String {
-    let is_plain = |it: &char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_');
-    let name: String = track.name.chars().filter(is_plain).take(LONGEST_NAME).collect();
-    format!("{name}-{}", track.participant)
+fn stem(name: &str, participant: ParticipantId) -> String {
+    let safe = |it: char| match it {
+        '-' | '_' => Some(it),
+        it if it.is_alphanumeric() => Some(it),
+        it if it.is_whitespace() => Some('-'),
+        _ => None,
+    };
+    let name: String = name.chars().filter_map(safe).take(LONGEST_NAME).collect();
+    // Programs take what begins with `-` for an option.
+    let name = name.trim_matches('-');
+    if name.is_empty() { participant.to_string() } else { format!("{name}-{participant}") }
+}
+
+impl fmt::Debug for RecorderOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecorderOptions")
+            .field("folder", &self.folder)
+            .field("longest", &self.longest)
+            .field("tap", &self.tap)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Recorder {
@@ -245,6 +287,24 @@ mod tests {
             files: Mutex::default(),
             faults: AtomicU64::new(0),
         }
+    }
+
+    #[test]
+    fn a_name_is_made_safe_for_files() {
+        let id = ParticipantId(callboard_peer_connection::PeerConnectionId(uuid::Uuid::new_v4()));
+        for (name, stem_of) in [
+            ("Ann", "Ann-"),
+            ("Zoë von  Bülow", "Zoë-von--Bülow-"),
+            ("../../etc/passwd\0", "etcpasswd-"),
+            ("-rf *?\"<>|:\\", "rf-"),
+            ("👋 ", ""),
+            ("", ""),
+            (".", ""),
+        ] {
+            assert_eq!(stem(name, id), format!("{stem_of}{id}"), "{name:?}");
+        }
+        let long = stem(&"字".repeat(1_000), id);
+        assert!(long.len() < 200 && long.starts_with('字'), "file systems allow 255 bytes");
     }
 
     #[test]
