@@ -10,6 +10,7 @@ use callboard_peer_connection::*;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::egress::{Coding, Egress, Seen};
 use super::side::{Heard, Side};
 use crate::PATIENCE;
 
@@ -31,6 +32,7 @@ pub(crate) struct Caller {
     pub(crate) received: [Received; 256],
     /// Which says on its pictures who has sent them.
     number: u8,
+    egress: Egress<TransceiverId>,
 }
 
 /// What was received of one caller.
@@ -102,6 +104,7 @@ impl Caller {
             news,
             received: [Received::default(); 256],
             number: thread as u8,
+            egress: Egress::new(),
         };
         caller.connect().await;
         caller
@@ -112,6 +115,7 @@ impl Caller {
         let offer = self.connection.send(LocalDescription).await.unwrap().expect("an offer");
         let participant = self.participant.get().expect("it has joined");
         let answer = participant.accept_offer(offer).await.expect("an answer");
+        self.egress.answered(&answer.sdp).expect("SSRCs of one section each");
         self.connection.send(SetRemoteDescription(answer)).await.unwrap().unwrap();
         self.payload_type = self.connection.send(GetTransceivers).await.unwrap()[0].codecs[0].0;
         let mut connected = [false; 2];
@@ -145,6 +149,14 @@ impl Caller {
         while let Ok(event) = self.told.try_recv() {
             match event {
                 Heard::Connection(ConnectionEvent::Packet(packet)) => {
+                    let seen = Seen {
+                        number: packet.sequence_number,
+                        timestamp: packet.timestamp,
+                        marker: packet.marker,
+                        payload: &packet.payload,
+                        coding: Coding::Vp8,
+                    };
+                    self.egress.check(packet.transceiver, seen).expect("one stream in each slot");
                     // What is empty is padding.
                     let Some(&from) = packet.payload.last() else { continue };
                     let (received, now) = (&mut self.received[usize::from(from)], Instant::now());

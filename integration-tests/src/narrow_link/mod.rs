@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "it measures in real time")]
 
 mod caller;
+#[path = "../../../crates/media-rooms/tests/egress/mod.rs"]
+mod egress;
 mod side;
 
 use std::collections::HashMap;

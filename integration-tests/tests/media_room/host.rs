@@ -5,7 +5,7 @@ use integration_tests::recording::decoded;
 use integration_tests::{CallPage, Kind, PATIENCE, Server, in_network_namespace, program};
 use serde_json::json;
 
-use crate::{holds, sees};
+use crate::{find, give_up, holds, path_of, sees};
 
 #[test]
 fn a_host_records_a_call_and_removes_a_member_and_others_may_not() {
@@ -22,7 +22,8 @@ fn a_host_records_a_call_and_removes_a_member_and_others_may_not() {
         let stands = "const { isHost, isRecorded } = window.callState;
              const shown = (id) => !document.getElementById(id).hidden;
              const removes = [...document.querySelectorAll('.remove')].some(({ hidden }) => !hidden);
-             const names = [...document.querySelectorAll('.tile figcaption span:first-child')].map(({ textContent }) => textContent);
+             const whose = document.querySelectorAll('.tile figcaption span:first-child');
+             const names = [...whose].map(({ textContent }) => textContent);
              return isHost === arguments[0] && shown('record') === arguments[0] && removes === arguments[0]
                  && isRecorded === arguments[1] && shown('recorded') === arguments[1]
                  // All are told who is host, in the tile of that one alone.
@@ -84,6 +85,38 @@ fn a_host_records_a_call_and_removes_a_member_and_others_may_not() {
         holds(joe.browser(), stands, is(true)).await;
         holds(bob.browser(), stands, is(false)).await;
         for page in [bob, joe] {
+            page.close().await;
+        }
+    });
+}
+
+#[test]
+fn a_recorder_that_is_given_up_is_told_and_another_can_begin() {
+    in_network_namespace(async || {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().to_str().expect("UTF-8");
+        let arguments = ["--listen", "127.0.0.1:0", "--record-on-demand", path];
+        let server = Server::of("media-room", &arguments).await;
+        let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo?name=Ann").await;
+        let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo?name=Bob").await;
+        let is_recorded = "return window.callState.isRecorded === arguments[0]
+            && document.getElementById('recorded').hidden !== arguments[0]";
+        let told = async |is: bool| {
+            for page in [&ann, &bob] {
+                sees(page, 1).await;
+                holds(page.browser(), is_recorded, vec![json!(is)]).await;
+            }
+        };
+        told(false).await;
+        for _ in 0..2 {
+            ann.browser().click("#record").await;
+            told(true).await;
+
+            give_up(&server, |tree| path_of(find(tree, "tap:recorder")?, "tap")).await;
+
+            told(false).await;
+        }
+        for page in [ann, bob] {
             page.close().await;
         }
     });

@@ -1,6 +1,12 @@
 //! A call through a media room of the server, in `media-room` as its users run it.
 
+#[path = "../../../crates/media-rooms/tests/egress/mod.rs"]
+mod egress;
 mod host;
+#[path = "../interop/ours.rs"]
+mod ours;
+mod pictures;
+mod sender;
 mod stacks;
 mod stage;
 
@@ -208,7 +214,8 @@ fn media_that_was_given_up_comes_back_when_asked_and_text_goes_on() {
                  .observe(grid, { subtree: true, childList: true, characterData: true })";
         ann.browser().evaluate(note, vec![]).await;
         for time in 1..=3 {
-            give_up(&server, &id_of(&ann).await).await;
+            let peer = id_of(&ann).await;
+            give_up(&server, |tree| subscriber(tree, &peer)).await;
             holds(ann.browser(), "return window.alone > 0", vec![]).await;
             if time < 3 {
                 sees(&ann, 1).await;
@@ -236,11 +243,10 @@ fn media_that_was_given_up_comes_back_when_asked_and_text_goes_on() {
     });
 }
 
-/// Lets the subscriber of a member panic until its media is given up.
-async fn give_up(server: &Server, peer: &str) {
-    until("the end of its media", PATIENCE, async || {
-        let tree = tree(server).await;
-        match subscriber(&tree, peer) {
+/// Lets the actor with this path in the tree panic until it is given up.
+async fn give_up(server: &Server, path: impl Fn(&Value) -> Option<String>) {
+    until("its end", PATIENCE, async || {
+        match path(&tree(server).await) {
             None => Moment::Now(()),
             Some(path) => {
                 let order = json!({ "path": path, "fault": "panic" }).to_string();
@@ -272,8 +278,12 @@ fn connection(tree: &Value, peer: &str) -> Option<String> {
 fn subscriber(tree: &Value, peer: &str) -> Option<String> {
     let connection = connection(tree, peer)?;
     let (_, id) = connection.rsplit_once('/')?;
-    let path = &find(find(find(tree, "media")?, id)?, "subscriber")?["path"];
-    path.as_str().map(str::to_owned)
+    path_of(find(find(tree, "media")?, id)?, "subscriber")
+}
+
+/// Returns the path of the first actor of this name.
+fn path_of(tree: &Value, id: &str) -> Option<String> {
+    find(tree, id)?["path"].as_str().map(str::to_owned)
 }
 
 /// Returns the first actor of this name.

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::egress::Egress;
 use super::server;
 
 /// Waits until the picture of the only other is this wide, and its clock has run for a second.
@@ -65,6 +66,7 @@ struct Member {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// What the server has said, for messages of failing tests.
     heard: Vec<Value>,
+    egress: Egress<()>,
 }
 
 /// What comes to a member.
@@ -77,7 +79,12 @@ impl Member {
     async fn join(kind: PeerKind, server: &Server, room: &str) -> Self {
         let address = format!("ws://{}/socket/{room}?name={kind}", server.listen());
         let (socket, _) = tokio_tungstenite::connect_async(address).await.expect("it is let in");
-        let mut member = Self { peer: Peer::start(kind).await, socket, heard: Vec::new() };
+        let mut member = Self {
+            peer: Peer::start(kind).await,
+            socket,
+            heard: Vec::new(),
+            egress: Egress::new(),
+        };
         member.until("its admission", async |it| it.has_heard("authenticated")).await;
         member.command(json!({ "do": "new" })).await;
         for kind in ["audio", "video"] {
@@ -158,6 +165,8 @@ impl Member {
                 let data = heard["data"].clone();
                 match heard["event"].as_str() {
                     Some("webrtc:answer") => {
+                        let sdp = data["sdp"].as_str().expect("a description");
+                        self.egress.answered(sdp).expect("SSRCs of one section each");
                         self.command(json!({ "do": "remote", "description": data })).await;
                     }
                     Some("webrtc:ice") => {

@@ -198,7 +198,8 @@ fn a_page_says_what_is_sent_in_place_of_a_camera_that_cannot_be_used() {
                 && document.getElementById('own-video').srcObject?.getTracks().length === 2
                 && document.getElementById('media-note').textContent === arguments[0]
                 && document.getElementById('camera').textContent === arguments[1]
-                && document.getElementById('camera').getAttribute('aria-pressed') === String(arguments[1] === 'Stop my camera')";
+                && (document.getElementById('camera').getAttribute('aria-pressed') === 'true')
+                    === (arguments[1] === 'Stop my camera')";
             let arguments = vec![json!(words), json!(button)];
             page.waits_for(&format!("the words on a {camera:?} camera"), look, arguments).await;
             page.says("You are in. Nobody else is here yet.").await;

@@ -1,5 +1,9 @@
 //! Helpers: clients of a media room over real sockets, which send pictures and sound and check what they get.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part")]
+
+#[path = "../egress/mod.rs"]
+mod egress;
+mod talk;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,9 +15,11 @@ use callboard_peer_connection::*;
 use callboard_supervision::{Flags, SupervisorRef, SupervisorSpec};
 use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use egress::{Coding, Egress, Seen};
+pub(crate) use talk::{have, have_all_but, talk_until};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// Frame of sound that a client sends, and the one before where it is redundant.
 pub(crate) const SOUND: [u8; 60] = [0xfc; 60];
 const COPY: [u8; 4] = [0xfc, 1, 2, 3];
@@ -114,6 +120,22 @@ impl Call {
         self.join_as(0, first, slots, &[]).await
     }
 
+    /// Answers the offer of another program, with all codecs; its media stays for as long as what is returned.
+    pub(crate) async fn answer(&self, offer: &str) -> (ParticipantId, Participant, String) {
+        let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
+        let api =
+            Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
+        let (tell, _told) = mpsc::unbounded_channel();
+        let owner = Owner { tells_estimates: false, participant: Arc::default(), tell }.start();
+        let events = owner.clone().recipient();
+        let opened = self.pool.open_on(0, &api, Configuration::default(), events).await;
+        let server = opened.unwrap();
+        let id = ParticipantId(server.id());
+        let joined = self.room.join(server, "program", owner.recipient()).await.unwrap();
+        let answer = joined.accept_offer(SessionDescription::offer(offer)).await.unwrap();
+        (id, joined, answer.sdp)
+    }
+
     /// Likewise, with its connection on this thread of the room: 0 or 1.
     pub(crate) async fn join_on(&mut self, thread: usize, first: u64, slots: usize) -> Client {
         self.join_as(thread, first, slots, &[]).await
@@ -195,6 +217,7 @@ impl Call {
             level: -127,
             room: Vec::new(),
             received: Vec::new(),
+            egress: Egress::new(),
         };
         client.negotiate().await;
         client.connect().await;
@@ -227,6 +250,7 @@ pub(crate) struct Client {
     /// What the room has said.
     pub(crate) room: Vec<MediaEvent>,
     pub(crate) received: Vec<RtpPacket>,
+    egress: Egress<TransceiverId>,
 }
 
 /// Encoding of a client's pictures.
@@ -257,6 +281,7 @@ impl Client {
         let participant = self.participant.lock().unwrap().take().unwrap();
         let answer = participant.accept_offer(offer).await.unwrap();
         *self.participant.lock().unwrap() = Some(participant);
+        self.egress.answered(&answer.sdp).unwrap();
         self.connection.send(SetRemoteDescription(answer)).await.unwrap().unwrap();
         let transceivers = self.connection.send(GetTransceivers).await.unwrap();
         self.payload_types = transceivers.iter().take(2).map(|one| one.codecs[0].0).collect();
@@ -415,7 +440,7 @@ impl Client {
     pub(crate) fn listen(&mut self) {
         while let Ok(event) = self.told.try_recv() {
             match event {
-                Heard::Connection(ConnectionEvent::Packet(packet)) => self.received.push(packet),
+                Heard::Connection(ConnectionEvent::Packet(packet)) => self.receive(packet),
                 Heard::Connection(ConnectionEvent::KeyframeRequested { rid, .. }) => {
                     self.want(rid);
                 }
@@ -433,7 +458,21 @@ impl Client {
         }
     }
 
-    /// Returns the packets of each slot that has received something, sound first.
+    fn receive(&mut self, packet: RtpPacket) {
+        let coding = match packet.payload_type {
+            sound if sound == self.payload_types[0] || self.red == Some(sound) => Coding::Sound,
+            vp8 if vp8 == self.payload_types[1] => Coding::Vp8,
+            _ => Coding::OtherPicture,
+        };
+        let RtpPacket { sequence_number: number, timestamp, marker, .. } = packet;
+        let seen = Seen { number, timestamp, marker, payload: &packet.payload, coding };
+        let checked = self.egress.check(packet.transceiver, seen);
+        checked.unwrap_or_else(|rule| panic!("sent to {}: {rule}", self.id()));
+        self.received.push(packet);
+    }
+
+    /// Returns the packets of each slot that has received something, sound first, in the order of their numbers: what a
+    /// busy machine has lost is sent again, and comes late.
     pub(crate) fn streams(&self) -> Vec<Vec<&RtpPacket>> {
         let mut streams: Vec<Vec<&RtpPacket>> = Vec::new();
         for packet in &self.received {
@@ -441,6 +480,9 @@ impl Client {
                 Some(stream) => stream.push(packet),
                 None => streams.push(vec![packet]),
             }
+        }
+        for stream in &mut streams {
+            stream.sort_by_key(|packet| packet.sequence_number);
         }
         streams.sort_by_key(|stream| stream[0].payload[0] != 0xfc);
         streams
@@ -451,44 +493,5 @@ impl Client {
         let numbers = stream.iter().map(|packet| packet.sequence_number);
         let (first, last) = (numbers.clone().min().unwrap(), numbers.max().unwrap());
         last + 1 - first - stream.len() as u64
-    }
-}
-
-/// Returns whether each of these has so many packets in each of so many streams.
-pub(crate) fn have(clients: &[&mut Client], streams: usize, packets: usize) -> bool {
-    clients.iter().all(|client| {
-        let received = client.streams();
-        received.len() == streams && received.iter().all(|stream| stream.len() >= packets)
-    })
-}
-
-/// Returns whether no stream of these lacks more packets than this. A test waits for it: what a busy machine loses on
-/// the way is sent again.
-pub(crate) fn have_all_but(clients: &[&mut Client], most: u64) -> bool {
-    let lacks = |client: &&mut Client| client.streams().iter().any(|it| Client::missing(it) > most);
-    !clients.iter().any(lacks)
-}
-
-/// Lets all clients talk until this holds.
-pub(crate) async fn talk_until(clients: &mut [&mut Client], done: impl Fn(&[&mut Client]) -> bool) {
-    let mut pace = tokio::time::interval(Duration::from_millis(5));
-    // Those that a busy machine has missed would be more than its sockets hold.
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let talking = async {
-        while !done(clients) {
-            pace.tick().await;
-            for client in clients.iter_mut() {
-                client.talk().await;
-            }
-        }
-    };
-    if tokio::time::timeout(PATIENCE, talking).await.is_err() {
-        for client in clients {
-            let streams = client.streams();
-            let streams = streams.iter().map(|it| (it.len(), Client::missing(it)));
-            let streams = streams.collect::<Vec<_>>();
-            println!("{}: received and missing {streams:?}, told {:#?}", client.id(), client.room);
-        }
-        panic!("not within {PATIENCE:?}");
     }
 }

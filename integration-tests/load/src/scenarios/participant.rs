@@ -161,6 +161,7 @@ impl Run {
                         lock(&self.noted).asked.push(Instant::now());
                     }
                     Ok(Heard::Message(_)) => {}
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
                     // The server says so as well.
                     Err(_) => self.peer = None,
                 },

@@ -1,5 +1,7 @@
 //! Lightweight WebRTC client on str0m: a socket of its own, one data channel or some tracks.
 
+#[path = "../../../../crates/media-rooms/tests/egress/mod.rs"]
+mod egress;
 mod janus;
 
 use std::io;
@@ -13,7 +15,7 @@ use str0m::channel::ChannelId;
 use str0m::config::CryptoProvider;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
@@ -21,6 +23,8 @@ use tokio::time::Instant;
 use crate::client::Client;
 use crate::http;
 use crate::protocol::{self, Endpoint};
+
+use self::egress::{Coding, Egress, Seen};
 
 /// Purpose of a client.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub(crate) struct Peer {
     sent: Vec<(Mid, u64)>,
     /// Share of received packets that is lost, and the part of a packet that is due to be.
     loss: (f64, f64),
+    /// Checker of what a media room sends; none of other servers.
+    egress: Option<Egress<Mid>>,
     /// Session that has to be kept alive.
     _session: Option<janus::Session>,
 }
@@ -107,6 +113,9 @@ impl Peer {
         let answer = answer.map_err(|_| late("answer"))??;
         let answer: Value = serde_json::from_str(&answer).map_err(io::Error::other)?;
         let sdp = answer["data"]["sdp"].as_str().ok_or(io::ErrorKind::InvalidData)?;
+        let mut egress = Egress::new();
+        egress.answered(sdp).map_err(invalid)?;
+        peer.egress = Some(egress);
         // The server's candidates come later: its connectivity checks reveal its address.
         peer.take(sdp, pending)?;
         let connected = tokio::time::timeout(PATIENCE, peer.connected(wish)).await;
@@ -156,7 +165,17 @@ impl Peer {
         let (offer, pending) = changes.apply().ok_or(io::ErrorKind::InvalidInput)?;
         let buffer = Box::new([0; DATAGRAM]);
         Ok((
-            Self { rtc, socket, address, buffer, channel, sent, loss: (0.0, 0.0), _session: None },
+            Self {
+                rtc,
+                socket,
+                address,
+                buffer,
+                channel,
+                sent,
+                loss: (0.0, 0.0),
+                egress: None,
+                _session: None,
+            },
             offer,
             pending,
         ))
@@ -183,16 +202,38 @@ impl Peer {
     }
 
     /// Returns the next message or packet. Cancelling loses nothing.
+    ///
+    /// # Errors
+    /// The connection is over; [`InvalidData`](io::ErrorKind::InvalidData) where a media room has sent what it may not.
     pub(crate) async fn next(&mut self) -> io::Result<Heard> {
         loop {
             match self.event().await? {
                 Event::ChannelData(data) => return Ok(Heard::Message(data.data)),
-                Event::RtpPacket(packet) => return Ok(Heard::Packet(packet.payload)),
+                Event::RtpPacket(packet) => {
+                    self.check(&packet)?;
+                    return Ok(Heard::Packet(packet.payload));
+                }
                 Event::KeyframeRequest(_) => return Ok(Heard::KeyframeWanted),
                 Event::ChannelClose(_) => return Err(io::ErrorKind::ConnectionReset.into()),
                 _ => {}
             }
         }
+    }
+
+    fn check(&mut self, packet: &RtpPacket) -> io::Result<()> {
+        let Some(egress) = &mut self.egress else { return Ok(()) };
+        let ssrc = packet.header.ssrc;
+        let stream = self.rtc.direct_api().stream_rx(&ssrc).map(|stream| stream.mid());
+        let mid = stream.ok_or_else(|| invalid(format!("SSRC {ssrc} is of no section")))?;
+        let is_sound = self.rtc.media(mid).is_some_and(|media| media.kind() == MediaKind::Audio);
+        let seen = Seen {
+            number: *packet.seq_no,
+            timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
+            payload: &packet.payload,
+            coding: if is_sound { Coding::Sound } else { Coding::Vp8 },
+        };
+        egress.check(mid, seen).map_err(invalid)
     }
 
     /// Sends a message: it goes out with the next call of `next`.
@@ -308,6 +349,10 @@ impl Peer {
         }
         Ok(true)
     }
+}
+
+fn invalid(rule: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, rule)
 }
 
 /// Returns the local address that reaches the server: candidates are in its network.
