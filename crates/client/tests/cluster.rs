@@ -34,19 +34,26 @@ impl Node {
             None => cluster,
         };
         let cluster = cluster.build().expect("a good name");
-        let node = cluster.start().await.expect("it runs nowhere else");
+        let tree = cluster.start().await.expect("it runs nowhere else");
+        let mut node = Self::with(&cluster, listener).await;
+        node.trees.push(tree);
+        node
+    }
+
+    /// Starts the server of a node, which may not run.
+    async fn with(cluster: &Cluster, listener: TcpListener) -> Self {
         let open = |name: &str| {
             let options = RoomOptions::<TestRoom>::new(name, ()).close_when_empty(true);
             Some(options.into())
         };
-        let rooms = Rooms::builder().cluster(&cluster).on_demand(open).build();
+        let rooms = Rooms::builder().cluster(cluster).on_demand(open).build();
         let server = rooms.start().await.expect("the rooms start");
         let signaling = Signaling::new(PeerOptions::<TestPeer>::new((), rooms.clone()));
         let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
         let address = listener.local_addr().expect("an address");
         let http = tune(HttpServer::new(app).workers(1).disable_signals());
         actix_web::rt::spawn(http.listen(listener).expect("a listener").run());
-        Self { address, rooms, trees: vec![server, node] }
+        Self { address, rooms, trees: vec![server] }
     }
 
     /// Joins as soon as the node has entered the cluster.
@@ -129,6 +136,24 @@ async fn a_room_of_a_node_without_a_url_is_refused_and_the_node_is_not_named() {
     assert!(!refusal.to_string().contains("secret"), "{refusal}");
     a.stop().await;
     b.stop().await;
+}
+
+#[actix_web::test]
+async fn a_client_is_told_when_to_come_back_and_a_page_too() {
+    let cluster = Cluster::builder(Embedded::new()).node("a").hold(Duration::from_secs(3));
+    // Its node does not run: no room can be claimed.
+    let a = Node::with(&cluster.build().expect("a good name"), listener()).await;
+
+    let refused = within(Client::connect(&url(a.address), options())).await;
+    let Err(ConnectError::Refused(refusal)) = refused else { panic!("let in") };
+    assert_eq!((refusal.status, &*refusal.error), (503, "room_unavailable"));
+    assert!(refusal.retry_after.is_some(), "{refusal:?}");
+
+    // A browser would show its page nothing of that.
+    let page = options().header("origin", format!("http://{}", a.address));
+    let closed = within(Client::connect(&url(a.address), page)).await;
+    assert!(matches!(closed, Err(ConnectError::Closed { code: 1012, .. })), "not told");
+    a.stop().await;
 }
 
 #[actix_web::test]

@@ -206,8 +206,10 @@ impl Session {
             return;
         }
         let open = self.state == ClientState::Open;
-        let rejected = self.closing_error.as_ref().is_some_and(|error| error.code == REJECTED);
         let (code, reason) = loss.said();
+        // A room that cannot admit anyone at present has not rejected this client.
+        let rejected = !TRANSIENT.contains(&code)
+            && self.closing_error.as_ref().is_some_and(|error| error.code == REJECTED);
         self.forget_connection(match loss {
             Loss::Violation { code, .. } => Some(code),
             Loss::Cut => None,
@@ -426,6 +428,8 @@ const RESUMABLE: [u16; 3] = [ABNORMAL, 1001, UNANSWERED];
 const FAULTS: [u16; 8] = [1002, 1003, 1007, 1008, 1009, 1010, 1011, 1013];
 /// Errors after which the server closes the connection, so that they say more than its close code.
 const CLOSING_ERRORS: [&str; 3] = ["Could not join room", "Room closed", "Message too large"];
+/// Close codes of a server that can admit no one at present.
+const TRANSIENT: [u16; 2] = [1012, 1013];
 const REJECTED: &str = "could_not_join_room";
 const TOO_LARGE: &str = "message_too_large";
 /// Number of retries of something that fails in the same way.

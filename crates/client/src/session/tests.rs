@@ -353,6 +353,22 @@ fn a_size_limit_is_remembered_for_ten_minutes() {
 }
 
 #[test]
+fn a_room_that_can_admit_no_one_at_present_is_asked_again_soon() {
+    let mut table = table(ClientOptions::new());
+    table.join(None);
+    table.lose(ended(1006));
+    for _ in 0..10 {
+        table.wait();
+        table.closing_error("Could not join room", json!("room_unavailable"));
+
+        let outputs = table.lose(ended(1012));
+
+        assert_eq!(gave_up(&outputs), None);
+        assert!(delay(&outputs) <= Duration::from_secs(10));
+    }
+}
+
+#[test]
 fn a_server_that_does_not_answer_a_ping_is_lost() {
     let mut table = table(ClientOptions::new());
     table.join(Some("token"));

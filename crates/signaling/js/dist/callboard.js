@@ -3103,7 +3103,8 @@ class Socket {
     this.#moves.clear();
     this.#drop(UNANSWERED);
     const [open, now] = [this.state === "open", performance.now()];
-    const turnedAway = this.#farewell?.code === "could_not_join_room";
+    // A room that can admit no one at present has not turned this client away.
+    const turnedAway = this.#farewell?.code === "could_not_join_room" && !TRANSIENT.has(code);
     const wait = Math.min(Number(this.#farewell?.details?.retry_after_ms) || 0, LONGEST_WAIT);
     if (this.#joining) {
       const refused = new CallboardError("refused", "no WebSocket: refused by the server, or there is no server", { code, reason });
@@ -3222,6 +3223,8 @@ function isForGood(code) {
 
 /** Errors after which the server closes the connection, so that they say more than its close code. */
 const FAREWELLS = new Set(["Could not join room", "Room closed", "Message too large"]);
+/** Close codes of a server that can admit no one at present. */
+const TRANSIENT = new Set([1012, 1013]);
 /** Error of a server whose room cannot be opened now. */
 const UNAVAILABLE = "Room unavailable";
 /** Longest wait that a server may ask for, in ms. */
