@@ -180,6 +180,10 @@ pub enum StartRoomError {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartRoomsError {
+    /// Rooms of a [cluster](crate::RoomsBuilder::cluster) cannot have a
+    /// [file for the hand-over](crate::RoomsBuilder::hand_over_file): another node may take them meanwhile.
+    #[error("rooms of a cluster cannot be handed over through a file")]
+    HandOverInCluster,
     /// The rooms run already. Their handle can be cloned.
     #[error("the rooms have been started already")]
     AlreadyStarted,

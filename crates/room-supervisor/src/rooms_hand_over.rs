@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime};
 
 use actix::Arbiter;
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::error::StartRoomError;
 use crate::frozen::{FreezeError, FrozenRoom};
@@ -43,7 +44,9 @@ impl RoomsBuilder {
     /// begin with their [snapshots](crate::Room::snapshot) and members; clients that may resume their sessions do so,
     /// and those that do not come back in time leave. The file holds credentials and must be in a folder of the
     /// server's own. One that is corrupted, too old, or another user's is logged and ignored
-    /// ([`Rooms::hand_over_error`]); what is no such file is not removed. Default: none.
+    /// ([`Rooms::hand_over_error`]); what is no such file is not removed. Not for the
+    /// rooms of a [cluster](Self::cluster), which do not start with it
+    /// ([`StartRoomsError::HandOverInCluster`](crate::StartRoomsError::HandOverInCluster)). Default: none.
     pub fn hand_over_file(self, path: impl Into<PathBuf>) -> Self {
         self.handed_over(HandOver::read(path.into(), wall_clock()))
     }
@@ -75,6 +78,9 @@ impl Rooms {
         &self,
         path: impl Into<PathBuf>,
     ) -> Result<HandedOver, HandOverError> {
+        if self.shared.cluster.is_some() {
+            return Err(HandOverError::InCluster);
+        }
         let (path, likely) = (path.into(), self.likely_bytes());
         let draft = blocking(move || Draft::begin(path, likely)).await?;
         let was_closing = self.set_closing(true);
@@ -86,8 +92,8 @@ impl Rooms {
             async move { (number, timeout(KEEP, keeping).await.unwrap_or_default()) }
         });
         let kept = Kept::new(join_all(keeping).await);
-        // Rooms of other nodes are theirs.
-        let here = self.list().into_iter().filter(|room| room.home().is_none());
+        // One of a cluster's may be another node's by the time that the next process starts.
+        let here = self.list().into_iter().filter(|room| room.shared.tenure().is_none());
         let rooms = join_all(here.map(freeze)).await;
         let records: Vec<RoomRecord> = rooms.iter().map(|it| kept.record(it)).collect();
         let handed_over = HandedOver {
@@ -99,6 +105,8 @@ impl Rooms {
         let document = Document::new(records, wall_clock());
         let written = blocking(move || {
             let text = serde_json::to_vec(&document).map_err(io::Error::from)?;
+            // What cannot be read again would cost all.
+            Document::read(&text).map_err(io::Error::other)?;
             draft.finish(&text).map(|()| text.len())
         });
         match written.await {
@@ -143,19 +151,30 @@ impl Rooms {
 
     /// Opens the rooms that were inherited, once their supervisor has started, and runs what has waited for it.
     pub(crate) fn begin_inherited(&self) {
-        let (names, tasks) = self.hand_over().begin();
+        let (names, ends, tasks) = self.hand_over().begin();
         let rooms = self.clone();
         let arbiter = Arbiter::current();
         tasks.into_iter().for_each(|task| _ = arbiter.spawn(task));
         arbiter.spawn(async move {
-            for name in names {
-                match rooms.find_or_open(&name).await {
-                    // The application may open it later.
-                    Ok(_) | Err(StartRoomError::NoSuchRoom) => {}
-                    Err(error) => log::error!("room {name:?} is not opened again: {error}"),
-                }
-            }
+            let opening = |name: String| rooms.clone().open_inherited(name, ends);
+            stream::iter(names).for_each_concurrent(OPENED_AT_ONCE, opening).await;
         });
+    }
+
+    /// Opens a room that was inherited, if that is done on demand; until then, again and again.
+    async fn open_inherited(self, name: String, ends: Instant) {
+        loop {
+            match self.find_or_open(&name).await {
+                // The application may open it later.
+                Ok(_) | Err(StartRoomError::NoSuchRoom | StartRoomError::ShuttingDown) => return,
+                Err(error) => log::error!("room {name:?} is not opened again yet: {error}"),
+            }
+            let next = Instant::now() + RETRY;
+            if next >= ends {
+                return;
+            }
+            sleep_until(next).await;
+        }
     }
 
     /// Returns how many bytes the file will have, about.
@@ -176,6 +195,8 @@ impl Kept {
         let all = kept.into_iter().flat_map(|(keeper, peers)| {
             peers.into_iter().map(move |KeptPeer { peer_id, room, grace, data }| {
                 let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+                // A value is always JSON.
+                let data = serde_json::value::to_raw_value(&data).unwrap_or_default();
                 ((room, peer_id), KeptRecord { keeper, grace_ms, data })
             })
         });
@@ -190,8 +211,11 @@ impl Kept {
             MemberRecord::new(member, kept.filter(|_| !member.outbox().is_closed()))
         });
         let departed = departed.iter().map(|member| MemberRecord::new(member, None));
+        let written = |record: serde_json::Result<MemberRecord>| {
+            record.inspect_err(|error| log::error!("a member is not handed over: {error}")).ok()
+        };
         let snapshot = frozen.as_ref().and_then(FrozenRoom::snapshot).cloned();
-        let members = members.chain(departed).collect();
+        let members = members.chain(departed).filter_map(written).collect();
         RoomRecord { name: room.name().to_owned(), snapshot, members }
     }
 }
@@ -213,7 +237,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, HandOverError> {
     let worked = spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    worked.map_err(HandOverError)
+    worked.map_err(HandOverError::Io)
 }
 
 /// Time limit for disconnecting clients: longer than a client has to answer a close frame, after peers have started.
@@ -222,6 +246,10 @@ const DISCONNECT: Duration = Duration::from_secs(3);
 const KEEP: Duration = Duration::from_secs(2);
 /// Time limit for a room to handle what it was sent.
 const FREEZE: Duration = Duration::from_secs(2);
+/// Number of inherited rooms that are opened at once.
+const OPENED_AT_ONCE: usize = 16;
+/// Time after which one is opened again that could not be.
+const RETRY: Duration = Duration::from_secs(1);
 /// Likely size of a peer in the file, in bytes, without what waits for it.
 const PER_PEER: usize = 1_024;
 /// Likely size of a room.

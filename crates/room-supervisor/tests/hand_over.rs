@@ -270,6 +270,47 @@ async fn rooms_that_cannot_be_handed_over_go_on() {
 }
 
 #[actix::test]
+async fn one_member_that_cannot_be_read_again_costs_no_other() {
+    let world = World::new();
+    let rooms = world.process(1).await;
+    let room = rooms.find_or_open("hall").await.unwrap();
+    let (_keeper, _) = Keeper::of(&rooms, Some(&room), GRACE);
+    let ann = Client::joined(&room).await;
+    let nested = |depth| (0..depth).fold(Value::Null, |inner, _| json!([inner]));
+    let mut others = Vec::new();
+    for depth in [125, 200] {
+        let auth = AuthData { metadata: nested(depth), ..AuthData::new(PeerId::random()) };
+        let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+        let membership = room.reserve(NewMember::new(auth, outbox)).unwrap();
+        membership.join().await.unwrap();
+        others.push(membership);
+    }
+    assert_eq!(rooms.hand_over_to_file(world.file()).await.unwrap().peers, 3);
+
+    let rooms = world.process(1).await;
+
+    assert!(rooms.hand_over_error().is_none());
+    let (_keeper, inherited) = Keeper::of(&rooms, None, GRACE);
+    let mut back: Vec<PeerId> = inherited.iter().map(RestoredPeer::peer_id).collect();
+    let mut expected = [ann.id, others[0].peer_id()];
+    back.sort();
+    expected.sort();
+    assert_eq!(back, expected, "the third is too deep, and leaves");
+}
+
+#[actix::test]
+async fn a_node_of_a_cluster_has_no_file_for_a_hand_over() {
+    let world = World::new();
+    let cluster = callboard_cluster::Cluster::builder(callboard_cluster::Embedded::default());
+    let cluster = cluster.node("a1").build().unwrap();
+    let rooms = Rooms::builder().cluster(&cluster).hand_over_file(world.file()).build();
+
+    assert!(matches!(rooms.start().await, Err(StartRoomsError::HandOverInCluster)));
+    let handed_over = rooms.hand_over_to_file(world.file()).await;
+    assert!(matches!(handed_over, Err(HandOverError::InCluster)));
+}
+
+#[actix::test]
 async fn a_file_that_is_none_is_ignored_and_said() {
     let world = World::new();
     std::fs::write(world.file(), "{}").unwrap();

@@ -5,10 +5,17 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Error of handing rooms over: the file could not be written.
+/// Error of handing rooms over.
 #[derive(Debug, Error)]
-#[error("the rooms are not handed over: {0}")]
-pub struct HandOverError(#[from] pub(crate) io::Error);
+#[non_exhaustive]
+pub enum HandOverError {
+    /// The file could not be written, or not be read again.
+    #[error("the rooms are not handed over: {0}")]
+    Io(#[from] io::Error),
+    /// The rooms are those of a node of a cluster, in which another node may take their names meanwhile.
+    #[error("the rooms are not handed over: they belong to a cluster")]
+    InCluster,
+}
 
 /// Reason why a file with handed-over rooms is ignored.
 #[derive(Debug, Error)]

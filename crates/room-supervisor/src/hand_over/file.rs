@@ -46,8 +46,13 @@ impl Draft {
         self.file.sync_all()?;
         fs::rename(&self.temporary, &self.path)?;
         self.is_finished = true;
+        // The file is there, and is read unless the machine fails now: this must not let the rooms go on as well.
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        let folder = folder.unwrap_or(Path::new("."));
+        if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+            log::warn!("{} is not safe from a power failure: {error}", self.path.display());
+        }
+        Ok(())
     }
 }
 

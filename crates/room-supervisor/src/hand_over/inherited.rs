@@ -54,15 +54,15 @@ impl Inherited {
         for RoomRecord { name, snapshot, members } in document.rooms {
             let mut room = InheritedRoom { snapshot, members: Vec::new(), departed: Vec::new() };
             for (member, kept) in members.into_iter().map(|record| record.into_member()) {
-                let grace = kept.as_ref().map(|kept| Duration::from_millis(kept.grace_ms));
+                let grace = kept.as_ref().map(|(kept, _)| Duration::from_millis(kept.grace_ms));
                 let left = grace.and_then(|grace| grace.checked_sub(age));
-                let (Some(kept), Some(left)) = (kept, left) else {
+                let (Some((kept, data)), Some(left)) = (kept, left) else {
                     member.outbox().close(CloseFrame::GOING_AWAY);
                     room.departed.push(member);
                     continue;
                 };
                 let (tell, told) = oneshot::channel();
-                let (until, data) = (now + left, kept.data);
+                let until = now + left;
                 let peer = RestoredPeer { member: member.clone(), data, until, room: told };
                 inherited.peers.entry(kept.keeper).or_default().push(peer);
                 room.members.push((member, tell));
@@ -75,6 +75,11 @@ impl Inherited {
     /// Returns the names of the rooms, and when what is left of them is given up.
     pub(super) fn begin(&self) -> (Vec<String>, Option<Instant>) {
         (self.rooms.keys().cloned().collect(), self.ends)
+    }
+
+    /// Returns the names of the rooms that were not opened.
+    pub(super) fn rooms(&self) -> impl Iterator<Item = &String> {
+        self.rooms.keys()
     }
 
     pub(super) fn take_room(&mut self, name: &str) -> Option<InheritedRoom> {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 pub use self::error::{HandOverError, ReadHandOverError};
 pub use self::inherited::RestoredPeer;
@@ -81,9 +82,9 @@ impl HandOver {
         all.filter_map(|(number, keeper)| Some((number, keeper.upgrade()?))).collect()
     }
 
-    /// Begins with the rooms' supervisor; returns the names of the rooms that were inherited, and what runs from now
-    /// on.
-    pub(crate) fn begin(self: &Arc<Self>) -> (Vec<String>, Vec<BoxFuture<'static, ()>>) {
+    /// Begins with the rooms' supervisor; returns the names of the rooms that were inherited, until when they are
+    /// opened, and what runs from now on.
+    pub(crate) fn begin(self: &Arc<Self>) -> (Vec<String>, Instant, Vec<BoxFuture<'static, ()>>) {
         let mut tasks = std::mem::take(&mut *lock(&self.waiting));
         let (names, ends) = lock(&self.inherited).begin();
         if let Some(ends) = ends {
@@ -92,7 +93,11 @@ impl HandOver {
                 tokio::time::sleep_until(ends).await;
                 // Who has come by now is there, and the others leave.
                 let late = std::mem::take(&mut *lock(&this.inherited));
-                drop(late);
+                for name in late.rooms() {
+                    log::warn!(
+                        "room {name:?} was not opened again: its state is lost, its peers leave"
+                    );
+                }
             }));
         }
         if let Some(path) = &self.path
@@ -102,7 +107,7 @@ impl HandOver {
         {
             log::error!("{} is not removed: {error}", path.display());
         }
-        (names, tasks)
+        (names, ends.unwrap_or_else(Instant::now), tasks)
     }
 
     /// Returns what was inherited of the room of this name, once.

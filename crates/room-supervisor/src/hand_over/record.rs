@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytestring::ByteString;
 use callboard_outbox::{Outbox, OutboxLimits};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use super::error::ReadHandOverError;
@@ -41,10 +42,11 @@ pub(crate) struct RoomRecord {
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct MemberRecord {
-    peer_id: PeerId,
-    credentials: Map<String, Value>,
-    metadata: Value,
-    public: Map<String, Value>,
+    pub(crate) peer_id: PeerId,
+    // What may be nested is text here: it is read by itself, and costs no other member if that fails.
+    credentials: Box<RawValue>,
+    metadata: Box<RawValue>,
+    public: Box<RawValue>,
     /// None if the peer leaves: it is not behind a client that can come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kept: Option<KeptRecord>,
@@ -60,7 +62,7 @@ pub(crate) struct KeptRecord {
     /// Number of its keeper.
     pub(crate) keeper: usize,
     pub(crate) grace_ms: u64,
-    pub(crate) data: Value,
+    pub(crate) data: Box<RawValue>,
 }
 
 /// The part of a document that is read before the rest, which a newer version may write otherwise.
@@ -109,29 +111,52 @@ impl RoomRecord {
 }
 
 impl MemberRecord {
-    pub(crate) fn new(member: &Member, kept: Option<KeptRecord>) -> Self {
+    /// # Errors
+    /// Something of it cannot be written as JSON.
+    pub(crate) fn new(member: &Member, kept: Option<KeptRecord>) -> serde_json::Result<Self> {
         let (auth, OutboxLimits { messages, bytes }) = (member.auth(), member.outbox().limits());
         let waiting = if kept.is_some() { member.outbox().waiting() } else { Vec::new() };
-        Self {
+        Ok(Self {
             peer_id: member.peer_id(),
-            credentials: auth.credentials.clone(),
-            metadata: auth.metadata.clone(),
-            public: auth.public.to_map(),
+            credentials: to_raw_value(&auth.credentials)?,
+            metadata: to_raw_value(&auth.metadata)?,
+            public: to_raw_value(&auth.public)?,
             kept,
             max_messages: messages,
             max_bytes: bytes,
             waiting: waiting.into_iter().map(|text| text.to_string()).collect(),
-        }
+        })
     }
 
-    /// Returns the member, and how it is kept if its client may come back.
-    pub(crate) fn into_member(self) -> (Member, Option<KeptRecord>) {
-        let Self { peer_id, credentials, metadata, public, kept, .. } = self;
-        let auth = AuthData { peer_id, credentials, metadata, public: public.into() };
+    /// Returns the member, and how it is kept if its client may come back, with the keeper's data. One that cannot be
+    /// read leaves.
+    pub(crate) fn into_member(self) -> (Member, Option<(KeptRecord, Value)>) {
+        let peer_id = self.peer_id;
+        let (auth, kept) = self.read().unwrap_or_else(|error| {
+            log::error!("peer {peer_id} is not restored: {error}");
+            (AuthData::new(peer_id), None)
+        });
         let limits = OutboxLimits { messages: self.max_messages, bytes: self.max_bytes };
         let outbox = Outbox::holding(limits, self.waiting.into_iter().map(ByteString::from));
         let (member, _) = Member::new(NewMember::new(auth, outbox.into()));
         (member, kept)
+    }
+}
+
+impl MemberRecord {
+    fn read(&self) -> serde_json::Result<(AuthData, Option<(KeptRecord, Value)>)> {
+        let public: Map<String, Value> = serde_json::from_str(self.public.get())?;
+        let auth = AuthData {
+            peer_id: self.peer_id,
+            credentials: serde_json::from_str(self.credentials.get())?,
+            metadata: serde_json::from_str(self.metadata.get())?,
+            public: public.into(),
+        };
+        let kept = self.kept.clone().map(|kept| {
+            let data = serde_json::from_str(kept.data.get())?;
+            Ok((kept, data))
+        });
+        Ok((auth, kept.transpose()?))
     }
 }
 

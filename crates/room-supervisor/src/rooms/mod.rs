@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     opening: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     start: Mutex<Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>>,
     /// Cluster in which the names of rooms are claimed.
-    cluster: Option<Cluster>,
+    pub(crate) cluster: Option<Cluster>,
     /// Rooms of a cluster that are opened at the start, by name: they are opened later if another node has them then.
     at_start: Mutex<HashMap<Arc<str>, AnyRoomOptions>>,
     /// Links to rooms of other nodes, if the cluster has lines.
@@ -343,6 +343,9 @@ impl Shared {
         supervisor: SupervisorRef,
         spec: &Arc<()>,
     ) -> Result<Vec<AnyRoomOptions>, StartRoomsError> {
+        if self.cluster.is_some() && self.hand_over.path().is_some() {
+            return Err(StartRoomsError::HandOverInCluster);
+        }
         {
             let mut home = lock(&self.home);
             let elsewhere = home.as_ref().filter(|home| !Arc::ptr_eq(&home.spec, spec));

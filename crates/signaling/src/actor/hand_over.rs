@@ -73,7 +73,11 @@ impl<P: Peer> Handler<PeerCommand> for PeerActor<P> {
         match command {
             PeerCommand::Disconnect(done) => self.disconnect(done, ctx),
             PeerCommand::Keep(answer) => _ = answer.send(self.keep()),
-            PeerCommand::GoOn => self.is_kept = false,
+            PeerCommand::GoOn => {
+                self.is_kept = false;
+                #[cfg(feature = "rpc")]
+                self.context.client.call_table().reopen();
+            }
         }
     }
 }

@@ -86,7 +86,7 @@ impl<P: Peer> UpgradeRoute<P> {
             let _starting = starting;
             let Some(membership) = peer.membership().await else {
                 link.owner_ended();
-                return link.outbox().close(CloseFrame::GOING_AWAY);
+                return link.outbox().close(CloseFrame::ROOM_FAILED);
             };
             // Applications may ask others about each peer.
             let Ok(_turn) = route.restoring.acquire().await else { return };
