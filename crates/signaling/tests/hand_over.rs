@@ -428,7 +428,6 @@ async fn nothing_is_lost<const DIRECT: bool>(seed: u64) {
             client.resume(process.address).await;
         }
     }
-    // The rest waits for each, in front of a message to itself.
     for (client, _, heard, _) in &mut clients {
         let id = client.id.clone();
         client.send("end", Value::Null, json!([id])).await;
@@ -479,6 +478,20 @@ async fn a_server_that_cannot_write_goes_on_and_one_that_is_closing_says_so() {
     assert!(process.rooms.hand_over_to_file(folder.path().join("no/folder")).await.is_err());
     ann.send("hello", 1.into(), "all".into()).await;
     assert_eq!(bob.expect("hello").await, 1);
+
+    // The file cannot be moved to its place, when the clients are gone already.
+    std::fs::create_dir_all(folder.path().join("taken/by")).unwrap();
+    let failing = process.rooms.hand_over_to_file(folder.path().join("taken"));
+    let (failed, ..) = tokio::join!(failing, ann.goodbye(), bob.goodbye());
+    assert!(failed.is_err());
+    bob.resume(process.address).await;
+    let call = json!({ "type": "call_hook", "id": 1, "plugin": "a", "fn": "hang", "args": [] });
+    bob.socket.send(Frame::text(call.to_string())).await.unwrap();
+    ann.resume(process.address).await;
+    bob.send("hello", 2.into(), "all".into()).await;
+    assert_eq!(ann.expect("hello").await, 2);
+    ann.send("hello", 3.into(), "all".into()).await;
+    assert_eq!(bob.expect("hello").await, 3);
 
     process.rooms.hand_over_to_file(&process.file).await.unwrap();
     let refused = Client::connect(process.address, &format!("resume={}", ann.token)).await;
