@@ -43,6 +43,8 @@ const RULES = {
   "require-atomic-updates": "error",
 };
 
+/** Scripts of pages beside programs for Node. */
+const PAGES = ["integration-tests/load/src/browsers/*.js"];
 /** Programs for Node. */
 const NODE = ["integration-tests/load/**/*.js", "crates/signaling/js/build.js", "crates/signaling/js/tests/*.js"];
 const module_ = { sourceType: "module", ecmaVersion: 2024 };
@@ -53,8 +55,8 @@ module.exports = [
   { ignores: ["**/target/**"] },
   // Modules of the pages, and of the client.
   {
-    files: ["examples/**/*.js", "crates/**/*.js", "crates/**/*.jsx", "**/*.html/*.js"],
-    ignores: NODE,
+    files: ["examples/**/*.js", "crates/**/*.js", "crates/**/*.jsx", "**/*.html/*.js", ...PAGES],
+    ignores: NODE.filter((files) => !files.includes("/load/")),
     plugins,
     languageOptions: { ...module_, globals: globals.browser, parserOptions: { ecmaFeatures: { jsx: true } } },
     rules: RULES,
@@ -74,6 +76,7 @@ module.exports = [
   },
   {
     files: NODE,
+    ignores: PAGES,
     plugins,
     languageOptions: { ...module_, globals: globals.nodeBuiltin },
     rules: RULES,
