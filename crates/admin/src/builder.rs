@@ -82,7 +82,7 @@ impl AdminBuilder {
     }
 
     /// Sets what else decides about readiness, such as a server that is being drained: `Err` makes `/readyz` answer
-    /// 503, whatever runs. Either way the members are added to the answer, for every client: no names, no secrets.
+    /// 503, even if all runs. Either way the members are added to the answer, for every client: no names, no secrets.
     /// Called for each request of `/readyz`, so it must not wait. Default: none.
     ///
     /// A server that can do without something, such as the directory of a cluster for a while, says so by `Ok`: it must

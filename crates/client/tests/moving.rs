@@ -138,7 +138,7 @@ async fn a_client_without_a_session_joins_the_same_room_anew_and_hears_all_once(
     assert_eq!(events, [rejoined, ClientEvent::Moved { from: server.url(), to }]);
     let members: Vec<_> = client.peers().into_iter().map(|peer| peer.peer_id).collect();
     assert_eq!(members, [other.peer_id()], "it is not beside itself");
-    let ClientEvent::Joined(member) = next(&mut other).await else { panic!("nobody joined") };
+    let ClientEvent::Joined(member) = next(&mut other).await else { panic!("no one joined") };
     assert_eq!(member.peer_id, moved);
     assert_eq!(next(&mut other).await, ClientEvent::Left { peer_id: previous });
 }
@@ -156,7 +156,7 @@ async fn a_client_moves_to_another_server_and_leaves_this_one() {
     order(&client, &format!("ws://{}", two.address), false);
 
     assert_eq!(next(&mut client).await, ClientEvent::Left { peer_id: other.peer_id() });
-    let ClientEvent::Joined(member) = next(&mut client).await else { panic!("nobody is there") };
+    let ClientEvent::Joined(member) = next(&mut client).await else { panic!("no one is there") };
     assert_eq!(member.peer_id, there.peer_id());
     let rejoined = ClientEvent::Rejoined { peer_id: client.peer_id(), previous: previous.clone() };
     assert_eq!(next(&mut client).await, rejoined);

@@ -81,7 +81,7 @@ impl Hold {
         self.inner.granted.epoch
     }
 
-    /// Returns the number of the hold before this one, of whatever node; none if the directory knew of none. A node
+    /// Returns the number of the hold before this one, of any node; none if the directory knew of none. A node
     /// whose hold was over, and which has claimed the room anew, sees here whether another had it meanwhile: if not, it
     /// is the number of the hold that was over.
     pub fn follows(&self) -> Option<Epoch> {

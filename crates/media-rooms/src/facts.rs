@@ -46,7 +46,7 @@ pub struct SlotFacts {
     /// Key frames that were asked for since the slot carries the track, or the subscriber has started.
     pub key_frames_wanted: u64,
     /// What the participant has reported last of the slot's stream; none before its first report. A slot is one stream
-    /// to it, whatever tracks it has carried.
+    /// to it, of all tracks that it has carried.
     pub reception: Option<Reception>,
 }
 

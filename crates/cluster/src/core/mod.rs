@@ -84,7 +84,7 @@ pub(crate) enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Granted {
     pub(crate) epoch: Epoch,
-    /// Epoch of the claim before it, of whatever node; none if the directory had none.
+    /// Epoch of the claim before it, of any node; none if the directory had none.
     pub(crate) after: Option<Epoch>,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Slot {
     bot: Option<Arc<BotSeat>>,
     /// Names of the track's encodings; empty without simulcast.
     rids: Vec<Rid>,
-    /// By the publisher's payload types, of which there are few.
+    /// By the publisher's payload types: a few.
     formats: Vec<(u8, Format)>,
     /// Epoch of what flows.
     epoch: Option<u32>,

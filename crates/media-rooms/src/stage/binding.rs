@@ -82,7 +82,7 @@ impl Stage {
     }
 
     /// Returns the places of all tracks, those first whose participants have dominated last: the same for all viewers,
-    /// of which there may be hundreds.
+    /// who may be hundreds.
     fn rank(&self) -> Vec<usize> {
         let mut ranking: Vec<usize> = (0..self.tracks.len()).collect();
         ranking.sort_by_cached_key(|&at| self.activity.rank(&self.tracks[at].info));

@@ -18,7 +18,7 @@ pub(super) struct Outgoing {
     mid: Option<Mid>,
     /// Payload types that the peer has agreed to: a bit for each.
     payload_types: u128,
-    /// By encodings, of which there are few.
+    /// By encodings: a few.
     streams: Vec<(Option<Rid>, OutgoingStream)>,
 }
 

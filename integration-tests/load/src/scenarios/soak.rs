@@ -50,7 +50,7 @@ pub(super) async fn measure(
         .with("packets lost, of a million", lost as f64 / packets.max(1) as f64 * 1e6))
 }
 
-/// What a server has while nobody is there.
+/// What a server has while no one is there.
 #[derive(Clone, Copy, Debug)]
 struct State {
     memory: u64,
