@@ -73,7 +73,7 @@ impl Move {
         Self { resume: Resume::With(offer), ..self }
     }
 
-    /// Lets the client open its peer connection anew there, while the present one lasts. A client that becomes a new
+    /// Lets the client close its peer connection once it is there, and open another one. A client that becomes a new
     /// peer does so in any case. Default: no.
     pub fn replace_webrtc(self) -> Self {
         Self { replace_webrtc: true, ..self }

@@ -63,6 +63,36 @@ async fn moves_with_its_session(kind: Kind) {
 }
 
 #[test]
+fn a_page_opens_its_peer_connection_anew_where_the_server_says_so() {
+    in_network_namespace(async || {
+        let setup = Setup { resume_grace: Duration::from_secs(60), ..Setup::default() };
+        let server = Server::start(setup).await;
+        let there = Proxy::start(server.port).await;
+        let page = Page::open(Kind::Chromium, server.port).await;
+        let told = page
+            .run(&format!(
+                "{JOIN}
+                 const link = ann.openPeerConnection();
+                 await next(ann, 'channel_open');
+                 const [first, before] = [link.connection, ann.peerId];
+                 ann.send('move_me', {{ url: 'ws://127.0.0.1:{}', resume: true, webrtc: 'replace' }});
+                 await until(() => told.moved.length === 1 && told.channel_open.length === 2);
+                 await until(() => link.connection.connectionState === 'connected');
+                 return {{
+                     id: ann.peerId === before, anew: link.connection !== first, first: first.signalingState,
+                     left: left.length, rejoined: told.rejoined.length, sum: await ann.call('test', 'add', [20, 22]),
+                 }};",
+                there.port
+            ))
+            .await;
+
+        let expected = json!({ "id": true, "anew": true, "first": "closed", "left": 0, "rejoined": 0, "sum": 42 });
+        assert_eq!(told, expected);
+        page.close().await;
+    });
+}
+
+#[test]
 fn a_page_without_a_session_joins_another_server_and_leaves_this_one() {
     in_network_namespace(async || {
         let [here, there] =

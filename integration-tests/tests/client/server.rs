@@ -302,6 +302,7 @@ impl Peer for Guest {
                     None => Move::to_first_address(),
                 };
                 let to = if data["resume"] == true { to.resume() } else { to };
+                let to = if data["webrtc"] == "replace" { to.replace_webrtc() } else { to };
                 context.client.move_by(&to).expect("a good address");
             }
             "restart_me" => context.client.close(1012, "restart").expect("a good code"),

@@ -3786,9 +3786,13 @@ export class Client {
     const previous = this.#members.self;
     this.#members.self = data.peer_id;
     if (previous === data.peer_id) {
-      this.#link?.settle();
-      // It may have been lost with the socket.
-      this.#link?.wish();
+      if (move?.replace && !this.#link?.closed) {
+        this.#link?.renew();
+      } else {
+        this.#link?.settle();
+        // It may have been lost with the socket.
+        this.#link?.wish();
+      }
       if (!move) this.#listeners.emit("resumed");
     } else {
       const present = Members.in(data);
