@@ -48,7 +48,7 @@ impl RoomsBuilder {
     }
 
     /// Opens a room when the first peer asks for it by name. Give its options
-    /// [`close_when_empty`](RoomOptions::close_when_empty) to close it when the last peer leaves, and if none has
+    /// [`close_when_empty`](crate::RoomOptions::close_when_empty) to close it when the last peer leaves, and if none has
     /// joined in 30 s. Default: no.
     pub fn on_demand(
         self,
@@ -58,7 +58,7 @@ impl RoomsBuilder {
     }
 
     /// Sets how many rooms may be open on demand at once; for one more, [`find_or_open`](Rooms::find_or_open) fails
-    /// with [`TooManyRooms`](StartRoomError::TooManyRooms). Default: 16,384. An empty room takes about 6 KiB.
+    /// with [`TooManyRooms`](crate::StartRoomError::TooManyRooms). Default: 16,384. An empty room takes about 6 KiB.
     pub fn max_on_demand(self, rooms: usize) -> Self {
         Self { max_on_demand: rooms.min(Semaphore::MAX_PERMITS), ..self }
     }
@@ -81,7 +81,7 @@ impl RoomsBuilder {
     }
 
     /// Sets the cluster of which this server is a node: a room then opens only if no other node has one of its name,
-    /// and [`find_or_open`](Rooms::find_or_open) says [which node has it](StartRoomError::Elsewhere). Start the
+    /// and [`find_or_open`](Rooms::find_or_open) says [which node has it](crate::StartRoomError::Elsewhere). Start the
     /// cluster's actor before the rooms, and stop it after them. A room of [`open_at_start`](Self::open_at_start) that
     /// another node has then is no error: here it opens when it is asked for and free. Default: none, and rooms cost
     /// nothing more.
