@@ -48,8 +48,8 @@ impl RoomsBuilder {
     }
 
     /// Opens a room when the first peer asks for it by name. Give its options
-    /// [`close_when_empty`](crate::RoomOptions::close_when_empty) to close it when the last peer leaves, and if none has
-    /// joined in 30 s. Default: no.
+    /// [`close_when_empty`](crate::RoomOptions::close_when_empty) to close it when the last peer leaves, and if none
+    /// has joined in 30 s. Default: no.
     pub fn on_demand(
         self,
         open: impl Fn(&str) -> Option<AnyRoomOptions> + Send + Sync + 'static,
