@@ -42,7 +42,7 @@ async fn the_application_says_what_it_can_do_without_and_when_it_is_drained() {
     assert_eq!(ask("/readyz").await, (503, json!({ "ready": false, "engine": "down" })));
     assert_eq!(ask("/healthz").await, (200, json!({ "alive": true })));
 
-    // What runs counts as well, whatever the application says.
+    // What runs counts as well as what the application says.
     is_draining.store(false, Ordering::SeqCst);
     root.stop().await;
     assert_eq!(ask("/readyz").await.0, 503);

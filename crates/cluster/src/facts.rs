@@ -13,7 +13,7 @@ pub struct ClusterFacts {
     pub claims_granted: u64,
     /// Requests for rooms that other nodes had.
     pub claims_elsewhere: u64,
-    /// Requests for rooms of which it was not known who may run them.
+    /// Requests for rooms that had no known node that may run them.
     pub claims_unavailable: u64,
     /// Sessions that have ended, also because the node was stopped.
     pub lapses: u64,

@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     peers: Option<PeerIndex>,
     /// Right to the name, in a cluster.
     tenure: Option<Box<Tenure>>,
-    /// State of which the first instance is made, in place of `on_init`.
+    /// State with which the first instance begins, in place of `on_init`.
     snapshot: Mutex<Option<Snapshot>>,
     /// Way to the room's home, if another node runs it.
     away: Option<Box<Away>>,
@@ -155,7 +155,7 @@ impl Shared {
         if shut { Err(JoinError::DoorShut { retry_after: RETRY_AFTER }) } else { Ok(()) }
     }
 
-    /// Takes the snapshot of which the next instance is made, unless its version is newer than this.
+    /// Takes the snapshot with which the next instance begins, unless its version is newer than this.
     pub(crate) fn take_snapshot(&self, version: u32) -> Option<Snapshot> {
         let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         if snapshot.version() > version {

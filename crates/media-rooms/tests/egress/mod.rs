@@ -1,5 +1,5 @@
 //! Checker of what a media room sends, for all tests that receive RTP: each stream must look to its receiver as if one
-//! sender had made it, whatever flows in it. What is lost on the way is no fault.
+//! sender had made it, also where several flow in it. What is lost on the way is no fault.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeMap;

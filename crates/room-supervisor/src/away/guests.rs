@@ -45,7 +45,7 @@ pub(super) struct Guests {
     joined: Vec<(Seat, Option<Refusal>)>,
     /// Members as the edge knows them, with those that wait to be told.
     told: Option<Arc<[Member]>>,
-    /// Members of which the edge has not been told.
+    /// Members that the edge has not been told of.
     came: VecDeque<Member>,
     /// Guest with whose outbox the next batch begins.
     next: Seat,

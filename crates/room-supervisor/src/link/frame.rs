@@ -91,7 +91,7 @@ pub(crate) fn write(
     }
 }
 
-/// Message of which some parts have come.
+/// Message that has come in part.
 #[derive(Debug, Default)]
 pub(crate) struct Assembly(BytesMut);
 

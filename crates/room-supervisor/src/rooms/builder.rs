@@ -80,7 +80,7 @@ impl RoomsBuilder {
         Self { start: Box::new(start), ..self }
     }
 
-    /// Sets the cluster of which this server is a node: a room then opens only if no other node has one of its name,
+    /// Sets the cluster that this server is a node of: a room then opens only if no other node has one of its name,
     /// and [`find_or_open`](Rooms::find_or_open) says [which node has it](crate::StartRoomError::Elsewhere). Start the
     /// cluster's actor before the rooms, and stop it after them. A room of [`open_at_start`](Self::open_at_start) that
     /// another node has then is no error: here it opens when it is asked for and free. Default: none, and rooms cost
