@@ -109,9 +109,18 @@ impl Peer {
         let offer = json!({ "event": "webrtc:offer", "data": offer });
         client.send(offer.to_string()).await?;
         let late = |what| io::Error::new(io::ErrorKind::TimedOut, format!("there is no {what}"));
-        let answer = tokio::time::timeout(PATIENCE, client.until("webrtc:answer")).await;
+        let answering = async {
+            loop {
+                let told: Value = serde_json::from_str(&client.next().await?)?;
+                match told["event"].as_str() {
+                    Some("webrtc:answer") => return Ok(told),
+                    Some("error") => return Err(io::Error::other(told.to_string())),
+                    _ => {}
+                }
+            }
+        };
+        let answer = tokio::time::timeout(PATIENCE, answering).await;
         let answer = answer.map_err(|_| late("answer"))??;
-        let answer: Value = serde_json::from_str(&answer).map_err(io::Error::other)?;
         let sdp = answer["data"]["sdp"].as_str().ok_or(io::ErrorKind::InvalidData)?;
         let mut egress = Egress::new();
         egress.answered(sdp).map_err(invalid)?;
