@@ -8,7 +8,7 @@ use callboard_client::{
     CallFunctionError, Client, ClientEvent, ClientMessage, ClientOptions, ConnectError, Recipients,
 };
 use integration_tests::{
-    Browser, Kind, Moment, PATIENCE, Server, in_network_namespace, program, until,
+    Browser, Kind, Moment, NatsServer, PATIENCE, Server, in_network_namespace, program, until,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -391,5 +391,54 @@ fn a_server_that_is_deployed_as_the_chapter_says_is_ready_and_ends_in_good_order
         assert_eq!(ended.code(), Some(0));
         let ClientEvent::Error(error) = next(&mut client).await else { panic!("no word of it") };
         assert_eq!((&*error.code, error.details), ("room_closed", json!("shutdown")));
+    });
+}
+
+#[test]
+fn clients_of_three_nodes_are_in_one_room_as_the_chapter_on_many_nodes_says() {
+    in_network_namespace(async || {
+        let chapter = Chapter::of("many-nodes.md");
+        let nats = NatsServer::start().await;
+        let mut servers = Vec::new();
+        for (node, listen) in [("a1", "8080"), ("b2", "8081"), ("c3", "8082")] {
+            let listen = format!("127.0.0.1:{listen}");
+            chapter.says(&format!("NODE={node} LISTEN={listen} cargo run"));
+            let settings = [("NODE", node), ("LISTEN", &listen), ("NATS", &nats.url())];
+            servers.push(Server::of_with("guide", &["many_nodes"], &settings).await);
+        }
+        let mut clients: Vec<Client> = Vec::new();
+        for server in &servers {
+            let url = format!("ws://{}/socket/lobby", server.listen());
+            let joined = until("a place in the lobby", PATIENCE, async || {
+                match Client::connect(&url, ClientOptions::new()).await {
+                    Ok(client) => Moment::Now(client),
+                    Err(error) => Moment::NotYet(error.to_string()),
+                }
+            });
+            clients.push(joined.await);
+            for client in &mut clients {
+                // Of the peers before it.
+                while message(client).await.event != "here" {}
+            }
+        }
+        assert_eq!(clients[2].peers().len(), 2);
+        let line = format!("{} joins here at b2, the room is at a1", clients[1].peer_id());
+        until(&line, PATIENCE, async || match servers[1].written().contains(&line) {
+            true => Moment::Now(()),
+            false => Moment::NotYet(format!("{:?}", servers[1].written())),
+        })
+        .await;
+
+        let _home = servers.remove(0).terminate(PATIENCE).await;
+        let _gone = clients.remove(0);
+
+        for client in &mut clients {
+            while !matches!(next(client).await, ClientEvent::Rejoined { .. }) {}
+        }
+        until("both in one room", PATIENCE, async || {
+            let others: Vec<_> = clients.iter().map(|client| client.peers().len()).collect();
+            if others == [1, 1] { Moment::Now(()) } else { Moment::NotYet(format!("{others:?}")) }
+        })
+        .await;
     });
 }

@@ -37,6 +37,7 @@ programs!(
     handshake,
     jwt,
     limits,
+    many_nodes,
     rpc,
     tracks,
     tree,

@@ -93,6 +93,23 @@ fn each_block_of_code_is_what_its_comment_says() {
     }
 }
 
+/// The front page shows lines of a program.
+#[test]
+fn the_lines_on_the_front_page_are_those_of_the_program() {
+    let page = read(repository().join("README.md"));
+    let parts = page.split("<!-- part of: ").skip(1);
+    let mut checked = 0;
+    for part in parts {
+        let (file, rest) = part.split_once(" -->\n```rust,ignore\n").expect("a block of Rust");
+        let lines: Vec<_> = rest.lines().take_while(|line| *line != "```").collect();
+        let file = read(repository().join(file));
+        let within: Vec<_> = file.lines().map(str::trim).collect();
+        assert!(within.windows(lines.len()).any(|it| it == lines), "not there:\n{lines:#?}");
+        checked += 1;
+    }
+    assert!(checked > 0, "no lines of a program");
+}
+
 /// Each program of the guide is shown, and each of its files.
 #[test]
 fn each_file_is_shown() {
@@ -142,6 +159,7 @@ fn each_manifest_names_what_its_program_uses() {
             ("callboard::admin", "\"admin\""),
             ("callboard::tls", "\"tls\""),
             ("jwt::", "\"jwt\""),
+            ("callboard::cluster", "\"nats\""),
         ] {
             assert!(!uses(path) || text.contains(feature), "{folder}: the feature {feature}");
         }

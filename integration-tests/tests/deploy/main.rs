@@ -1,6 +1,7 @@
 //! What `examples/deploy` contains, as far as it can be tried on one machine: with the real proxies, systemd's own
 //! tools and Prometheus, and without a container engine.
 
+mod cluster;
 mod container;
 mod json_log;
 mod logged;

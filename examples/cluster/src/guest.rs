@@ -1,0 +1,185 @@
+//! The room, which numbers what is said in it, and its peers, which are told where they are.
+
+use std::sync::Arc;
+
+use actix_web::rt::spawn;
+use actix_web::rt::task::JoinHandle;
+use actix_web::{HttpRequest, web};
+use callboard_cluster::{Cluster, Presence, PresenceError, Tracked};
+use callboard_room_supervisor::{AuthData, Room, RoomContext, RoomMessage, Snapshot};
+use callboard_signaling::{InitContext, JoinRequest, Peer, PeerContext, PeerInit, Rejection};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::watch;
+
+/// Room that sends each line to all, with its number: the number shows whether the room is the same as before.
+pub(crate) struct Hall {
+    lines: u64,
+}
+
+/// Line as all members get it.
+#[derive(Serialize)]
+struct Line<'a> {
+    number: u64,
+    name: &'a str,
+    text: &'a str,
+}
+
+impl Room for Hall {
+    type Options = ();
+
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+        Ok(Self { lines: 0 })
+    }
+
+    fn on_forward(&mut self, message: RoomMessage, room: &RoomContext) -> Option<RoomMessage> {
+        if message.event != "say" {
+            return Some(message);
+        }
+        let Ok(text) = serde_json::from_str::<String>(message.data.get()) else { return None };
+        let speaker = message.from.and_then(|from| room.member(from));
+        let name = speaker.and_then(|member| member.public().get("name"));
+        let name = name.as_ref().and_then(Value::as_str).unwrap_or("?");
+        self.lines += 1;
+        let line = Line { number: self.lines, name, text: &text };
+        // Its own author gets it too, from the room's home and back.
+        _ = room.broadcast("line", &line);
+        None
+    }
+
+    fn snapshot(&self) -> Option<Snapshot> {
+        Snapshot::of(&self.lines).ok()
+    }
+
+    fn restore((): &(), snapshot: &Snapshot, _: &RoomContext) -> Result<Self, String> {
+        let lines = snapshot.read().map_err(|error| error.to_string())?;
+        Ok(Self { lines })
+    }
+}
+
+/// Node that a page is connected to, and the others.
+#[derive(Clone)]
+pub(crate) struct Place {
+    here: Arc<str>,
+    /// Nodes of the cluster, as far as is known here.
+    nodes: watch::Receiver<Vec<NodeEntry>>,
+    faults: bool,
+    _tracked: Arc<Tracked>,
+}
+
+/// A node, as it tells the others of itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct NodeEntry {
+    name: String,
+    /// Where clients reach it; empty if they do not by itself.
+    url: String,
+}
+
+/// Message to a page.
+#[derive(Serialize)]
+struct Told<'a> {
+    /// Node that the page is connected to.
+    here: &'a str,
+    /// Node that runs the room.
+    home: &'a str,
+    nodes: &'a [NodeEntry],
+    /// Whether pages may order faults.
+    faults: bool,
+}
+
+impl Place {
+    /// Tells the other nodes of this one, and follows who is there. Must be called on a thread of actix.
+    pub(crate) fn new(
+        cluster: &Cluster,
+        url: Option<&str>,
+        faults: bool,
+    ) -> Result<Self, PresenceError> {
+        let presence = cluster.presence("nodes")?;
+        let here: Arc<str> = cluster.node().as_str().into();
+        let tracked = Arc::new(presence.track(&here, url.unwrap_or_default().to_owned())?);
+        let (_, mut changes) = presence.watch();
+        let (tell, nodes) = watch::channel(entries(&presence));
+        spawn(async move {
+            // Also after changes that it has missed.
+            while tell.send(entries(&presence)).is_ok() {
+                _ = changes.next().await;
+            }
+        });
+        Ok(Self { here, nodes, faults, _tracked: tracked })
+    }
+}
+
+fn entries(presence: &Presence) -> Vec<NodeEntry> {
+    let entries = presence.all().into_iter().map(|entry| NodeEntry {
+        name: entry.node.to_string(),
+        url: String::from_utf8_lossy(&entry.meta).into_owned(),
+    });
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort();
+    entries
+}
+
+/// Session of a page.
+pub(crate) struct Guest {
+    place: Place,
+    /// Task that tells the page where it is. It ends with the peer.
+    telling: Option<Telling>,
+}
+
+struct Telling(JoinHandle<()>);
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Peer for Guest {
+    type Options = Place;
+
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
+        #[derive(Deserialize)]
+        struct Query {
+            name: Option<String>,
+        }
+        let Query { name } = web::Query::<Query>::from_query(request.query_string())?.into_inner();
+        let room = request.match_info().query("room").to_owned();
+        let name: String = name.unwrap_or_default().chars().take(LONGEST_NAME).collect();
+        Ok(JoinRequest { room, metadata: name.trim().into(), ..JoinRequest::default() })
+    }
+
+    async fn on_init(
+        _: &InitContext,
+        auth: &AuthData,
+        place: &Place,
+    ) -> Result<PeerInit<Self>, Rejection> {
+        let name = auth.metadata.as_str().filter(|name| !name.is_empty()).unwrap_or("guest");
+        let guest = Self { place: place.clone(), telling: None };
+        Ok(PeerInit::from(guest).public("name", name).public("node", &*place.here))
+    }
+
+    fn on_joined(&mut self, context: &PeerContext) {
+        let (mut place, context) = (self.place.clone(), context.clone());
+        self.telling = Some(Telling(spawn(async move {
+            while place.tell(&context) {
+                if place.nodes.changed().await.is_err() {
+                    return;
+                }
+            }
+        })));
+    }
+}
+
+impl Place {
+    /// Tells a page where it is; returns whether its connection is open.
+    fn tell(&mut self, context: &PeerContext) -> bool {
+        let nodes = self.nodes.borrow_and_update().clone();
+        let home = context.room.home().map_or_else(|| self.here.to_string(), |it| it.to_string());
+        let told = Told { here: &self.here, home: &home, nodes: &nodes, faults: self.faults };
+        let message = RoomMessage::new("place", &told);
+        message.is_ok_and(|message| context.client.send_to_client(&message).is_ok())
+    }
+}
+
+/// Longest name of a page, in characters.
+const LONGEST_NAME: usize = 24;

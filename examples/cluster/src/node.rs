@@ -1,0 +1,89 @@
+//! A node: the rooms of this process, shared with those of the others.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer};
+use callboard_admin::Admin;
+use callboard_cluster::{Cluster, Nats, NatsOptions, NatsWire};
+use callboard_room_supervisor::{RoomOptions, Rooms};
+use callboard_signaling::{
+    PeerOptions, Run, Signaling, body_within, client_script, is_room_name, tune,
+};
+use callboard_supervision::{Flags, MainError, SupervisorSpec};
+use serde_json::{Map, json};
+
+use crate::faults::hooks;
+use crate::guest::{Guest, Hall, Place};
+use crate::{Cli, Node, pages};
+
+/// Runs a node until SIGINT or SIGTERM.
+pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
+    let run = Run::new()?;
+    let listener = TcpListener::bind(cli.listen);
+    let listener = listener.map_err(|error| example_pages::cannot_listen(cli.listen, &error))?;
+    let address = listener.local_addr()?;
+
+    let cluster = cluster(&cli.node, name).await?;
+    // Any name opens a room, at the first node that is asked for it; at the others its clients are guests.
+    let open = |name: &str| {
+        let options = RoomOptions::<Hall>::new(name, ()).close_when_empty(true);
+        is_room_name(name).then(|| options.into())
+    };
+    let rooms = Rooms::builder().cluster(&cluster).on_demand(open).build();
+    let tree = SupervisorSpec::new(Flags::rest_for_one())
+        .child(cluster.child_spec("cluster"))
+        .child(rooms.child_spec("rooms"))
+        .start_as("server")
+        .await?;
+
+    let place = Place::new(&cluster, cli.node.url.as_deref(), cli.node.faults)?;
+    let peers = PeerOptions::<Guest>::new(place, rooms.clone()).hooks(hooks(cli.node.faults)?);
+    let signaling = Signaling::new(cli.web.apply(peers));
+    let lease = cluster.clone();
+    // Without NATS a node goes on with the rooms that it has: it must not be restarted for that.
+    let readiness =
+        move || Ok(Map::from_iter([("in_cluster".to_owned(), json!(lease.lease().is_some()))]));
+    let admin = Admin::builder(tree.clone())
+        .counters(signaling.counters())
+        .trusted_proxies(cli.web.trusted_proxies())
+        .readiness(readiness)
+        .build();
+    let app = move || {
+        App::new()
+            .wrap(from_fn(body_within(example_pages::BODY_TIME)))
+            .wrap(example_pages::security_headers())
+            .configure(signaling.at(&["/socket/{room}"]))
+            .configure(client_script("/callboard.js"))
+            .configure(admin.at(""))
+            .configure(pages::configure)
+    };
+    let server = tune(HttpServer::new(app)).listen(listener)?;
+    println!("listening on http://{address}/");
+    Ok(run.rooms(&rooms).tree(&tree).grace(GRACE).serve(server).await?)
+}
+
+async fn cluster(options: &Node, name: &str) -> Result<Cluster, MainError> {
+    let servers = options.nats.as_deref().unwrap_or_default();
+    let mut nats = NatsOptions::new().cluster("example").replicas(options.replicas);
+    if let Some(file) = &options.credentials {
+        nats = nats.credentials(file);
+    }
+    let directory = Nats::connect(servers, nats.clone()).await?;
+    let wire = NatsWire::connect(servers, nats).await?;
+    let mut node = Cluster::builder(directory).wire(wire).node(name);
+    if let Some(url) = &options.url {
+        node = node.url(url);
+    }
+    if let Some(file) = &options.lock_file {
+        node = node.lock_file(file);
+    }
+    if let Some(seconds) = options.hold {
+        node = node.hold(Duration::from_secs(seconds));
+    }
+    Ok(node.build()?)
+}
+
+/// Longest time for the end: the node leaves the cluster, for which NATS must answer.
+const GRACE: Duration = Duration::from_secs(3);

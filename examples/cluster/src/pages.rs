@@ -1,0 +1,54 @@
+//! HTTP routes: the page of a room, its script and its style.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use callboard_signaling::is_room_name;
+use example_pages::{Asset, GoTo, page};
+
+/// Adds the routes of the pages. `/{room}` takes all requests that no route before it took.
+pub(crate) fn configure(app: &mut web::ServiceConfig) {
+    app.route("/", web::get().to(start))
+        .route("/static/{file}", web::get().to(asset))
+        .route("/{room}", web::get().to(room))
+        .default_service(web::to(not_found));
+}
+
+/// Redirects to the room `demo`, or to the room that a form asks for.
+async fn start(query: Option<web::Query<GoTo>>) -> HttpResponse {
+    let asked = query.map(|query| query.into_inner().room).filter(|room| !room.is_empty());
+    GoTo::room(asked.as_deref().unwrap_or("demo"))
+}
+
+async fn room(request: HttpRequest, room: web::Path<String>) -> HttpResponse {
+    if is_room_name(&room) {
+        page(&request, StatusCode::OK, PAGE)
+    } else {
+        example_pages::not_found(&request)
+    }
+}
+
+async fn asset(request: HttpRequest, file: web::Path<String>) -> HttpResponse {
+    example_pages::asset(&request, &ASSETS, &file)
+}
+
+async fn not_found(request: HttpRequest) -> HttpResponse {
+    example_pages::not_found(&request)
+}
+
+const PAGE: &str = include_str!("../static/index.html");
+
+const ASSETS: [Asset; 3] = [
+    Asset::script("page.js", include_str!("../static/page.js")),
+    Asset::style("style.css", include_str!("../static/style.css")),
+    example_pages::ICON,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_that_a_page_or_a_script_asks_for_is_served() {
+        assert_eq!(example_pages::missing(&ASSETS, &[PAGE]), [""; 0]);
+    }
+}

@@ -1,0 +1,166 @@
+// The page of a room: who is in it and at which node, where its home is, and buttons for what a node may suffer.
+//
+// window.cluster is a frozen snapshot, made anew at each reading:
+//   { status, state, peerId, here, home, nodes, members, lines }
+//   nodes:    [{ name, url, isAway }]; members: [{ id, name, node }], ourselves first
+//   lines:    [{ number, name, text }] of the chat; the number is counted by the room
+
+import { connect } from "/callboard.js";
+
+const room = decodeURIComponent(location.pathname.slice(1));
+const name = new URLSearchParams(location.search).get("name") || "guest";
+let client = null;
+let trouble = "";
+/** Where we are, as the node says. */
+let place = { here: "", home: "", nodes: [], faults: false };
+/** Addresses of all nodes that there were, by name. @type {Map<string, string>} */
+const known = new Map();
+const lines = [];
+
+async function start() {
+  Object.defineProperty(window, "cluster", { get: snapshot });
+  element("room").textContent = room;
+  document.title = `${room} · Cluster`;
+  element("chat-form").addEventListener("submit", say);
+  addEventListener("pagehide", () => client?.close());
+  addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
+  render();
+  client = await join();
+  trouble = "";
+  client.on("place", placed);
+  client.on("line", said);
+  client.on("joined", (_, { name: who, node }) => note(`${who} came, at ${node}.`));
+  client.on("rejoined", () => note("We are back, as a new member."));
+  client.on("error", ({ message }) => note(message));
+  for (const event of ["joined", "left", "state", "rejoined"]) client.on(event, render);
+  render();
+}
+
+/** Joins as soon as the node lets us in: it may have just begun. */
+async function join() {
+  for (;;) {
+    try {
+      return await connect(`/socket/${encodeURIComponent(room)}?${new URLSearchParams({ name })}`);
+    } catch (error) {
+      trouble = `Cannot join the room yet: ${error.message}`;
+      render();
+      await new Promise((resolve) => { setTimeout(resolve, AGAIN); });
+    }
+  }
+}
+
+function placed(told) {
+  place = told;
+  for (const { name: node, url } of told.nodes) known.set(node, url);
+  render();
+}
+
+function said(line, from) {
+  // Only the room itself says so.
+  if (from !== null) return;
+  lines.push(line);
+  addLine(make("li", {}, make("b", {}, line.name), ` ${line.text} `, make("small", { className: "quiet" }, `line ${line.number}`)));
+}
+
+function note(text) {
+  addLine(make("li", { className: "quiet" }, text));
+}
+
+function addLine(line) {
+  const log = element("chat-log");
+  log.append(line);
+  while (log.children.length > LINES) log.firstElementChild.remove();
+  log.scrollTop = log.scrollHeight;
+}
+
+function say(event) {
+  event.preventDefault();
+  const text = element("chat-input").value.trim();
+  if (!text || !client) return;
+  try {
+    client.send("say", text);
+    element("chat-input").value = "";
+  } catch (error) {
+    note(`Not sent: ${error.message}`);
+  }
+}
+
+async function order(node, fault) {
+  try {
+    await client.call("cluster", "fault", [node, fault]);
+    note(`${node}: ${fault}.`);
+  } catch (error) {
+    // The node that is to pass it on may be the one.
+    note(`${node}: ${fault}: ${error.message}`);
+  }
+}
+
+function render() {
+  const { status, here, home, nodes, members } = snapshot();
+  tell(element("status"), status);
+  tell(element("place"), here && `This page is at ${here}; ${home === here ? "so is the room" : `the room is at ${home}`}.`);
+  element("faults-note").hidden = !place.faults;
+  element("nodes").replaceChildren(...nodes.map(showNode));
+  element("members").replaceChildren(...members.map((member) => make("li", { dataset: { peer: member.id } },
+    `${member.name}${member.id === client?.peerId ? " (you)" : ""}`, make("small", { className: "quiet" }, ` at ${member.node}`))));
+}
+
+function showNode({ name: node, url, isAway }) {
+  const marks = [node === place.here && "this page", node === place.home && "the room", isAway && "away"].filter(Boolean);
+  const href = `${url.replace(/^ws/, "http")}${location.pathname}`;
+  const link = url ? make("a", { href, target: "_blank" }, node) : make("b", {}, node);
+  const faults = !place.faults ? [] : FAULTS.map(({ fault, words, title }) => {
+    const button = make("button", { type: "button", title, dataset: { fault } }, words);
+    button.setAttribute("aria-label", `${words} ${node}`);
+    button.addEventListener("click", () => order(node, fault));
+    return button;
+  });
+  const dataset = { node, here: node === place.here, home: node === place.home, away: isAway };
+  return make("li", { dataset }, link, make("span", { className: "quiet" }, marks.join(", ")), make("span", { className: "faults" }, ...faults));
+}
+
+function words() {
+  if (!client) return trouble || "Connecting…";
+  if (client.state === "closed") return "The connection is closed.";
+  if (client.state !== "open") return "Reconnecting…";
+  const others = client.peers.size;
+  return others === 0 ? "You are in. Nobody else is here yet." : `In the room with ${others} ${others === 1 ? "other" : "others"}.`;
+}
+
+function snapshot() {
+  const there = new Set(place.nodes.map(({ name: node }) => node));
+  const nodes = [...known].sort().map(([node, url]) => Object.freeze({ name: node, url, isAway: !there.has(node) }));
+  const own = client?.peerId ? [{ id: client.peerId, name, node: place.here }] : [];
+  const others = [...client?.peers ?? []].map(([id, { name: who, node }]) => ({ id, name: who, node }));
+  return Object.freeze({
+    status: words(), state: client?.state ?? "connecting", peerId: client?.peerId ?? null, here: place.here, home: place.home,
+    nodes, members: [...own, ...others], lines: [...lines],
+  });
+}
+
+const element = (id) => document.getElementById(id);
+
+function make(tag, { dataset = {}, ...properties }, ...content) {
+  const made = Object.assign(document.createElement(tag), properties);
+  Object.assign(made.dataset, dataset);
+  made.append(...content);
+  return made;
+}
+
+/** Changes a text only if it differs, so that screen readers do not say it twice. */
+function tell(where, text) {
+  if (where.textContent !== text) where.textContent = text;
+}
+
+const FAULTS = [
+  { fault: "kill", words: "Kill", title: "Kill its process; it is started again" },
+  { fault: "stop", words: "Stop", title: "Let its process stand still for 12 s" },
+  { fault: "cut", words: "Cut off", title: "Let nothing pass between it and NATS for 12 s" },
+];
+/** Most lines in the log. */
+const LINES = 200;
+/** Time in ms before it is tried again to join. */
+const AGAIN = 1_000;
+
+// Last: everything that it uses is defined.
+start();
