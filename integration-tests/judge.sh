@@ -19,6 +19,12 @@ judge() {
     return "$status"
 }
 
+# worse STATUS STATUS: prints the status of two runs of `cargo test` together. That tests have failed (101) is told only if nothing
+# else has.
+worse() {
+    if [ "$1" -eq 0 ] || { [ "$1" -eq 101 ] && [ "$2" -ne 0 ]; }; then echo "$2"; else echo "$1"; fi
+}
+
 # repeat LOG COMMAND...: runs the failed tests of LOG once more, alone, with COMMAND (`cargo test`). Fails if one fails
 # again, if too many have failed, or if anything but a test has. What passes is reported as flaky: a fault to mend, in
 # the test or in what it tests, but none that hides the result of all other tests.

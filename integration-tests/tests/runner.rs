@@ -1,5 +1,7 @@
-//! Verdict of `integration-tests/run` on logs of `cargo test`.
+//! What `integration-tests/run` runs at once, and its verdict on logs of `cargo test`.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// Returns the status and the output of the runner.
@@ -96,4 +98,64 @@ fn what_is_no_flaky_test_stays_a_failure() {
     assert_eq!(repeat(&crashed, &passes).0, Some(1), "a target has crashed");
     let target = FAILED.replace("test a_room_closes ... FAILED\n", "");
     assert_eq!(repeat(&target, &passes).0, Some(1), "no test has failed");
+}
+
+#[test]
+fn the_verdict_on_two_lanes_is_that_of_the_worse() {
+    let of_both = |one, other| run("", &format!("worse {one} {other}")).1;
+    for (worse, less) in [(101, 0), (1, 0), (124, 0), (124, 101), (137, 101), (1, 101)] {
+        assert_eq!(of_both(worse, less), format!("{worse}\n"), "{less}");
+        assert_eq!(of_both(less, worse), format!("{worse}\n"), "{less}");
+    }
+    assert_eq!(of_both(0, 0), "0\n");
+}
+
+#[test]
+fn each_test_is_in_one_lane_and_those_with_browsers_are_in_theirs() {
+    let lane = |name| {
+        let (status, said) = run("", &format!(". ./lanes.sh; lane {name}"));
+        assert_eq!(status, Some(0), "{said}");
+        said.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (with_browsers, others) = (lane("browsers"), lane("others"));
+    assert_eq!(others[..2], ["--lib", "--bins"]);
+
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = 0;
+    for packages in ["../crates/*", "../examples/*", ".", "load"] {
+        for (name, text) in tests_in(&here.join(packages)) {
+            tests += 1;
+            let has_browsers = ["Browser", "CallPage", "PeerKind"]
+                .iter()
+                .any(|what| text.contains(&format!("{what}::")));
+            let is_in = |lane: &[String]| lane.contains(&name);
+            assert_ne!(is_in(&with_browsers), is_in(&others), "{name}");
+            assert!(!has_browsers || is_in(&with_browsers), "add {name} to lanes.sh");
+        }
+    }
+    assert!(tests > 100, "{tests}");
+    // It has them by a program.
+    assert!(with_browsers.contains(&"browsers".to_owned()));
+}
+
+/// Returns the names of the tests of a package, or of all in a folder, each with its text.
+fn tests_in(packages: &Path) -> Vec<(String, String)> {
+    if packages.ends_with("*") {
+        let folder = fs::read_dir(packages.with_file_name("")).unwrap();
+        return folder.flat_map(|package| tests_in(&package.unwrap().path())).collect();
+    }
+    let Ok(folder) = fs::read_dir(packages.join("tests")) else { return Vec::new() };
+    let mut tests = Vec::new();
+    for entry in folder {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if path.is_file() {
+            tests.push((name, fs::read_to_string(path).unwrap()));
+        } else if path.join("main.rs").is_file() {
+            // A folder without one is a part of the tests beside it.
+            let files = fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+            tests.push((name, files.filter_map(|file| fs::read_to_string(file).ok()).collect()));
+        }
+    }
+    tests
 }
