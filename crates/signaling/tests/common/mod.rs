@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use actix_web::dev::Service;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpRequest, HttpServer};
 #[cfg(feature = "webrtc")]
 use callboard_peer_connection::{Configuration, DataChannelMessage, PeerConnectionState};
@@ -209,6 +210,38 @@ enum Http {
     Light,
 }
 
+/// Serves these routes, and returns the address. It depends on no type of a test: HTTP servers take long to compile.
+fn listen(http: Http, routes: Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>) -> String {
+    let app = move || {
+        let routes = Arc::clone(&routes);
+        let app = App::new().wrap_fn(|request, service| {
+            let response = service.call(request);
+            async {
+                let mut response = response.await?;
+                let worker = format!("{:?}", std::thread::current().id());
+                let worker = HeaderValue::from_str(&worker).expect("ASCII");
+                response.headers_mut().insert(HeaderName::from_static("worker"), worker);
+                Ok(response)
+            }
+        });
+        app.configure(move |config| routes(config))
+    };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    match http {
+        Http::Tuned => {
+            let server = tune(HttpServer::new(app).workers(2).disable_signals());
+            actix_web::rt::spawn(server.listen(listener).expect("a listener").run());
+        }
+        Http::Light => {
+            let server = actix_server::Server::build().workers(2).disable_signals();
+            let server = server.listen("light", listener, move || http_service(app.clone()));
+            actix_web::rt::spawn(server.expect("a listener").run());
+        }
+    }
+    address
+}
+
 pub(crate) struct Server {
     pub(crate) address: String,
     pub(crate) rooms: Rooms,
@@ -279,32 +312,10 @@ impl Server {
         }
         let signaling = Signaling::new(options(rooms.clone()));
         let counters = signaling.counters();
-        let app = move || {
-            let app = App::new().wrap_fn(|request, service| {
-                let response = service.call(request);
-                async {
-                    let mut response = response.await?;
-                    let worker = format!("{:?}", std::thread::current().id());
-                    let worker = HeaderValue::from_str(&worker).expect("ASCII");
-                    response.headers_mut().insert(HeaderName::from_static("worker"), worker);
-                    Ok(response)
-                }
-            });
-            app.configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]))
+        let routes = move |config: &mut ServiceConfig| {
+            signaling.at(&["/socket/{room}", "/webrtc/{room}"])(config);
         };
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
-        match http {
-            Http::Tuned => {
-                let server = tune(HttpServer::new(app).workers(2).disable_signals());
-                actix_web::rt::spawn(server.listen(listener).expect("a listener").run());
-            }
-            Http::Light => {
-                let server = actix_server::Server::build().workers(2).disable_signals();
-                let server = server.listen("light", listener, move || http_service(app.clone()));
-                actix_web::rt::spawn(server.expect("a listener").run());
-            }
-        }
+        let address = listen(http, Arc::new(routes));
         Self { address, rooms, tree, counters }
     }
 
