@@ -12,6 +12,7 @@ pub mod call;
 pub mod coturn;
 pub mod delay_line;
 pub mod faults;
+pub mod history;
 pub mod namespace;
 pub mod narrow_link;
 pub mod nat;

@@ -4,6 +4,7 @@
 //! servers, one after the other, in an interleaved order: Callboard and the baselines, which speak the same protocol.
 //! Servers of other projects that already run can be measured beside them.
 
+mod check;
 mod client;
 mod descriptors;
 mod goals;
@@ -21,6 +22,7 @@ mod webrtc;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -68,6 +70,12 @@ enum Command {
         /// Measure what Chromium and Firefox see of media rooms as well, in half an hour more. Takes root.
         #[arg(long, requires = "media")]
         browsers: bool,
+    },
+    /// Check the histories of a run: files with a JSON object on each line.
+    Check {
+        /// The files of all processes of the run.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// Run one of the servers, until standard input ends. The tool starts itself in this way.
     #[command(hide = true)]
@@ -149,6 +157,7 @@ fn main() -> ExitCode {
             scenarios::busy::keep_busy();
             Ok(())
         }
+        Command::Check { files } => check::run(&files),
         Command::Run { scenario, how } => run(scenario, &how),
         Command::Goals { rounds, others, media: true, browsers, .. } => {
             goals::run_media(rounds, &others, browsers)

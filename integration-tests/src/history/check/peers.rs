@@ -1,0 +1,149 @@
+//! Invariants of what clients know of each other.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::world::{MILLISECOND, World};
+use super::{Found, Invariant, Rule};
+use crate::history::line::{Event, Line};
+
+#[derive(Default)]
+pub(super) struct Peers<'a> {
+    /// Peers that have left, by the client that was told.
+    gone: HashMap<&'a str, HashMap<&'a str, usize>>,
+    /// Peers that have joined again after they had left, by the client that was told: that must be a restart.
+    again: BTreeMap<(&'a str, &'a str), Owed>,
+    /// Peers that have ended, by the client that must be told.
+    owed: BTreeMap<(&'a str, &'a str), Owed>,
+    looked: u64,
+}
+
+/// What must come before a time.
+struct Owed {
+    due: u64,
+    lines: Vec<usize>,
+}
+
+impl<'a> Rule<'a> for Peers<'a> {
+    fn see(&mut self, at: usize, line: &'a Line, world: &World<'a>, found: &mut Found) {
+        self.look(line.t, world, found);
+        let by = line.by.as_str();
+        match &line.event {
+            Event::In { peer, peers, .. } => {
+                let distinct: BTreeSet<&String> = peers.iter().collect();
+                if distinct.len() != peers.len() || peers.contains(peer) {
+                    let says = format!("{by} is told of members twice, or of itself");
+                    found.add(Invariant::JoinedThenLeft, [at], says);
+                }
+                self.gone.remove(by);
+                self.forget(by);
+                if let Some(client) = world.clients.get(by)
+                    && let Some(before) = client.peer
+                    && before != peer
+                {
+                    self.ended(at, line, before, client.room, world);
+                }
+            }
+            Event::Out => {
+                self.forget(by);
+                if let Some(client) = world.clients.get(by)
+                    && let Some(peer) = client.peer
+                {
+                    self.ended(at, line, peer, client.room, world);
+                }
+            }
+            Event::Lost { .. } => self.forget(by),
+            Event::Joined { peer } => {
+                let Some(client) = world.clients.get(by) else { return };
+                if client.roster.contains(peer.as_str()) || client.peer == Some(peer) {
+                    let says = format!("{by} is told that {peer} has joined, which is there");
+                    found.add(Invariant::JoinedThenLeft, [client.since, at], says);
+                }
+                if let Some(left) = self.gone.get(by).and_then(|gone| gone.get(peer.as_str())) {
+                    let lines = vec![*left, at];
+                    let due = line.t + world.wait();
+                    self.again.insert((by, peer), Owed { due, lines });
+                }
+            }
+            Event::Left { peer } => {
+                let Some(client) = world.clients.get(by) else { return };
+                if !client.roster.contains(peer.as_str()) {
+                    let says = format!("{by} is told that {peer} has left, which is not there");
+                    let before = self.gone.get(by).and_then(|gone| gone.get(peer.as_str()));
+                    let lines = [before.copied().unwrap_or(client.since), at];
+                    found.add(Invariant::JoinedThenLeft, lines, says);
+                }
+                self.gone.entry(by).or_default().insert(peer, at);
+                self.owed.remove(&(by, peer.as_str()));
+            }
+            // What has changed was told before.
+            Event::Told { what, .. } if what == "room_restarted" => {
+                self.again.retain(|(client, _), _| *client != by);
+            }
+            Event::Calm => compare(at, world, found),
+            _ => {}
+        }
+    }
+}
+
+impl<'a> Peers<'a> {
+    /// Drops what a client should be told, since it is no member any more.
+    fn forget(&mut self, client: &str) {
+        self.owed.retain(|(name, _), _| *name != client);
+        self.again.retain(|(name, _), _| *name != client);
+    }
+
+    fn ended(&mut self, at: usize, line: &Line, peer: &'a str, room: &str, world: &World<'a>) {
+        let due = line.t + world.bounds.left_ms * MILLISECOND;
+        for (name, client) in world.members(room) {
+            if name != line.by && client.roster.contains(peer) {
+                self.owed.insert((name, peer), Owed { due, lines: vec![client.since, at] });
+            }
+        }
+    }
+
+    fn look(&mut self, now: u64, world: &World<'a>, found: &mut Found) {
+        if now < self.looked + LOOK {
+            return;
+        }
+        self.looked = now;
+        let length = world.bounds.left_ms * MILLISECOND;
+        self.owed.retain(|(client, peer), owed| {
+            let is_overdue = world.is_overdue(&mut owed.due, length, now);
+            if is_overdue {
+                let says = format!("{client} was not told that {peer} has left");
+                found.add(Invariant::EachEndIsTold, owed.lines.clone(), says);
+            }
+            !is_overdue
+        });
+        self.again.retain(|(client, peer), owed| {
+            let is_overdue = world.is_overdue(&mut owed.due, world.wait(), now);
+            if is_overdue {
+                let says = format!("{client} is told that {peer} has joined, after it had left");
+                found.add(Invariant::JoinedThenLeft, owed.lines.clone(), says);
+            }
+            !is_overdue
+        });
+    }
+}
+
+/// Compares what all clients know with who is connected.
+fn compare(at: usize, world: &World<'_>, found: &mut Found) {
+    for room in world.rooms() {
+        let connected: BTreeSet<&str> =
+            world.members(room).filter_map(|(_, client)| client.peer).collect();
+        for (name, client) in world.members(room) {
+            let knows: BTreeSet<&str> = client.roster.iter().copied().chain(client.peer).collect();
+            if knows != connected {
+                let more: Vec<_> = knows.difference(&connected).collect();
+                let less: Vec<_> = connected.difference(&knows).collect();
+                let says = format!(
+                    "{name} in {room:?} believes in {more:?}, which are not there, and misses {less:?}"
+                );
+                found.add(Invariant::OneRoster, [client.since, at], says);
+            }
+        }
+    }
+}
+
+/// Time between two looks at what is overdue.
+const LOOK: u64 = 100 * MILLISECOND;
