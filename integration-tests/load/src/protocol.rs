@@ -26,9 +26,10 @@ pub(crate) enum Protocol {
     /// messages on data channels.
     Offers,
     /// Offers over HTTP to `/publish` and `/subscribe`: each published track goes to all who subscribe, in the order of
-    /// the publishers.
+    /// the publishers. Offers to `/join/ROOM` are of participants of a call, each of which sends a picture and a sound
+    /// and receives those of all others; another room ends the call before.
     Forwards,
-    /// Janus' own protocol over a WebSocket, with its EchoTest plugin.
+    /// Janus' own protocol over a WebSocket, with its EchoTest and VideoRoom plugins.
     Janus,
     /// Datagrams in the format of our own UDP server.
     #[value(skip)]
@@ -72,11 +73,19 @@ impl Protocol {
                     | Scenario::Relay { .. }
                     | Scenario::Storm { .. }
             ),
-            Self::Offers | Self::Janus => matches!(
+            Self::Offers => matches!(
                 scenario,
                 Scenario::Connect { .. } | Scenario::Rest { .. } | Scenario::Data { .. }
             ),
-            Self::Forwards => matches!(scenario, Scenario::Rtp { .. }),
+            Self::Janus => matches!(
+                scenario,
+                Scenario::Connect { .. }
+                    | Scenario::Rest { .. }
+                    | Scenario::Data { .. }
+                    | Scenario::Rtp { .. }
+                    | Scenario::Call { .. }
+            ),
+            Self::Forwards => matches!(scenario, Scenario::Rtp { .. } | Scenario::Call { .. }),
             Self::Udp => matches!(scenario, Scenario::Data { .. } | Scenario::Rtp { .. }),
         }
     }

@@ -2,6 +2,9 @@
 // /subscribe; the tracks of a subscriber are those of the publishers, in the order in which they came. A publisher that
 // comes after subscribers begins another measurement: all connections of the one before are closed.
 //
+// Offers to /join/ROOM are of participants of a call: each sends a picture and a sound, and has room for those of all
+// others, also of those who have not come yet. Another room is another measurement.
+//
 // It prints its address, and ends with its input. Everything else is as Pion's examples have it: its default codecs and
 // interceptors (NACK, RTCP reports, transport-wide feedback), and a UDP port for all connections.
 package main
@@ -23,9 +26,17 @@ type forwarder struct {
 	api *webrtc.API
 	// Guards what follows.
 	sync.Mutex
-	tracks      []*webrtc.TrackLocalStaticRTP
-	connections []*webrtc.PeerConnection
-	subscribed  bool
+	tracks       []*webrtc.TrackLocalStaticRTP
+	connections  []*webrtc.PeerConnection
+	subscribed   bool
+	room         string
+	participants []participant
+	joined       int
+}
+
+// Tracks of a participant of a call.
+type participant struct {
+	picture, sound *webrtc.TrackLocalStaticRTP
 }
 
 func main() {
@@ -44,6 +55,7 @@ func main() {
 
 	http.HandleFunc("POST /publish", server.answer(server.publish))
 	http.HandleFunc("POST /subscribe", server.answer(server.subscribe))
+	http.HandleFunc("POST /join/{room}", server.answer(server.join))
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
@@ -56,10 +68,13 @@ func main() {
 	log.Fatal(http.Serve(listener, nil))
 }
 
+// Prepares a connection for an offer to a room, which is none of /publish and /subscribe.
+type prepare func(connection *webrtc.PeerConnection, offer webrtc.SessionDescription, room string) error
+
 // Answers an offer, once the connection is prepared and its candidates are known.
-func (server *forwarder) answer(prepare func(*webrtc.PeerConnection) error) http.HandlerFunc {
+func (server *forwarder) answer(prepare prepare) http.HandlerFunc {
 	return func(response http.ResponseWriter, request *http.Request) {
-		answer, err := server.connect(request.Body, prepare)
+		answer, err := server.connect(request, prepare)
 		if err != nil {
 			http.Error(response, err.Error(), http.StatusBadRequest)
 			return
@@ -70,8 +85,8 @@ func (server *forwarder) answer(prepare func(*webrtc.PeerConnection) error) http
 	}
 }
 
-func (server *forwarder) connect(body io.Reader, prepare func(*webrtc.PeerConnection) error) (string, error) {
-	offer, err := io.ReadAll(body)
+func (server *forwarder) connect(request *http.Request, prepare prepare) (string, error) {
+	offer, err := io.ReadAll(request.Body)
 	if err != nil {
 		return "", err
 	}
@@ -84,10 +99,10 @@ func (server *forwarder) connect(body io.Reader, prepare func(*webrtc.PeerConnec
 			_ = connection.Close()
 		}
 	})
-	if err := prepare(connection); err != nil {
+	description := webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: string(offer)}
+	if err := prepare(connection, description, request.PathValue("room")); err != nil {
 		return "", err
 	}
-	description := webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: string(offer)}
 	if err := connection.SetRemoteDescription(description); err != nil {
 		return "", err
 	}
@@ -103,37 +118,25 @@ func (server *forwarder) connect(body io.Reader, prepare func(*webrtc.PeerConnec
 	return connection.LocalDescription().SDP, nil
 }
 
-func (server *forwarder) publish(connection *webrtc.PeerConnection) error {
+func (server *forwarder) publish(connection *webrtc.PeerConnection, _ webrtc.SessionDescription, _ string) error {
 	server.Lock()
 	defer server.Unlock()
 	if server.subscribed {
-		for _, old := range server.connections {
-			_ = old.Close()
-		}
-		server.tracks, server.connections, server.subscribed = nil, nil, false
+		server.reset()
 	}
 	server.connections = append(server.connections, connection)
-	codec := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8}
-	track, err := webrtc.NewTrackLocalStaticRTP(codec, fmt.Sprint("track", len(server.tracks)), "media")
+	track, err := newTrack("track", webrtc.MimeTypeVP8, len(server.tracks))
 	if err != nil {
 		return err
 	}
 	server.tracks = append(server.tracks, track)
 	connection.OnTrack(func(remote *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-		for {
-			packet, _, err := remote.ReadRTP()
-			if err != nil {
-				return
-			}
-			if err := track.WriteRTP(packet); err != nil && !errors.Is(err, io.ErrClosedPipe) {
-				return
-			}
-		}
+		forward(remote, track)
 	})
 	return nil
 }
 
-func (server *forwarder) subscribe(connection *webrtc.PeerConnection) error {
+func (server *forwarder) subscribe(connection *webrtc.PeerConnection, _ webrtc.SessionDescription, _ string) error {
 	server.Lock()
 	defer server.Unlock()
 	server.subscribed = true
@@ -143,15 +146,108 @@ func (server *forwarder) subscribe(connection *webrtc.PeerConnection) error {
 		if err != nil {
 			return err
 		}
-		// Interceptors handle RTCP as it is read.
-		go func() {
-			buffer := make([]byte, 1500)
-			for {
-				if _, _, err := sender.Read(buffer); err != nil {
-					return
-				}
-			}
-		}()
+		go readRTCP(sender)
 	}
 	return nil
+}
+
+func (server *forwarder) join(connection *webrtc.PeerConnection, offer webrtc.SessionDescription, room string) error {
+	others, err := pictures(offer)
+	if err != nil {
+		return err
+	}
+	server.Lock()
+	defer server.Unlock()
+	if server.room != room {
+		server.reset()
+		server.room = room
+	}
+	server.connections = append(server.connections, connection)
+	number := server.joined
+	server.joined++
+	for len(server.participants) <= max(others, number) {
+		picture, err := newTrack("picture", webrtc.MimeTypeVP8, len(server.participants))
+		if err != nil {
+			return err
+		}
+		sound, err := newTrack("sound", webrtc.MimeTypeOpus, len(server.participants))
+		if err != nil {
+			return err
+		}
+		server.participants = append(server.participants, participant{picture, sound})
+	}
+	own := server.participants[number]
+	for _, other := range server.participants {
+		if other == own {
+			continue
+		}
+		for _, track := range []*webrtc.TrackLocalStaticRTP{other.picture, other.sound} {
+			// One that receives as well would take the section in which the participant sends.
+			only := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}
+			transceiver, err := connection.AddTransceiverFromTrack(track, only)
+			if err != nil {
+				return err
+			}
+			go readRTCP(transceiver.Sender())
+		}
+	}
+	connection.OnTrack(func(remote *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+		if remote.Kind() == webrtc.RTPCodecTypeVideo {
+			forward(remote, own.picture)
+		} else {
+			forward(remote, own.sound)
+		}
+	})
+	return nil
+}
+
+// Closes all connections of the measurement before.
+func (server *forwarder) reset() {
+	for _, old := range server.connections {
+		_ = old.Close()
+	}
+	server.tracks, server.connections, server.subscribed = nil, nil, false
+	server.room, server.participants, server.joined = "", nil, 0
+}
+
+// Returns the number of pictures that an offer has room for.
+func pictures(offer webrtc.SessionDescription) (int, error) {
+	parsed, err := offer.Unmarshal()
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, section := range parsed.MediaDescriptions {
+		if _, receives := section.Attribute("recvonly"); receives && section.MediaName.Media == "video" {
+			count++
+		}
+	}
+	return count, nil
+}
+
+func newTrack(name, mime string, number int) (*webrtc.TrackLocalStaticRTP, error) {
+	codec := webrtc.RTPCodecCapability{MimeType: mime}
+	return webrtc.NewTrackLocalStaticRTP(codec, fmt.Sprint(name, number), "media")
+}
+
+func forward(remote *webrtc.TrackRemote, track *webrtc.TrackLocalStaticRTP) {
+	for {
+		packet, _, err := remote.ReadRTP()
+		if err != nil {
+			return
+		}
+		if err := track.WriteRTP(packet); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+			return
+		}
+	}
+}
+
+// Interceptors handle RTCP as it is read.
+func readRTCP(sender *webrtc.RTPSender) {
+	buffer := make([]byte, 1500)
+	for {
+		if _, _, err := sender.Read(buffer); err != nil {
+			return
+		}
+	}
 }

@@ -343,7 +343,7 @@ mod tests {
         let (parts, missing) = parts(&others, true).unwrap();
 
         assert!(missing.is_empty());
-        let media = media::parts().into_iter().chain(media::in_browsers());
+        let media = media::parts(&[]).unwrap().into_iter().chain(media::in_browsers());
         for part in parts.into_iter().chain(media) {
             for subject in part.subjects() {
                 if let Subject::Ours(server) | Subject::Estimating(server) = subject {
@@ -362,12 +362,33 @@ mod tests {
 
     #[test]
     fn media_rooms_are_measured_beside_forwarders_alone() {
-        let [pion, aiortc] = ["pion=forwards@127.0.0.1:1#1", "aiortc=offers@127.0.0.1:1#1"]
-            .map(|text| text.parse::<Other>().unwrap());
+        let others = [
+            "pion=forwards@127.0.0.1:1#1",
+            "janus=janus@127.0.0.1:2#1",
+            "aiortc=offers@127.0.0.1:3#1",
+        ];
+        let [pion, janus, aiortc] = others.map(|text| text.parse::<Other>().unwrap());
 
-        let parts = media::beside(&pion).unwrap();
-        assert!(parts.iter().all(|part| pion.protocol().serves(&part.scenario)));
-        assert_eq!(media::beside(&aiortc).err().unwrap(), "aiortc: there is no goal beside it");
+        let others = [pion, janus];
+        let parts = media::parts(&others).unwrap();
+        let of = |other: &Other| {
+            let subject = Some(Subject::Other(other.clone()));
+            parts
+                .iter()
+                .filter(|part| part.goals.iter().any(|goal| goal.baseline == subject))
+                .map(|part| (other.protocol().serves(&part.scenario), part.scenario.to_string()))
+                .collect::<Vec<_>>()
+        };
+        for other in &others {
+            let [a, b, d] = &of(other)[..] else { panic!("{other:?}: {:?}", of(other)) };
+            assert_eq!(a, &(true, "rtp 1 → 20, 1000/s, 4 s".to_owned()));
+            assert_eq!(b, &(true, "rtp 1 → 20, in bursts, 4 s".to_owned()));
+            assert_eq!(d, &(true, "call 10 × 9, 4 s".to_owned()));
+        }
+        assert_eq!(media::parts(&[aiortc]).err().unwrap(), "aiortc: there is no goal beside it");
+        let missing = media::missing(&others[..1]);
+        assert!(missing.iter().any(|what| what.starts_with("beside Janus")), "{missing:?}");
+        assert!(!missing.iter().any(|what| what.starts_with("beside Pion")), "{missing:?}");
     }
 
     #[test]

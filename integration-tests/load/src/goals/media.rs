@@ -14,29 +14,59 @@ fn rtp(publishers: usize, rate: u32, burst: bool) -> Scenario {
     Scenario::Rtp { publishers, receivers, rate, burst, loss, estimate, seconds }
 }
 
-/// Returns the measurements beside a forwarder of other makers.
+/// Returns a measurement of a call of ten.
+fn call() -> Scenario {
+    Scenario::Call { participants: 10, estimate: false, seconds: 4 }
+}
+
+/// Returns the goals beside forwarders of other makers, in a call or from one to many.
 ///
 /// # Errors
 ///
-/// If there is no goal beside it: it was given by mistake.
-pub(super) fn beside(other: &Other) -> Result<Vec<Part>, String> {
-    let subject = Subject::Other(other.clone());
-    if other.protocol() != Protocol::Forwards {
-        return Err(format!("{subject}: there is no goal beside it"));
-    }
-    let goal = |what: &str| {
-        let what = format!("{what}: CPU, to {subject}");
-        rooms(Goal::ratio(what, COST, 0.45)).to(subject.clone())
+/// If there is no goal beside one of them: it was given by mistake.
+fn beside(others: &[Other], what: &str, in_a_call: bool) -> Result<Vec<Goal>, String> {
+    let goal = |other: &Other| {
+        let subject = Subject::Other(other.clone());
+        let most = match (other.protocol(), in_a_call) {
+            (Protocol::Forwards, false) => 0.45,
+            (Protocol::Forwards, true) => 0.55,
+            (Protocol::Janus, false) => 0.35,
+            (Protocol::Janus, true) => 0.4,
+            _ => return Err(format!("{subject}: there is no goal beside it")),
+        };
+        let what = format!("{what}: CPU of a packet, to {subject}");
+        Ok(rooms(Goal::ratio(what, COST, most)).to(subject))
     };
-    Ok(vec![
-        Part { scenario: rtp(1, 1_000, false), goals: vec![goal("A, 1,000 packets/s evenly")] },
-        Part { scenario: rtp(1, 1_000, true), goals: vec![goal("B, video in bursts")] },
-    ])
+    others.iter().map(goal).collect()
 }
 
-/// Returns all measurements.
-pub(super) fn parts() -> Vec<Part> {
-    let evenly = forwarding("A, 1 → 20, 1,000 packets/s", rtp(1, 1_000, false));
+/// Returns what is not measured for lack of one of these.
+pub(super) fn missing(others: &[Other]) -> Vec<&'static str> {
+    let all = [
+        (
+            Protocol::Forwards,
+            "beside Pion; `integration-tests/load/peers/run goals --media` builds and starts it",
+        ),
+        (
+            Protocol::Janus,
+            "beside Janus; `integration-tests/load/peers/run goals --media` installs and starts it",
+        ),
+    ];
+    let lacks = |protocol| others.iter().all(|other| other.protocol() != protocol);
+    let mut missing: Vec<_> =
+        all.into_iter().filter(|(protocol, _)| lacks(*protocol)).map(|(_, what)| what).collect();
+    missing.push("beside mediasoup, whose worker is in no package: see the README");
+    missing
+}
+
+/// Returns all measurements, with those of `others`.
+///
+/// # Errors
+///
+/// If there is no goal beside one of `others`: it was given by mistake.
+pub(super) fn parts(others: &[Other]) -> Result<Vec<Part>, String> {
+    let mut evenly = forwarding("A, 1 → 20, 1,000 packets/s", rtp(1, 1_000, false));
+    evenly.goals.extend(beside(others, "A", false)?);
     let mut bursts = forwarding("B, 1 → 20, video in bursts", rtp(1, 1_000, true));
     bursts.goals.extend([
         rooms(Goal::ratio("B: latency p50, to bare str0m", "latency p50, ms", 1.0)).to(bare(Str0m)),
@@ -44,15 +74,16 @@ pub(super) fn parts() -> Vec<Part> {
         rooms(Goal::figure("B: set-up of a viewer, CPU", "set-up CPU ms per viewer", 4.5, "ms")),
         rooms(Goal::figure("B: the first connection, CPU", "first connection, CPU ms", 15.0, "ms")),
     ]);
+    bursts.goals.extend(beside(others, "B", false)?);
     let several = forwarding("C, 5 → 20, 100 packets/s each", rtp(5, 100, false));
-    let call = Scenario::Call { participants: 10, estimate: false, seconds: 4 };
-    let mut call = forwarding("D, 10 × 9, video and sound", call);
+    let mut call = forwarding("D, 10 × 9, video and sound", call());
     call.goals.push(rooms(Goal::figure(
         "D: memory per participant",
         "KiB of memory per participant",
         1.8 * 1_024.0,
         "KiB",
     )));
+    call.goals.extend(beside(others, "D", true)?);
     let growth = |axis, what: &str| {
         let rise = |what: String| Goal::ratio(what, "dearest size, to a smaller one", 1.1);
         let all = [bare(Media), bare(Rooms)];
@@ -66,7 +97,7 @@ pub(super) fn parts() -> Vec<Part> {
             ],
         }
     };
-    vec![
+    Ok(vec![
         evenly,
         bursts,
         several,
@@ -80,7 +111,7 @@ pub(super) fn parts() -> Vec<Part> {
         growth(Axis::Calls, "CPU per delivery, from 1 to 200 calls"),
         two_threads(),
         cut(),
-    ]
+    ])
 }
 
 /// Returns the measurements in browsers.

@@ -26,19 +26,12 @@ pub(crate) fn run_media(
     others: &[Other],
     browsers: bool,
 ) -> Result<(), Box<dyn Error>> {
-    let mut parts = media::parts();
-    for other in others {
-        parts.extend(media::beside(other)?);
-    }
+    let mut parts = media::parts(others)?;
     if browsers {
         parts.extend(media::in_browsers());
     }
     judge_all(parts, rounds)?;
-    if others.is_empty() {
-        println!(
-            "not measured: beside Pion; `integration-tests/load/peers/run goals --media` builds and starts it"
-        );
-    }
+    media::missing(others).iter().for_each(|what| println!("not measured: {what}"));
     if !browsers {
         println!("not measured: what browsers see; `--browsers` measures it, in half an hour more");
     }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use uuid::Uuid;
 
 use super::track::{Flow, LAST, sent};
 use crate::measure::Waits;
+use crate::protocol::Protocol;
 use crate::report::Measured;
 use crate::servers::Process;
-use crate::webrtc::{Heard, Peer, Wish};
+use crate::webrtc::{Heard, Peer, VideoRoom, Wish};
 
 pub(super) async fn measure(
     server: &Process,
@@ -18,14 +20,37 @@ pub(super) async fn measure(
     time: Duration,
 ) -> io::Result<Measured> {
     let others = participants - 1;
-    let join = || async move {
-        let wish = Wish::Join { pictures: others, sounds: others };
-        io::Result::Ok(Box::new(Peer::connect(server.endpoint(), wish).await?))
+    let video_room = VideoRoom::of(server.endpoint()).await?;
+    let room = match server.protocol {
+        // It goes on running, and has another call each time.
+        Protocol::Forwards => Uuid::new_v4().to_string(),
+        _ => String::new(),
     };
-    let mut peers = vec![join().await?];
+    let join = |number| {
+        let (video_room, room) = (video_room.as_ref(), room.as_str());
+        async move {
+            let sends = match video_room {
+                Some(room) => room.publish(number, Wish::Join { pictures: 0, sounds: 0 }).await?,
+                None => {
+                    let wish = Wish::Join { pictures: others, sounds: others };
+                    Peer::connect_in(server.endpoint(), room, wish).await?
+                }
+            };
+            io::Result::Ok(Participant { sends: Box::new(sends), receives: None })
+        }
+    };
+    let mut peers = vec![join(0).await?];
     // What is needed once counts for no participant, nor does the first one's connection at rest.
     let alone = server.usage()?;
-    peers.extend(try_join_all((0..others).map(|_| join())).await?);
+    peers.extend(try_join_all((1..participants).map(join)).await?);
+    if let Some(room) = &video_room {
+        let subscribing = peers.iter_mut().enumerate().map(|(number, peer)| async move {
+            let others = (0..participants).filter(|other| *other != number);
+            peer.receives = Some(Box::new(room.subscribe(others).await?));
+            io::Result::Ok(())
+        });
+        try_join_all(subscribing).await?;
+    }
 
     let (before, epoch) = (server.usage()?, Instant::now());
     let packets: u64 = TRACKS.iter().map(|flow| flow.packets(time)).sum();
@@ -58,9 +83,29 @@ pub(super) async fn measure(
     Ok(measured.with("KiB of memory per participant", memory / participants as f64))
 }
 
+/// Participant with its connection to the server, or two.
+struct Participant {
+    sends: Box<Peer>,
+    /// Connection for what it receives, where the server has another for that.
+    receives: Option<Box<Peer>>,
+}
+
+impl Participant {
+    /// Returns the next packet or message. Cancelling loses nothing.
+    async fn next(&mut self) -> io::Result<Heard> {
+        match &mut self.receives {
+            Some(receives) => tokio::select! {
+                heard = self.sends.next() => heard,
+                heard = receives.next() => heard,
+            },
+            None => self.sends.next().await,
+        }
+    }
+}
+
 /// Sends both tracks for this time; returns how long each packet of the others was under way, once no more come.
 async fn talk(
-    mut peer: Box<Peer>,
+    mut peer: Participant,
     epoch: Instant,
     begin: Instant,
     time: Duration,
@@ -93,7 +138,7 @@ async fn talk(
                 let flow = TRACKS[track];
                 for at in 1..=size {
                     let packet = flow.packet(epoch, at == 1)?;
-                    peer.send_packet(track, packet, flow.timestamp(number), at == size)?;
+                    peer.sends.send_packet(track, packet, flow.timestamp(number), at == size)?;
                 }
             }
             None => sending[track] = false,

@@ -16,7 +16,7 @@ use crate::measure::Waits;
 use crate::protocol::Protocol;
 use crate::report::Measured;
 use crate::servers::{Process, udp};
-use crate::webrtc::{Heard, Peer, Wish};
+use crate::webrtc::{Heard, Peer, VideoRoom, Wish};
 
 /// Measures while each subscriber loses this share of the packets at first.
 pub(super) async fn measure(
@@ -27,15 +27,17 @@ pub(super) async fn measure(
     loss: f64,
     time: Duration,
 ) -> io::Result<Measured> {
+    let room = VideoRoom::of(server.endpoint()).await?;
     let new = server.usage()?;
-    let mut sending = vec![Sender::connect(server).await?];
+    let mut sending = vec![Sender::connect_in(room.as_ref(), server, 0).await?];
     let first = server.usage()?;
     // The server's tracks are in the order in which the publishers came.
-    for _ in 1..publishers {
-        sending.push(Sender::connect(server).await?);
+    for number in 1..publishers {
+        sending.push(Sender::connect_in(room.as_ref(), server, number).await?);
     }
     let alone = server.usage()?;
-    let receiving = (0..receivers).map(|_| Receiver::connect(server, publishers, loss));
+    let receiving =
+        (0..receivers).map(|_| Receiver::connect(room.as_ref(), server, publishers, loss));
     let receiving = try_join_all(receiving).await?;
     let joined = server.usage()?;
 
@@ -97,6 +99,18 @@ pub(super) enum Sender {
 }
 
 impl Sender {
+    /// Connects the publisher with this number, in the room if the server is Janus.
+    async fn connect_in(
+        room: Option<&VideoRoom>,
+        server: &Process,
+        number: usize,
+    ) -> io::Result<Self> {
+        match room {
+            Some(room) => Ok(Self::Track(Box::new(room.publish(number, Wish::Publish).await?))),
+            None => Self::connect(server).await,
+        }
+    }
+
     pub(super) async fn connect(server: &Process) -> io::Result<Self> {
         match server.protocol {
             Protocol::Udp => Ok(Self::Datagrams(socket(server.address).await?)),
@@ -152,15 +166,19 @@ enum Receiver {
 }
 
 impl Receiver {
-    async fn connect(server: &Process, tracks: usize, loss: f64) -> io::Result<Self> {
-        match server.protocol {
-            Protocol::Udp => Self::subscribe(server.address).await,
-            _ => {
-                let mut peer = Peer::connect(server.endpoint(), Wish::Subscribe(tracks)).await?;
-                peer.lose(loss);
-                Ok(Self::Tracks(Box::new(peer)))
-            }
-        }
+    async fn connect(
+        room: Option<&VideoRoom>,
+        server: &Process,
+        tracks: usize,
+        loss: f64,
+    ) -> io::Result<Self> {
+        let mut peer = match (room, server.protocol) {
+            (Some(room), _) => room.subscribe(0..tracks).await?,
+            (None, Protocol::Udp) => return Self::subscribe(server.address).await,
+            (None, _) => Peer::connect(server.endpoint(), Wish::Subscribe(tracks)).await?,
+        };
+        peer.lose(loss);
+        Ok(Self::Tracks(Box::new(peer)))
     }
 
     async fn subscribe(server: SocketAddr) -> io::Result<Self> {

@@ -25,6 +25,7 @@ use crate::http;
 use crate::protocol::{self, Endpoint};
 
 use self::egress::{Coding, Egress, Seen};
+pub(crate) use self::janus::VideoRoom;
 
 /// Purpose of a client.
 #[derive(Clone, Debug)]
@@ -86,7 +87,7 @@ impl Peer {
             let path = if room.is_empty() { path.to_owned() } else { format!("{path}/{room}") };
             let answer = match (protocol, &wish) {
                 (protocol::Protocol::Janus, Wish::Echo) => {
-                    let (answer, session) = janus::offer(address, offer).await?;
+                    let (answer, session) = janus::echo::offer(address, offer).await?;
                     peer._session = Some(session);
                     answer
                 }
@@ -141,20 +142,9 @@ impl Peer {
         server: SocketAddr,
         wish: &Wish,
     ) -> io::Result<(Self, SdpOffer, SdpPendingOffer)> {
-        let socket = UdpSocket::bind((own_address(server).await?, 0)).await?;
-        let address = socket.local_addr()?;
-        let mut rtc = RtcConfig::new()
-            .set_crypto_provider(crypto())
-            .set_rtp_mode(!matches!(wish, Wish::Echo))
-            .set_sctp_max_message_size(256 << 10)
-            .set_sctp_max_buffered_amount(4 << 20)
-            .clear_codecs()
-            .enable_vp8(true)
-            .enable_opus(matches!(wish, Wish::Join { .. }), false)
-            .build(now());
-        let candidate = Candidate::host(address, "udp").map_err(io::Error::other)?;
-        rtc.add_local_candidate(candidate);
-        let mut changes = rtc.sdp_api();
+        let has_sound = matches!(wish, Wish::Join { .. });
+        let mut peer = Self::new(server, !matches!(wish, Wish::Echo), has_sound).await?;
+        let mut changes = peer.rtc.sdp_api();
         let mut media = |kind, direction| changes.add_media(kind, direction, None, None, None);
         let (mut sent, mut channel) = (Vec::new(), None);
         match wish {
@@ -172,22 +162,35 @@ impl Peer {
             }
         }
         let (offer, pending) = changes.apply().ok_or(io::ErrorKind::InvalidInput)?;
-        let buffer = Box::new([0; DATAGRAM]);
-        Ok((
-            Self {
-                rtc,
-                socket,
-                address,
-                buffer,
-                channel,
-                sent,
-                loss: (0.0, 0.0),
-                egress: None,
-                _session: None,
-            },
-            offer,
-            pending,
-        ))
+        (peer.sent, peer.channel) = (sent, channel);
+        Ok((peer, offer, pending))
+    }
+
+    async fn new(server: SocketAddr, has_media: bool, has_sound: bool) -> io::Result<Self> {
+        let socket = UdpSocket::bind((own_address(server).await?, 0)).await?;
+        let address = socket.local_addr()?;
+        let mut rtc = RtcConfig::new()
+            .set_crypto_provider(crypto())
+            .set_rtp_mode(has_media)
+            .set_sctp_max_message_size(256 << 10)
+            .set_sctp_max_buffered_amount(4 << 20)
+            .clear_codecs()
+            .enable_vp8(true)
+            .enable_opus(has_sound, false)
+            .build(now());
+        let candidate = Candidate::host(address, "udp").map_err(io::Error::other)?;
+        rtc.add_local_candidate(candidate);
+        Ok(Self {
+            rtc,
+            socket,
+            address,
+            buffer: Box::new([0; DATAGRAM]),
+            channel: None,
+            sent: Vec::new(),
+            loss: (0.0, 0.0),
+            egress: None,
+            _session: None,
+        })
     }
 
     fn take(&mut self, answer: &str, pending: SdpPendingOffer) -> io::Result<()> {

@@ -1,4 +1,7 @@
-//! Janus' EchoTest plugin, through Janus' API over a WebSocket: binary messages come back unchanged.
+//! Janus' API over a WebSocket, and the plugins that are measured.
+
+pub(super) mod echo;
+mod video_room;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,41 +17,76 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 
+pub(crate) use self::video_room::VideoRoom;
+
 /// Janus session, which is kept alive until this is dropped.
 pub(super) struct Session {
+    up: oneshot::Receiver<()>,
     _close: oneshot::Sender<()>,
 }
 
-pub(super) async fn offer(server: SocketAddr, sdp: String) -> io::Result<(String, Session)> {
-    let mut line = Line::connect(server).await?;
-    let session = line.ask(json!({ "janus": "create" })).await?["data"]["id"].take();
-    let attach =
-        json!({ "janus": "attach", "plugin": "janus.plugin.echotest", "session_id": session });
-    let handle = line.ask(attach).await?["data"]["id"].take();
-    let body = json!({ "audio": false, "video": false, "data": true });
-    let message = json!({
-        "janus": "message", "session_id": session, "handle_id": handle, "body": body,
-        "jsep": { "type": "offer", "sdp": sdp },
-    });
-    // The acknowledgement may come after the result.
-    line.say(message).await?;
-    let complete = json!({
-        "janus": "trickle", "session_id": session, "handle_id": handle,
-        "candidate": { "completed": true },
-    });
-    line.say(complete).await?;
-    let answer = loop {
-        let told = line.next().await?;
-        if let Some(answer) = told["jsep"]["sdp"].as_str() {
-            break answer.to_owned();
+impl Session {
+    /// Waits until Janus has the connection up as well.
+    async fn up(&mut self) -> io::Result<()> {
+        (&mut self.up).await.map_err(|_| io::ErrorKind::ConnectionReset.into())
+    }
+}
+
+/// Session with a handle of a plugin, for one peer connection.
+struct Handle {
+    line: Line,
+    session: Value,
+    id: Value,
+}
+
+impl Handle {
+    async fn attach(server: SocketAddr, plugin: &str) -> io::Result<Self> {
+        let mut line = Line::connect(server).await?;
+        let session = line.ask(json!({ "janus": "create" })).await?["data"]["id"].take();
+        let attach = json!({ "janus": "attach", "plugin": plugin, "session_id": session });
+        let id = line.ask(attach).await?["data"]["id"].take();
+        Ok(Self { line, session, id })
+    }
+
+    /// Sends a request to the plugin, with a description whose candidates are complete; returns what comes of it.
+    async fn request(
+        &mut self,
+        body: Value,
+        description: Option<(&str, String)>,
+    ) -> io::Result<Value> {
+        let (session, id) = (self.session.clone(), self.id.clone());
+        let mut message =
+            json!({ "janus": "message", "session_id": session, "handle_id": id, "body": body });
+        let is_offer_or_answer = description.is_some();
+        if let Some((kind, sdp)) = description {
+            message["jsep"] = json!({ "type": kind, "sdp": sdp });
         }
-        if told["janus"] == "error" {
-            return Err(io::Error::other(told.to_string()));
+        let transaction = self.line.say(message).await?;
+        if is_offer_or_answer {
+            let complete = json!({
+                "janus": "trickle", "session_id": session, "handle_id": id,
+                "candidate": { "completed": true },
+            });
+            self.line.say(complete).await?;
         }
-    };
-    let (_close, closed) = oneshot::channel();
-    tokio::spawn(line.keep(session, closed));
-    Ok((answer, Session { _close }))
+        loop {
+            let told = self.line.next().await?;
+            // The acknowledgement may come after the result.
+            if told["transaction"] != transaction || told["janus"] == "ack" {
+                continue;
+            }
+            let is_error =
+                told["janus"] == "error" || !told["plugindata"]["data"]["error_code"].is_null();
+            return if is_error { Err(io::Error::other(told.to_string())) } else { Ok(told) };
+        }
+    }
+
+    fn keep(self) -> Session {
+        let (_close, closed) = oneshot::channel();
+        let (is_up, up) = oneshot::channel();
+        tokio::spawn(self.line.keep(self.session, closed, is_up));
+        Session { up, _close }
+    }
 }
 
 struct Line {
@@ -103,12 +141,23 @@ impl Line {
     }
 
     /// Keeps the session alive. When its WebSocket closes, Janus ends the session and the connection.
-    async fn keep(mut self, session: Value, mut closed: oneshot::Receiver<()>) {
+    async fn keep(
+        mut self,
+        session: Value,
+        mut closed: oneshot::Receiver<()>,
+        up: oneshot::Sender<()>,
+    ) {
         let mut beat = tokio::time::interval(KEEP_ALIVE);
+        let mut up = Some(up);
         loop {
             let kept = tokio::select! {
                 _ = &mut closed => break,
-                told = self.next() => told.map(drop),
+                told = self.next() => told.map(|told| {
+                    if told["janus"] == "webrtcup" && let Some(up) = up.take() {
+                        // Not all wait for it.
+                        _ = up.send(());
+                    }
+                }),
                 _ = beat.tick() => {
                     self.say(json!({ "janus": "keepalive", "session_id": session })).await.map(drop)
                 }
