@@ -12,9 +12,9 @@ use crate::core::{Call, CallId, Core, Granted, Output, Refused, Ticket};
 use crate::directory::{Change, Directory, DirectoryError};
 use crate::error::{ClaimError, Elsewhere};
 use crate::hold::{Hold, Inner, Lease};
-use crate::messages::{ClaimRoom, GiveRoomBack};
+use crate::messages::{ClaimRoom, Drain, GiveRoomBack};
 use crate::node_id::Incarnation;
-use crate::record::{Revision, SessionState};
+use crate::record::Revision;
 use crate::shared::{ActorRef, Shared};
 
 /// Actor of a node. It does not use the common driver, whose timers stand still while the machine sleeps.
@@ -122,14 +122,19 @@ impl NodeActor {
                 }
             }
             Output::Answer(ticket, answer) => self.answer(ticket, answer),
-            Output::Seen(node, incarnation, state) => {
-                let runs = state == SessionState::Up;
-                self.shared.presence.handle_session(&node, incarnation.process, runs);
+            Output::Seen(session) => {
+                let (node, process) = (&session.node, session.incarnation.process);
+                let runs = session.state.runs();
+                self.shared.presence.handle_session(node, process, runs);
                 if let Some(lines) = &self.shared.lines {
-                    lines.handle_session(&node, incarnation.process, runs);
+                    lines.handle_session(node, process, runs);
                 }
+                self.shared.nodes.see(*session);
             }
-            Output::Forgotten => self.shared.presence.handle_forgotten(),
+            Output::Forgotten => {
+                self.shared.presence.handle_forgotten();
+                self.shared.nodes.forget();
+            }
             Output::Sealed(node) => {
                 self.shared.counts.seals.add_one();
                 log::warn!("node {node} is silent: its rooms are free");
@@ -234,8 +239,12 @@ impl Actor for NodeActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let (claims, returns) = (ctx.address().recipient(), ctx.address().recipient());
-        self.shared.begin(self.instance, ActorRef { claims, returns });
+        let drains = ctx.address().recipient();
+        self.shared.begin(self.instance, ActorRef { claims, returns, drains });
         self.listen(ctx);
+        if self.shared.is_draining() {
+            self.drive(ctx, Core::handle_drain);
+        }
     }
 
     /// Leaves the cluster before it stops.
@@ -284,11 +293,24 @@ impl Handler<ClaimRoom> for NodeActor {
             self.holds.remove(&room);
             self.drive(ctx, |core, now| core.handle_release(now, &room));
         }
+        if self.shared.is_draining() && held.is_none() {
+            let retry_after = self.shared.timing.renewal;
+            _ = answer.send(Err(ClaimError::Unavailable { retry_after }));
+            return;
+        }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let request = Request { room: Arc::clone(&room), answer, kept: held.flatten() };
         self.requests.insert(ticket, request);
         self.drive(ctx, |core, now| core.handle_claim(now, &room, ticket));
+    }
+}
+
+impl Handler<Drain> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, Drain: Drain, ctx: &mut Context<Self>) {
+        self.drive(ctx, Core::handle_drain);
     }
 }
 

@@ -25,6 +25,7 @@ use crate::hold::Hold;
 use crate::line::{Lines, LinesActor};
 use crate::messages::ClaimRoom;
 use crate::node_id::NodeId;
+use crate::nodes::NodeView;
 use crate::presence::{Presence, PresenceError};
 use crate::shared::{Name, Shared};
 use crate::topics::{PublishError, Subscription};
@@ -96,6 +97,25 @@ impl Cluster {
     /// Returns the name of this node.
     pub fn node(&self) -> &NodeId {
         &self.shared.name.node
+    }
+
+    /// Returns the other nodes whose sessions run, as far as is known, by their names. A session runs until it is
+    /// sealed: one of a node that has just died is among them.
+    pub fn nodes(&self) -> Vec<NodeView> {
+        let own = self.node();
+        self.shared.nodes.all().into_iter().filter(|other| other.node != *own).collect()
+    }
+
+    /// Says from now on that this node is about to leave ([`SessionState::Draining`](crate::SessionState::Draining)):
+    /// it claims no more rooms; those that it holds stay until they are given back or moved. The node is told that at
+    /// its next renewal, which is at once.
+    pub fn drain(&self) {
+        self.shared.drain();
+    }
+
+    /// Returns whether this node is about to leave.
+    pub fn is_draining(&self) -> bool {
+        self.shared.is_draining()
     }
 
     /// Returns for how long this node's session holds if it is not renewed; none if it has none.

@@ -62,6 +62,7 @@ mod messages;
 #[cfg(feature = "nats")]
 mod nats;
 mod node_id;
+mod nodes;
 mod presence;
 mod record;
 mod shared;
@@ -81,6 +82,7 @@ pub use line::{KeptLine, LineError, LineEvent, LineFacts, LineId, Lines, Served,
 #[cfg(feature = "nats")]
 pub use nats::{Nats, NatsError, NatsOptions, NatsWire};
 pub use node_id::{Incarnation, NodeId, NodeIdError};
+pub use nodes::NodeView;
 pub use presence::{
     MissedChanges, Presence, PresenceChange, PresenceChanges, PresenceError, Present, Tracked,
 };

@@ -16,6 +16,11 @@ pub(crate) struct ClaimRoom {
     pub(crate) answer: oneshot::Sender<Result<Hold, ClaimError>>,
 }
 
+/// Say that this node takes no more rooms.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain;
+
 /// Give a room back, if it is still held by the hold of this number.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -65,8 +65,17 @@ pub struct Session {
 pub enum SessionState {
     /// The node renews it.
     Up,
+    /// The node renews it, and is about to leave: it takes no more rooms and clients.
+    Draining,
     /// It is over for good: the node has left, or was found dead. Its claims are free.
     Sealed,
+}
+
+impl SessionState {
+    /// Returns whether the session is not over.
+    pub fn runs(self) -> bool {
+        self != Self::Sealed
+    }
 }
 
 /// Claim of a room: which node runs it.

@@ -1,7 +1,7 @@
 //! State that a node's actor and its handles share.
 
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::Recipient;
@@ -13,8 +13,9 @@ use crate::directory::Directory;
 use crate::facts::Counts;
 use crate::hold::Lease;
 use crate::line::Shared as LinesShared;
-use crate::messages::{ClaimRoom, GiveRoomBack};
+use crate::messages::{ClaimRoom, Drain, GiveRoomBack};
 use crate::node_id::NodeId;
+use crate::nodes::Nodes;
 use crate::presence::Shared as PresenceShared;
 use crate::topics::Topics;
 use crate::wire::Wire;
@@ -28,6 +29,9 @@ pub(crate) struct Shared {
     pub(crate) counts: Counts,
     pub(crate) topics: Arc<Topics>,
     pub(crate) presence: Arc<PresenceShared>,
+    pub(crate) nodes: Nodes,
+    /// Whether this node takes no more rooms.
+    draining: AtomicBool,
     /// Lines to the other nodes, if there is a wire.
     pub(crate) lines: Option<Arc<LinesShared>>,
     /// Number of the last session of this process.
@@ -63,6 +67,7 @@ struct Running {
 pub(crate) struct ActorRef {
     pub(crate) claims: Recipient<ClaimRoom>,
     pub(crate) returns: Recipient<GiveRoomBack>,
+    pub(crate) drains: Recipient<Drain>,
 }
 
 impl Running {
@@ -97,6 +102,8 @@ impl Shared {
             counts: Counts::default(),
             topics,
             presence,
+            nodes: Nodes::default(),
+            draining: AtomicBool::new(false),
             lines,
             terms,
             holds,
@@ -161,6 +168,20 @@ impl Shared {
 
     pub(crate) fn actor(&self) -> Option<ActorRef> {
         self.running().actor.clone()
+    }
+
+    /// Says from now on, also in later sessions, that this node takes no more rooms.
+    pub(crate) fn drain(&self) {
+        if !self.draining.swap(true, Ordering::AcqRel)
+            && let Some(actor) = self.actor()
+        {
+            // Once.
+            actor.drains.do_send(Drain);
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Returns who the node is, for a core that has had no session yet.

@@ -448,3 +448,35 @@ async fn rooms_without_a_name_are_refused() {
     }
     assert!(a1.cluster.claim(&"x".repeat(256)).await.is_ok());
 }
+
+#[actix::test]
+async fn a_node_that_is_drained_says_so_and_takes_no_more_rooms() {
+    let (a1, b2) = two().await;
+    let hold = a1.cluster.claim("demo").await.unwrap();
+    let seen = |node: &Node| -> Vec<_> {
+        let nodes = node.cluster.nodes().into_iter();
+        nodes.map(|node| (node.node.to_string(), node.url, node.state)).collect()
+    };
+    let b2_is = |state| [("b2".to_owned(), Some("wss://b2".to_owned()), state)];
+    assert_eq!(seen(&a1), b2_is(SessionState::Up));
+
+    b2.cluster.drain();
+    while seen(&a1) != b2_is(SessionState::Draining) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    assert!(b2.cluster.is_draining() && !a1.cluster.is_draining());
+    assert!(
+        unavailable(b2.cluster.claim("other").await),
+        "of no one, and not for a node that leaves"
+    );
+    assert!(a1.cluster.claim("other").await.is_ok());
+    // Its session is renewed as before.
+    tokio::time::sleep(10 * HOLD).await;
+    assert!(b2.cluster.lease().is_some() && hold.is_good());
+    assert_eq!(seen(&a1), b2_is(SessionState::Draining));
+    b2.tree.stop().await;
+    while !seen(&a1).is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

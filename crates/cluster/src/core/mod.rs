@@ -26,7 +26,7 @@ pub(crate) use self::timing::Timing;
 use crate::boot_time::{BootTime, Now};
 use crate::directory::{Change, DirectoryError, Key, Whole};
 use crate::node_id::{Incarnation, NodeId};
-use crate::record::{Claim, Epoch, Revision, Session, SessionState};
+use crate::record::{Claim, Epoch, Revision, Session};
 
 /// Names and places by which a node is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,8 +72,8 @@ pub(crate) enum Output {
     Answer(Ticket, Result<Granted, Refused>),
     /// Another node's session was sealed, by this node.
     Sealed(NodeId),
-    /// Another process, or this node's name, has a session of this run now, or it is over.
-    Seen(NodeId, Incarnation, SessionState),
+    /// Another node, or another process under this node's name, has a session of this run and state now.
+    Seen(Box<Session>),
     /// The directory has forgotten all sessions.
     Forgotten,
     /// The stream of changes says nothing of what must have changed: another is needed.

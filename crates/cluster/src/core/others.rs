@@ -57,7 +57,7 @@ impl Core {
             let news = (session.incarnation, session.state);
             let known = other.record.as_ref().map(|(known, _)| (known.incarnation, known.state));
             if known != Some(news) {
-                self.outputs.push_back(Output::Seen(session.node.clone(), news.0, news.1));
+                self.outputs.push_back(Output::Seen(Box::new(session.clone())));
             }
             other.record = Some((session, revision));
             other.since = now.boot;
@@ -110,13 +110,15 @@ impl Core {
         match session.state {
             SessionState::Sealed => Verdict::Dead,
             // No client is sent to where it is.
-            SessionState::Up if *node == self.me.node => Verdict::Doubtful,
-            SessionState::Up
+            SessionState::Up | SessionState::Draining if *node == self.me.node => Verdict::Doubtful,
+            SessionState::Up | SessionState::Draining
                 if now.boot.since(other.since) >= self.timing.doubt_of(session.hold) =>
             {
                 Verdict::Doubtful
             }
-            SessionState::Up => Verdict::Alive { node: node.clone(), url: session.url.clone() },
+            SessionState::Up | SessionState::Draining => {
+                Verdict::Alive { node: node.clone(), url: session.url.clone() }
+            }
         }
     }
 

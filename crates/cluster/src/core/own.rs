@@ -30,6 +30,8 @@ pub(super) struct Own {
     /// and since when.
     pub(super) unseen: Option<(Revision, BootTime)>,
     leaving: Leaving,
+    /// It says that the node takes no more rooms.
+    draining: bool,
     /// It has held before.
     pub(super) entered: bool,
 }
@@ -67,6 +69,7 @@ impl Own {
             sent: None,
             unseen: None,
             leaving: Leaving::No,
+            draining: false,
             entered: false,
         }
     }
@@ -87,6 +90,20 @@ impl Core {
             self.lapse();
         }
         self.handle_timeout(now);
+    }
+
+    /// Says from now on that this node takes no more rooms.
+    pub(crate) fn handle_drain(&mut self, now: Now) {
+        if !self.own.draining {
+            self.own.draining = true;
+            self.own.next = self.own.next.min(now.boot);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Returns the state of a session that is not over.
+    fn live_state(&self) -> SessionState {
+        if self.own.draining { SessionState::Draining } else { SessionState::Up }
     }
 
     /// Returns when to renew the session next.
@@ -125,7 +142,7 @@ impl Core {
         }
         match self.own.revision {
             Some(revision) => {
-                let session = self.next_session(self.own.incarnation, SessionState::Up);
+                let session = self.next_session(self.own.incarnation, self.live_state());
                 let renew = |session, _| Call::Renew(session, revision);
                 self.send_own(now, session, Some(revision), renew);
             }
@@ -138,7 +155,7 @@ impl Core {
     fn say_goodbye(&mut self, now: Now, incarnation: Incarnation) {
         self.own.leaving = Leaving::Left;
         let Some((seen, revision)) = &self.own.seen else { return };
-        if seen.incarnation == incarnation && seen.state == SessionState::Up {
+        if seen.incarnation == incarnation && seen.state.runs() {
             let was = Some(*revision);
             let session = self.next_session(incarnation, SessionState::Sealed);
             self.send_own(now, session, was, Call::Seal);
@@ -187,7 +204,7 @@ impl Core {
             self.lapse();
         }
         if free {
-            let session = self.next_session(self.own.incarnation, SessionState::Up);
+            let session = self.next_session(self.own.incarnation, self.live_state());
             self.send_own(now, session, was, Call::Enter);
         } else {
             self.own.next = now.boot + self.timing.renewal;
@@ -305,7 +322,7 @@ impl Core {
             return;
         }
         let (revision, mine) = (*revision, seen.incarnation == self.own.incarnation);
-        let up = seen.state == SessionState::Up;
+        let up = seen.state.runs();
         if self.own.leaving != Leaving::No {
             return;
         }

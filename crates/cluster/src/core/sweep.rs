@@ -16,7 +16,7 @@ impl Core {
         }
         self.sweep_at = now.boot + self.timing.memory / 4;
         let lives = |other: &super::Other| {
-            other.record.as_ref().is_some_and(|(session, _)| session.state == SessionState::Up)
+            other.record.as_ref().is_some_and(|(session, _)| session.state.runs())
         };
         let first = self.others.iter().find(|(_, other)| lives(other)).map(|(node, _)| node);
         if !self.stands(now.boot)
