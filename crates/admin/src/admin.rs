@@ -29,12 +29,15 @@ pub(crate) type Annotator = dyn Fn(&TreeSnapshot) -> Option<Value> + Send + Sync
 pub(crate) type Readiness =
     dyn Fn() -> Result<Map<String, Value>, Map<String, Value>> + Send + Sync;
 
+pub(crate) type Drain = dyn Fn() + Send + Sync;
+
 pub(crate) struct Inner {
     pub(crate) root: SupervisorRef,
     pub(crate) webrtc: WebRtc,
     pub(crate) annotators: Vec<Box<Annotator>>,
     pub(crate) sources: Vec<Arc<dyn MetricSource>>,
     pub(crate) readiness: Option<Box<Readiness>>,
+    pub(crate) drain: Option<Box<Drain>>,
     pub(crate) access: Authorization,
     /// Sample that all clients of the stream share.
     pub(crate) sample: tokio::sync::Mutex<Option<Sample>>,

@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::time::Instant;
 
 use crate::access::{Authorization, Tokens};
-use crate::admin::{Admin, Annotator, Inner, Readiness};
+use crate::admin::{Admin, Annotator, Drain, Inner, Readiness};
 use crate::watch;
 use crate::webrtc::WebRtc;
 
@@ -24,6 +24,7 @@ pub struct AdminBuilder {
     tokens: Tokens,
     proxies: TrustedProxies,
     readiness: Option<Box<Readiness>>,
+    drain: Option<Box<Drain>>,
 }
 
 impl Admin {
@@ -37,6 +38,7 @@ impl Admin {
             tokens: Tokens::default(),
             proxies: TrustedProxies::default(),
             readiness: None,
+            drain: None,
         }
     }
 }
@@ -95,6 +97,14 @@ impl AdminBuilder {
         self
     }
 
+    /// Sets what `POST /cluster/drain` does: begin to drain this node of a cluster, by `Drain::begin` of
+    /// `callboard-signaling`. It must not wait. Needs the same authorization as injecting a fault. Default: none; the
+    /// route answers 404.
+    pub fn drain(mut self, drain: impl Fn() + Send + Sync + 'static) -> Self {
+        self.drain = Some(Box::new(drain));
+        self
+    }
+
     /// Adds what a source counts and measures to the metrics, such as `Signaling::counters` of `callboard-signaling`,
     /// or the [`SocketCounters`](callboard_websocket::SocketCounters) of an application's own route. Those of several
     /// sources are summed.
@@ -127,7 +137,7 @@ impl AdminBuilder {
     /// Creates the admin routes. They watch the tree from now on, on this thread, which must belong to an actix
     /// [`System`](actix::System).
     pub fn build(self) -> Admin {
-        let Self { root, webrtc, annotators, sources, tokens, proxies, readiness } = self;
+        let Self { root, webrtc, annotators, sources, tokens, proxies, readiness, drain } = self;
         let (end, ended) = oneshot::channel();
         let inner = Arc::new(Inner {
             root,
@@ -135,6 +145,7 @@ impl AdminBuilder {
             annotators,
             sources,
             readiness,
+            drain,
             access: Authorization::new(tokens, proxies),
             sample: tokio::sync::Mutex::default(),
             tally: Mutex::default(),

@@ -29,6 +29,8 @@ pub(crate) enum AdminError {
     BadRequest(String),
     #[error("no such recovery")]
     NoSuchRecovery,
+    #[error("this server cannot be drained")]
+    NoDrain,
     #[error("too many streams of the tree are open")]
     TooManyStreams,
     #[error(transparent)]
@@ -46,7 +48,7 @@ impl AdminError {
             }
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::NoSuchRecovery => StatusCode::NOT_FOUND,
+            Self::NoSuchRecovery | Self::NoDrain => StatusCode::NOT_FOUND,
             Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoWebSocket(error) => error.status(),
             Self::Fault(error) => match error {
@@ -70,7 +72,7 @@ impl AdminError {
             Self::ForeignOrigin(_) => "forbidden_origin",
             Self::TooManyAttempts(_) => "too_many_attempts",
             Self::BadRequest(_) => "bad_request",
-            Self::NoSuchRecovery => "not_found",
+            Self::NoSuchRecovery | Self::NoDrain => "not_found",
             Self::TooManyStreams => "overloaded",
             Self::NoWebSocket(_) => "websocket_required",
             Self::Fault(error) => match error {

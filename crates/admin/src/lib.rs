@@ -28,6 +28,7 @@
 //! | `POST /tree/fault` | inject the fault of a [`FaultOrder`]: 204 |
 //! | `GET /tree/recoveries` | the last 256 [`Recovery`]s, with percentiles |
 //! | `POST /tree/recoveries/{id}` | add [`Measured`] times: 204 |
+//! | `POST /cluster/drain` | begin to [drain](AdminBuilder::drain) this node of a cluster: 202 |
 //! | `GET /metrics` | for Prometheus: text, or OpenMetrics if that is asked for |
 //! | `GET /healthz` | liveness: 200. Needs no authorization |
 //! | `GET /readyz` | readiness: 200, or 503 while the root or one of its permanent children is down. Needs no authorization; only authorized clients see what is down |

@@ -36,6 +36,7 @@ fn mount(admin: &Admin, prefix: &str, config: &mut ServiceConfig) {
     add("/tree/fault", handle(admin, web::post(), fault));
     add("/tree/recoveries", handle(admin, web::get(), recoveries));
     add("/tree/recoveries/{id}", handle(admin, web::post(), measured));
+    add("/cluster/drain", handle(admin, web::post(), drain));
     add("/metrics", handle(admin, web::get(), all_metrics));
     add("/healthz", handle(admin, web::get(), alive));
     add("/readyz", handle(admin, web::get(), ready));
@@ -92,6 +93,15 @@ async fn fault(
         address.as_deref().unwrap_or("an unknown address")
     );
     Ok(HttpResponse::NoContent().finish())
+}
+
+async fn drain(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpResponse, AdminError> {
+    admin.inner.access.check(&request, Access::Change)?;
+    let drain = admin.inner.drain.as_ref().ok_or(AdminError::NoDrain)?;
+    let address = request.peer_addr().map(|address| address.to_string());
+    log::warn!("this node is drained by {}", address.as_deref().unwrap_or("an unknown address"));
+    drain();
+    Ok(HttpResponse::Accepted().finish())
 }
 
 async fn recoveries(

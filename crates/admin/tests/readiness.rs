@@ -47,3 +47,27 @@ async fn the_application_says_what_it_can_do_without_and_when_it_is_drained() {
     root.stop().await;
     assert_eq!(ask("/readyz").await.0, 503);
 }
+
+#[actix::test]
+async fn a_node_is_drained_by_those_who_may_change_something() {
+    let root = SupervisorSpec::new(Flags::one_for_one()).start().await.unwrap();
+    let drains = Arc::new(AtomicBool::new(false));
+    let begin = Arc::clone(&drains);
+    let builder = || Admin::builder(root.clone()).token("full").read_token("read");
+    let admin = builder().drain(move || begin.store(true, Ordering::SeqCst)).build();
+    let without = builder().build();
+    let app = App::new().configure(admin.at("/admin")).configure(without.at("/other"));
+    let app = init_service(app).await;
+    let ask = async |path: &str, token: &str| {
+        let request = TestRequest::post().uri(path).insert_header(("authorization", token));
+        call_service(&app, request.to_request()).await.status().as_u16()
+    };
+
+    assert_eq!(ask("/admin/cluster/drain", "Bearer wrong").await, 401);
+    assert_eq!(ask("/admin/cluster/drain", "Bearer read").await, 403);
+    assert_eq!(ask("/other/cluster/drain", "Bearer full").await, 404);
+    assert!(!drains.load(Ordering::SeqCst));
+    assert_eq!(ask("/admin/cluster/drain", "Bearer full").await, 202);
+    assert!(drains.load(Ordering::SeqCst));
+    root.stop().await;
+}

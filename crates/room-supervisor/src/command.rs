@@ -31,6 +31,11 @@ pub(crate) enum RoomCommand {
     Depart,
     /// Takes a snapshot of the room's state, and works no further command before its fate is decided.
     Freeze { answer: oneshot::Sender<Option<Snapshot>>, fate: oneshot::Receiver<Fate> },
+    /// Ends the seat of a peer of this node at the room's home, to which it goes on from another node. Answered when
+    /// all has come that was sent to it here.
+    Detach { member: Member, answer: oneshot::Sender<()> },
+    /// Takes the seat at the room's home of a peer that has come from another node.
+    Adopt { member: Member, answer: oneshot::Sender<Result<(), JoinError>> },
     /// Says that all commands before this one were handled.
     Mark(oneshot::Sender<()>),
     /// Tells all peers that the room closes, runs `on_terminate`, and ends.
@@ -41,11 +46,13 @@ impl RoomCommand {
     /// Answers the command of a room that has ended.
     pub(crate) fn refuse(self) {
         match self {
-            Self::Join { answer, .. } => _ = answer.send(Err(JoinError::RoomUnavailable)),
+            Self::Join { answer, .. } | Self::Adopt { answer, .. } => {
+                _ = answer.send(Err(JoinError::RoomUnavailable))
+            }
             Self::Forward { answer, .. } => _ = answer.send(Err(ForwardError::RoomUnavailable)),
             Self::Stop { done, .. } => _ = done.send(()),
             // A caller that waits for the answer learns that there is none.
-            Self::Freeze { .. } => {}
+            Self::Freeze { .. } | Self::Detach { .. } => {}
             Self::ForwardFrom { .. } | Self::Tell(_) | Self::Depart | Self::Mark(_) => {}
         }
     }

@@ -76,6 +76,7 @@ mod room;
 mod room_name;
 mod rooms;
 mod rooms_hand_over;
+mod rooms_take;
 mod roster;
 mod server_messages;
 mod settings;
@@ -96,7 +97,9 @@ pub use error::{
     StartRoomsError, TellError,
 };
 pub use frozen::{FreezeError, FrozenRoom};
-pub use hand_over::{HandOverError, KeptPeer, PeerKeeper, ReadHandOverError, RestoredPeer};
+pub use hand_over::{
+    GivenPeer, HandOverError, KeptPeer, PeerKeeper, ReadHandOverError, RestoredPeer,
+};
 pub use handle::RoomHandle;
 pub use linked::start_linked;
 pub use member::{Member, NewMember};
@@ -111,6 +114,7 @@ pub use room::{Readopt, Room};
 pub use room_name::{RoomNameError, is_room_name};
 pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
 pub use rooms_hand_over::HandedOver;
+pub use rooms_take::TakePeerError;
 pub use server_messages::Description;
 pub use settings::{OnCrash, OnLapse};
 pub use shared::PeerIndex;

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use callboard_outbox::{CloseFrame, Outbox, OutboxLimits};
 use serde_json::{Map, Value};
@@ -20,17 +20,20 @@ pub struct Member(Arc<Inner>);
 struct Inner {
     auth: AuthData,
     outbox: Arc<Outbox>,
-    handle: OnceLock<Arc<dyn Any + Send + Sync>>,
+    handle: Mutex<Option<Handle>>,
     /// Number of messages of the peer that its room has not handled.
     in_flight: AtomicUsize,
 }
+
+/// Handle of the application's to a peer.
+type Handle = Arc<dyn Any + Send + Sync>;
 
 /// Peer for which a membership is reserved ([`RoomHandle::reserve`](crate::RoomHandle::reserve)).
 pub struct NewMember {
     auth: AuthData,
     outbox: Arc<Outbox>,
     welcome: Map<String, Value>,
-    handle: Option<Arc<dyn Any + Send + Sync>>,
+    handle: Option<Handle>,
 }
 
 impl NewMember {
@@ -56,7 +59,7 @@ impl Member {
         NewMember { auth, outbox, welcome, handle }: NewMember,
     ) -> (Self, Map<String, Value>) {
         let in_flight = AtomicUsize::new(0);
-        let handle = handle.map_or_else(OnceLock::new, OnceLock::from);
+        let handle = Mutex::new(handle);
         (Self(Arc::new(Inner { auth, outbox, handle, in_flight })), welcome)
     }
 
@@ -87,12 +90,25 @@ impl Member {
 
     /// Returns the handle with which the peer was [reserved](NewMember::handle), if it is of this type.
     pub fn handle<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        Arc::clone(self.0.handle.get()?).downcast().ok()
+        let handle = self.lock_handle().clone();
+        handle?.downcast().ok()
     }
 
-    /// Sets the handle, unless there is one.
+    /// Sets the handle, in place of an earlier one.
     pub(crate) fn set_handle<T: Any + Send + Sync>(&self, handle: Arc<T>) {
-        _ = self.0.handle.set(handle);
+        *self.lock_handle() = Some(handle);
+    }
+
+    /// Removes the handle, because the peer's client is at another node.
+    pub(crate) fn remove_handle(&self) {
+        let handle = self.lock_handle().take();
+        // Not while it is locked: it may be the last one.
+        drop(handle);
+    }
+
+    fn lock_handle(&self) -> MutexGuard<'_, Option<Handle>> {
+        // Every change is one assignment.
+        self.0.handle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether this is of the same membership.

@@ -1,8 +1,9 @@
 //! Membership of one peer in a room.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use callboard_outbox::{CloseFrame, Outbox};
+use callboard_outbox::Outbox;
 
 use crate::auth::AuthData;
 use crate::command::{RoomCommand, ask};
@@ -19,6 +20,8 @@ use crate::peer_id::PeerId;
 pub struct Membership {
     room: RoomHandle,
     member: Member,
+    /// Whether the member goes on with another membership: then dropping this one is not leaving.
+    passed_on: AtomicBool,
 }
 
 impl RoomHandle {
@@ -30,14 +33,23 @@ impl RoomHandle {
     pub fn reserve(&self, member: NewMember) -> Result<Membership, JoinError> {
         let (member, welcome) = Member::new(member);
         self.shared.reserve(member.clone(), welcome)?;
-        Ok(Membership { room: self.clone(), member })
+        Ok(Membership::new(self.clone(), member))
     }
 }
 
 impl Membership {
     /// Creates the membership of a member that the room's roster has.
     pub(crate) fn new(room: RoomHandle, member: Member) -> Self {
-        Self { room, member }
+        Self { room, member, passed_on: AtomicBool::new(false) }
+    }
+
+    /// Ends the membership without leaving: the member goes on with another one. Returns false if that was done before.
+    pub(crate) fn retire(&self) -> bool {
+        !self.passed_on.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
     }
 
     /// Returns the id of the peer.
@@ -99,12 +111,10 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.outbox().close(CloseFrame::FAILED);
-        self.room.shared.leave(&self.member);
-        // One message for each peer; a room that closes itself when it is empty must also learn of peers that never
-        // joined. A room that is down checks its roster when it is back.
-        if let Some(mailbox) = self.room.shared.mailbox() {
-            mailbox.do_send(RoomCommand::Depart);
+        if self.passed_on.load(Ordering::Acquire) {
+            self.room.shared.say_that_one_left();
+        } else {
+            self.room.shared.end_membership(&self.member);
         }
     }
 }

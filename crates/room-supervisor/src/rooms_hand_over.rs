@@ -133,6 +133,11 @@ impl Rooms {
         self.hand_over().add_keeper(keeper)
     }
 
+    /// Returns who keeps the peers of the rooms.
+    pub fn keepers(&self) -> Vec<Arc<dyn PeerKeeper>> {
+        self.hand_over().keepers().into_iter().map(|(_, keeper)| keeper).collect()
+    }
+
     /// Runs this on the thread of the rooms' supervisor: now if that runs, else when it has started.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self.home().filter(|home| home.supervisor.is_running()) {

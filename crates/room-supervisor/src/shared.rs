@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
@@ -12,6 +13,7 @@ use callboard_outbox::CloseFrame;
 use callboard_supervision::SupervisorRef;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::command::RoomCommand;
 use crate::credit::Counted;
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     snapshot: Mutex<Option<Snapshot>>,
     /// Way to the room's home, if another node runs it.
     away: Option<Box<Away>>,
+    /// Members that are on their way from one node to another, and have no membership meanwhile.
+    parked: Mutex<Vec<Member>>,
 }
 
 /// What a room is, whatever its name and state are.
@@ -128,6 +132,7 @@ impl Shared {
             tenure,
             snapshot,
             away,
+            parked: Mutex::default(),
         })
     }
 
@@ -262,6 +267,21 @@ impl Shared {
         self.roster().begin_with(members, departed);
     }
 
+    /// Ends a membership: closes the client, and lets the peer leave.
+    pub(crate) fn end_membership(self: &Arc<Self>, member: &Member) {
+        member.outbox().close(CloseFrame::FAILED);
+        self.leave(member);
+        self.say_that_one_left();
+    }
+
+    /// Lets the room look who has left. One message for each peer; a room that closes itself when it is empty must also
+    /// learn of peers that never joined. A room that is down checks its roster when it is back.
+    pub(crate) fn say_that_one_left(&self) {
+        if let Some(mailbox) = self.mailbox() {
+            mailbox.do_send(RoomCommand::Depart);
+        }
+    }
+
     /// Handles the end of a peer's membership.
     pub(crate) fn leave(self: &Arc<Self>, member: &Member) {
         let peer = member.peer_id();
@@ -269,6 +289,43 @@ impl Shared {
         if let Some(PeerIndex(index)) = &self.peers {
             index.remove(peer, &InRoom(Arc::clone(self)));
         }
+    }
+
+    /// Forgets a member of a room that is away: it goes on at another node.
+    pub(crate) fn forget(self: &Arc<Self>, member: &Member) {
+        self.roster().forget(member);
+        if let Some(PeerIndex(index)) = &self.peers {
+            index.remove(member.peer_id(), &InRoom(Arc::clone(self)));
+        }
+    }
+
+    /// Keeps a member that is on its way to another node, for a while. What is sent to it waits in its outbox.
+    pub(crate) fn park(self: &Arc<Self>, member: Member) {
+        member.remove_handle();
+        self.parked().push(member.clone());
+        let shared = Arc::clone(self);
+        actix::spawn(async move {
+            sleep(PARKED).await;
+            if shared.unpark_if(|parked| parked.is_same(&member)).is_some() {
+                shared.end_membership(&member);
+            }
+        });
+    }
+
+    /// Returns a member that has arrived.
+    pub(crate) fn unpark(&self, peer: PeerId) -> Option<Member> {
+        self.unpark_if(|parked| parked.peer_id() == peer)
+    }
+
+    fn unpark_if(&self, is_it: impl Fn(&Member) -> bool) -> Option<Member> {
+        let mut parked = self.parked();
+        let at = parked.iter().position(is_it)?;
+        Some(parked.swap_remove(at))
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Vec<Member>> {
+        // Every change is one insertion or removal.
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes the connection of a member.
@@ -366,3 +423,6 @@ impl Counted for Arc<Shared> {
         &self.told
     }
 }
+
+/// Time in which a peer that has left one node must arrive at another.
+const PARKED: Duration = Duration::from_secs(10);

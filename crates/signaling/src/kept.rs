@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::prelude::*;
-use callboard_room_supervisor::{KeptPeer, PeerId, Snapshot};
-use callboard_websocket::Resumption;
+use callboard_room_supervisor::{GivenPeer, KeptPeer, Snapshot};
+use callboard_websocket::{Resumption, SocketLink, TokenDigest};
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Command to a peer that is handed over.
 #[derive(Message)]
@@ -20,6 +20,8 @@ pub(crate) enum PeerCommand {
     Keep(oneshot::Sender<Option<KeptPeer>>),
     /// Lets it go on.
     GoOn,
+    /// Stops the peer, because its client has come to another node with this token.
+    Give(TokenDigest, oneshot::Sender<Option<GivenPeer>>),
 }
 
 /// Record of a peer.
@@ -33,25 +35,56 @@ pub(crate) struct Kept {
     pub(crate) snapshot: Option<Snapshot>,
 }
 
-/// Running peers of a route whose clients may come back.
+/// Running peers of a route whose clients may come back, by the addresses of their socket links in memory.
 #[derive(Default)]
-pub(crate) struct RunningPeers(Mutex<HashMap<PeerId, Recipient<PeerCommand>>>);
+pub(crate) struct RunningPeers {
+    peers: Mutex<HashMap<usize, Recipient<PeerCommand>>>,
+    /// Wakes those that wait until there is none.
+    removed: Notify,
+}
 
 impl RunningPeers {
-    pub(crate) fn add(&self, peer: PeerId, commands: Recipient<PeerCommand>) {
-        self.lock().insert(peer, commands);
+    pub(crate) fn add(&self, link: &Arc<SocketLink>, commands: Recipient<PeerCommand>) {
+        self.lock().insert(key(link), commands);
     }
 
-    pub(crate) fn remove(&self, peer: PeerId) {
-        self.lock().remove(&peer);
+    pub(crate) fn remove(&self, link: &Arc<SocketLink>) {
+        let is_last = {
+            let mut peers = self.lock();
+            peers.remove(&key(link)).is_some() && peers.is_empty()
+        };
+        if is_last {
+            self.removed.notify_waiters();
+        }
+    }
+
+    /// Resolves when there is no peer.
+    pub(crate) async fn left(&self) {
+        loop {
+            // Before the look, so that no change is missed.
+            let removed = self.removed.notified();
+            if self.lock().is_empty() {
+                return;
+            }
+            removed.await;
+        }
+    }
+
+    /// Returns the peer behind a socket link.
+    pub(crate) fn get(&self, link: &Arc<SocketLink>) -> Option<Recipient<PeerCommand>> {
+        self.lock().get(&key(link)).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Recipient<PeerCommand>> {
         self.lock().values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Recipient<PeerCommand>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Recipient<PeerCommand>>> {
         // Every change is one insertion or removal.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn key(link: &Arc<SocketLink>) -> usize {
+    Arc::as_ptr(link).addr()
 }

@@ -103,6 +103,7 @@ mod client_text;
 mod control;
 mod control_event;
 mod counters;
+mod drain;
 mod error_text;
 mod fields;
 #[cfg(all(any(test, fuzzing), feature = "webrtc"))]
@@ -143,6 +144,7 @@ pub use callboard_websocket::{
 pub use callboard_websocket::{https_service, tls};
 pub use client_script::client_script;
 pub use counters::{Count, Counters};
+pub use drain::Drain;
 pub use health_check::{HealthCheckError, check_health};
 pub use json_log::json_log_line;
 pub use limits::Limits;

@@ -20,6 +20,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::drain::Drain;
+
 /// Runs a server until SIGINT or SIGTERM: starts `rooms` unless they run already, serves, and on the signal shuts down
 /// gracefully. Every client is told "Room closed" and closed with 1001, then this returns, after 1.5 s at the latest. A
 /// program that says that it listens [starts](Rooms::start) the rooms before: then it says so only if they stand.
@@ -62,7 +64,8 @@ pub async fn run(rooms: Rooms, server: impl Serve) -> io::Result<()> {
 /// At SIGINT or SIGTERM no more connections are accepted, rooms are closed (their clients are told "Room closed" and
 /// closed with 1001), then peer connections, then trees. At SIGTERM, rooms with a [file for the
 /// hand-over](callboard_room_supervisor::RoomsBuilder::hand_over_file) are handed over to the next process before:
-/// their clients are closed with 1001 "server is restarting", and resume their sessions there. What has not ended after
+/// their clients are closed with 1001 "server is restarting", and resume their sessions there. A node of a cluster is
+/// [drained](Self::drain_on_sigterm) instead, if that was asked for. What has not ended after
 /// the [grace](Self::grace) is cut off. A second signal, a quarter of a second or more after the first, ends the
 /// process at once with code 1, even if a callback blocks the main thread.
 ///
@@ -76,6 +79,7 @@ pub struct Run {
     connections: Vec<PeerConnections>,
     trees: Vec<SupervisorRef>,
     before: Vec<Box<dyn FnOnce()>>,
+    drain: Option<Drain>,
     grace: Duration,
     hand_over: bool,
 }
@@ -94,6 +98,7 @@ impl Run {
             connections: Vec::new(),
             trees: Vec::new(),
             before: Vec::new(),
+            drain: None,
             grace: GRACE,
             hand_over: true,
         })
@@ -123,6 +128,12 @@ impl Run {
     pub fn on_shutdown(mut self, before: impl FnOnce() + 'static) -> Self {
         self.before.push(Box::new(before));
         self
+    }
+
+    /// Drains this node of a cluster at SIGTERM, or when the drain is [begun](Drain::begin), before anything else: the
+    /// server runs on meanwhile. A second signal ends the process at once as ever.
+    pub fn drain_on_sigterm(self, drain: &Drain) -> Self {
+        Self { drain: Some(drain.clone()), ..self }
     }
 
     /// Sets how long shutting down may take: the longest time for open connections to finish. Default: 1.5 s.
@@ -173,10 +184,16 @@ impl Run {
             reason = given_up(&self.trees) => {
                 End::Failed(io::Error::other(format!("a supervisor has given up: {reason}")))
             }
+            () = begun(self.drain.as_ref()) => End::Asked("drain"),
             done = work => End::Done(done),
         };
         if let End::Asked(name) = &end {
             log::info!("shutting down: {name}");
+        }
+        if let Some(drain) = self.drain.take()
+            && matches!(end, End::Asked("SIGTERM" | "drain"))
+        {
+            server = while_serving(drain.run(), server).await;
         }
         // For a deploy the process gets SIGTERM; who stops it at a terminal does not start another one.
         self.hand_over &= matches!(end, End::Asked("SIGTERM"));
@@ -271,17 +288,29 @@ async fn handing_over(rooms: &[Rooms], server: Option<Serving>) -> Option<Servin
         }
         join_all(rooms.iter().map(hand_over_rooms)).await;
     };
+    while_serving(handing_over, server).await
+}
+
+/// Does this while the server runs on; returns the server if it still does.
+async fn while_serving(work: impl Future<Output = ()>, server: Option<Serving>) -> Option<Serving> {
     let Some(mut server) = server else {
-        handing_over.await;
+        work.await;
         return None;
     };
-    let mut handing_over = pin!(handing_over);
+    let mut work = pin!(work);
     tokio::select! {
-        () = &mut handing_over => Some(server),
+        () = &mut work => Some(server),
         _ = &mut server.server => {
-            handing_over.await;
+            work.await;
             None
         }
+    }
+}
+
+async fn begun(drain: Option<&Drain>) {
+    match drain {
+        Some(drain) => drain.begins().await,
+        None => pending().await,
     }
 }
 

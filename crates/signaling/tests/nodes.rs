@@ -3,12 +3,17 @@
 
 mod common;
 
+use std::time::Duration;
+
 use callboard_cluster::{Cluster, Embedded, MemoryWire};
 use callboard_room_supervisor::Rooms;
+use callboard_signaling::{Drain, Run};
 use callboard_supervision::SupervisorRef;
-use common::Server;
-use common::away::{GRACE, lose};
-use serde_json::json;
+use common::away::{CANNOT, GRACE, lose};
+use common::{Client, Server};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
 /// Starts a node, and the server on it.
 async fn node(directory: &Embedded, wire: &MemoryWire, name: &str) -> (Server, SupervisorRef) {
@@ -64,6 +69,192 @@ async fn clients_of_two_nodes_talk_and_come_back_in_one_room() {
         assert_eq!(client.expect_error("Room closed").await, "time is up");
         client.expect_close(1000).await;
     }
+}
+
+/// Starts the home of the room, and the other nodes.
+async fn three_nodes() -> [(Server, SupervisorRef); 3] {
+    let (directory, wire) = (Embedded::new(), MemoryWire::new());
+    let home = node(&directory, &wire, "a1").await;
+    let b2 = node(&directory, &wire, "b2").await;
+    let c3 = node(&directory, &wire, "c3").await;
+    assert_eq!(b2.0.rooms.lookup("demo").unwrap().home().unwrap().as_str(), "a1");
+    [home, b2, c3]
+}
+
+#[actix::test]
+async fn a_client_goes_from_node_to_node_with_its_session_and_nothing_is_lost() {
+    let nodes = three_nodes().await;
+    let server = |at: usize| &nodes[at].0;
+    let (mut ann, _) = server(0).join().await;
+    let (mut eve, _) = server(2).join().await;
+    let (mut bob, mut token) = server(1).join_with_token().await;
+    let id = bob.id.clone();
+    for other in [&mut ann, &mut eve] {
+        while other.expect("joined").await["peer_id"] != json!(id) {}
+    }
+    assert_eq!(token.find('.'), Some(8), "it names its node");
+    let (mut up, mut down) = (0, 0);
+
+    // To the home, between edges, and back home again.
+    for at in [0, 1, 2, 0, 2, 1] {
+        for _ in 0..20 {
+            ann.send(json!({ "event": "down", "data": down, "to": [id] })).await;
+            bob.send(json!({ "event": "up", "data": up, "to": "all" })).await;
+            (up, down) = (up + 1, down + 1);
+        }
+        // The server has read all that the client has sent.
+        bob.text("ping").await;
+        let mut seen = down - 20;
+        let next_down = async |bob: &mut Client, seen: &mut i32| {
+            let message = bob.message().await;
+            if message["text"] == "pong" {
+                return false;
+            }
+            assert_eq!((&message["event"], &message["data"]), (&json!("down"), &json!(*seen)));
+            *seen += 1;
+            true
+        };
+        while next_down(&mut bob, &mut seen).await {}
+        let (next, another) = server(at).resume(&token).await;
+        assert_eq!(next.id, id);
+        // The first socket ends with all that it had taken; the rest comes over the second.
+        let mut before = std::mem::replace(&mut bob, next);
+        loop {
+            match before.next().await {
+                Some(Frame::Text(text)) => {
+                    let message: Value = serde_json::from_str(&text).unwrap();
+                    assert_eq!(message["data"], seen);
+                    seen += 1;
+                }
+                Some(Frame::Close(Some(close))) => {
+                    assert_eq!(
+                        (u16::from(close.code), &*close.reason),
+                        (1000, "resumed elsewhere")
+                    );
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        token = another;
+        while seen < down {
+            let number = bob.expect("down").await;
+            assert_eq!(number, seen);
+            seen += 1;
+        }
+        assert_eq!(
+            server(at).refusal(&format!("/socket/demo?resume={token}x"), &[]).await,
+            CANNOT()
+        );
+    }
+
+    for other in [&mut ann, &mut eve] {
+        for number in 0..up {
+            assert_eq!(other.expect("up").await, number);
+        }
+    }
+    drop(bob.socket.close(None).await);
+    for other in [&mut ann, &mut eve] {
+        assert_eq!(other.expect("left").await["peer_id"], id);
+    }
+}
+
+#[actix::test]
+async fn what_comes_while_a_client_is_away_waits_for_it_at_whichever_node_it_comes_back() {
+    let nodes = three_nodes().await;
+    let (mut ann, _) = nodes[0].0.join().await;
+    let (bob, mut token) = nodes[1].0.join_with_token().await;
+    let (id, mut bob) = (bob.id.clone(), bob);
+    ann.expect("joined").await;
+
+    for (from, to) in [(1, 2), (2, 0), (0, 1)] {
+        lose(&nodes[from].0, bob).await;
+        for number in 0..100 {
+            ann.send(json!({ "event": "down", "data": number, "to": [id] })).await;
+        }
+        (bob, token) = nodes[to].0.resume(&token).await;
+        for number in 0..100 {
+            assert_eq!(bob.expect("down").await, number);
+        }
+    }
+    bob.send(json!({ "event": "hello", "to": "all" })).await;
+    ann.expect("hello").await;
+}
+
+#[actix::test]
+async fn one_token_lets_in_one_socket_in_the_whole_cluster() {
+    let nodes = three_nodes().await;
+    let (mut ann, _) = nodes[0].0.join().await;
+    for round in 0..20 {
+        let (bob, token) = nodes[round % 3].0.join_with_token().await;
+        ann.expect("joined").await;
+        let path = format!("/socket/demo?resume={token}");
+        let takers = (0..9).map(|taker| nodes[taker % 3].0.connect_to(&path, &[]));
+
+        let taken = join_all(takers).await;
+
+        let (let_in, refused): (Vec<_>, Vec<_>) = taken.into_iter().partition(Result::is_ok);
+        assert_eq!(let_in.len(), 1, "in round {round}");
+        for refusal in refused {
+            let Err(Error::Http(response)) = refusal else { panic!("{refusal:?}") };
+            assert_eq!(response.status(), 410);
+        }
+        let mut taker = let_in.into_iter().next().unwrap().unwrap();
+        assert_eq!(taker.expect("resumed").await["peer_id"], json!(bob.id));
+        drop(taker.socket.close(None).await);
+        assert_eq!(ann.expect("left").await["peer_id"], json!(bob.id), "nothing before");
+    }
+}
+
+#[actix::test]
+async fn a_client_that_does_not_know_where_to_go_is_disconnected_and_comes_back_at_another_node() {
+    let [(home, home_tree), (edge, edge_tree), _] = three_nodes().await;
+    let (mut ann, _) = home.join().await;
+    let (mut bob, token) = edge.join_with_token().await;
+    let (mut eve, _) = home.join().await;
+    bob.send(json!({ "event": "hello", "to": "all" })).await;
+    for (other, joins) in [(&mut ann, 2), (&mut eve, 0)] {
+        for _ in 0..joins {
+            other.expect("joined").await;
+        }
+        other.expect("hello").await;
+    }
+    let drain = Drain::new(&edge.rooms).spread(Duration::from_millis(10)).timeout(GRACE);
+    let run = Run::new().unwrap().rooms(&edge.rooms).tree(&edge_tree).drain_on_sigterm(&drain);
+
+    drain.begin();
+    let draining = actix::spawn(run.until(std::future::pending::<()>()));
+
+    // As an older client does, it reads on.
+    bob.expect("joined").await;
+    let moved = bob.expect("moved").await;
+    assert_eq!((&moved["url"], &moved["webrtc"]), (&Value::Null, &json!("replace")));
+    bob.expect_close(1001).await;
+    // It answers, and the server closes the connection.
+    assert_eq!(bob.next().await, None);
+    assert!(!draining.is_finished(), "its session is here");
+    ann.send(json!({ "event": "hello", "data": 1, "to": [bob.id] })).await;
+    let (mut again, _) = home.resume(&token).await;
+    assert_eq!(again.id, bob.id);
+    assert_eq!(again.expect("hello").await, 1);
+    draining.await.unwrap().unwrap();
+    again.send(json!({ "event": "goodbye", "to": "all" })).await;
+    assert_eq!(ann.expect("goodbye").await, Value::Null, "it never left");
+    home_tree.stop().await;
+}
+
+#[actix::test]
+async fn the_sessions_of_a_node_that_has_gone_are_over() {
+    let [(home, _home), (edge, edge_tree), _] = three_nodes().await;
+    let (mut ann, _) = home.join().await;
+    let (bob, token) = edge.join_with_token().await;
+    ann.expect("joined").await;
+
+    edge.rooms.stop_all("shutdown").await;
+    edge_tree.stop().await;
+
+    assert_eq!(home.refusal(&format!("/socket/demo?resume={token}"), &[]).await, CANNOT());
+    assert_eq!(ann.expect("left").await["peer_id"], json!(bob.id));
 }
 
 fn uuid_of_no_one() -> &'static str {

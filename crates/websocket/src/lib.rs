@@ -145,7 +145,7 @@ pub use proxies::{
 pub use rate::{Rate, RateMeter, RateVerdict};
 pub use refusal_log::RefusalLog;
 pub use request_body::{BODY_TIME, body_within, no_body_within};
-pub use resume_tokens::{TokenDigest, TokenTable};
+pub use resume_tokens::{TokenDigest, TokenTable, prefix_of_token, token_prefix};
 pub use route_guard::{Place, RouteGuard};
 pub use server::{Serve, tune};
 pub use socket::{OpenedSocket, Upgrade};

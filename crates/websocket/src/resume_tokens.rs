@@ -15,7 +15,11 @@ use tokio::time::Instant;
 ///
 /// Only their digests are stored and compared: the time of a lookup says nothing about a token, and a reader of the
 /// server's memory learns none.
-pub struct TokenTable<T>(Mutex<Table<T>>);
+pub struct TokenTable<T> {
+    table: Mutex<Table<T>>,
+    /// What each token begins with, in a cluster.
+    prefix: Option<String>,
+}
 
 struct Table<T> {
     good: HashMap<TokenDigest, Weak<T>>,
@@ -52,16 +56,38 @@ impl TryFrom<String> for TokenDigest {
 
 impl<T> Default for TokenTable<T> {
     fn default() -> Self {
-        Self(Mutex::new(Table { good: HashMap::new(), closed: HashMap::new() }))
+        let table = Table { good: HashMap::new(), closed: HashMap::new() };
+        Self { table: Mutex::new(table), prefix: None }
     }
 }
 
+/// Returns what the resume tokens of a node of a cluster begin with, before a full stop: 8 characters, from which no
+/// one learns the node's name.
+pub fn token_prefix(node: &str) -> String {
+    let mut prefix = URL_SAFE_NO_PAD.encode(Sha256::digest(node));
+    prefix.truncate(PREFIX);
+    prefix
+}
+
+/// Returns what a token begins with, if it is one of a node of a cluster.
+pub fn prefix_of_token(token: &str) -> Option<&str> {
+    token.split_once('.').map(|(prefix, _)| prefix).filter(|prefix| prefix.len() == PREFIX)
+}
+
 impl<T> TokenTable<T> {
+    /// Creates a table without tokens; those that it will issue say that they are of this node of a cluster.
+    pub fn of_node(node: &str) -> Self {
+        Self { prefix: Some(token_prefix(node)), ..Self::default() }
+    }
+
     /// Creates a new token for this link, valid until the link [revokes](Self::revoke) it.
     pub(crate) fn issue(&self, link: Weak<T>) -> (String, TokenDigest) {
         let mut secret = [0; SECRET];
         getrandom::fill(&mut secret).expect("the operating system has random bytes");
-        let token = URL_SAFE_NO_PAD.encode(secret);
+        let mut token = URL_SAFE_NO_PAD.encode(secret);
+        if let Some(prefix) = &self.prefix {
+            token = format!("{prefix}.{token}");
+        }
         let digest = TokenDigest::of(&token);
         self.lock().good.insert(digest, link);
         (token, digest)
@@ -108,11 +134,13 @@ impl<T> TokenTable<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Number of remembered clients that were closed for good.
 const MAX_CLOSED: usize = 4_096;
+/// Length of what names a node in a token.
+const PREFIX: usize = 8;
 /// Random bytes in a token: beyond guessing, with a margin over the 16 that would be enough.
 const SECRET: usize = 32;

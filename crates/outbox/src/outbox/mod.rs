@@ -248,6 +248,28 @@ impl Outbox {
         line.number
     }
 
+    /// Puts these frames before all that wait, for an outbox without a socket: they were taken out before those, for
+    /// another process, and come back. They may exceed the limits; then nothing more is taken.
+    pub fn put_back(
+        &self,
+        frames: impl IntoIterator<Item = ByteString, IntoIter: DoubleEndedIterator>,
+    ) {
+        let mut line = self.line();
+        if line.opening
+            && let Some(stale) = line.frames.pop_front()
+        {
+            line.bytes -= stale.len();
+        }
+        line.opening = false;
+        for frame in frames.into_iter().rev() {
+            line.bytes += frame.len();
+            line.frames.push_front(frame);
+        }
+        if !line.frames.is_empty() {
+            line.tell();
+        }
+    }
+
     /// Detaches this socket, which has ended: frames that it has not taken wait for another one.
     pub fn detach(&self, socket: SocketNumber) {
         let mut line = self.line();

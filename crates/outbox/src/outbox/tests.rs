@@ -174,3 +174,21 @@ fn who_asks_late_learns_of_the_close_once() {
 
     assert_eq!(*closes.lock().unwrap(), [("late", 1000), ("early", 1011)]);
 }
+
+#[actix::test]
+async fn what_another_process_had_taken_comes_back_before_what_has_come_since() {
+    let (old, new) = (Wire::default().start(), Wire::default().start());
+    let outbox = Outbox::new(LIMITS);
+    let before = outbox.attach(old.recipient(), Some("resumed".into()));
+    outbox.detach(before);
+    outbox.push("c".into()).unwrap();
+
+    outbox.put_back(["a".into(), "b".into()]);
+    let socket = outbox.attach(new.recipient(), Some("resumed".into()));
+
+    assert_eq!(outbox.next(before), None);
+    for text in ["resumed", "a", "b", "c"] {
+        assert_eq!(outbox.next(socket), frame(text));
+    }
+    assert_eq!((outbox.next(socket), outbox.backlog()), (None, (0, 0)));
+}

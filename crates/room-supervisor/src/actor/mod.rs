@@ -458,6 +458,8 @@ impl Handler<RoomCommand> for RoomActor {
             }
             RoomCommand::Freeze { answer, fate } => self.freeze(answer, fate, ctx),
             RoomCommand::Mark(handled) => _ = handled.send(()),
+            // The room is at home: its peers have no seats elsewhere.
+            command @ (RoomCommand::Detach { .. } | RoomCommand::Adopt { .. }) => command.refuse(),
             RoomCommand::Stop { details, close, done } => {
                 self.close(&details, close, ctx);
                 _ = done.send(());

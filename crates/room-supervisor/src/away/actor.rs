@@ -42,6 +42,8 @@ pub(crate) struct AwayActor {
 struct Guest {
     member: Member,
     answer: Option<Answer>,
+    /// Told when it has no seat at the home any more.
+    detaching: Option<oneshot::Sender<()>>,
     /// Credits for messages that the home has not handled.
     credits: VecDeque<Credit<Member>>,
 }
@@ -92,17 +94,65 @@ impl AwayActor {
             guest.answer = Some(answer);
             return;
         }
-        self.last += 1;
-        let seat = self.last;
         let welcome = self.shared.roster().take_welcome(peer);
         let joining = Joining::new(member.auth(), &welcome);
         let OutboxLimits { messages, bytes } = member.outbox().limits();
-        self.by_peer.insert(peer, seat);
-        let answer = Some(answer);
-        self.seats.insert(seat, Guest { member, answer, credits: VecDeque::new() });
+        let seat = self.add_seat(member.clone(), answer);
         let texts = joining.lengths();
         let header = ToHome::Join { seat, peer, texts, messages, bytes };
         self.send(&header, &joining.payload());
+    }
+
+    fn add_seat(&mut self, member: Member, answer: Answer) -> Seat {
+        self.last += 1;
+        self.by_peer.insert(member.peer_id(), self.last);
+        let (answer, credits) = (Some(answer), VecDeque::new());
+        self.seats.insert(self.last, Guest { member, answer, detaching: None, credits });
+        self.last
+    }
+
+    /// Ends the seat of a peer that goes on at another node.
+    fn detach(&mut self, member: &Member, answer: oneshot::Sender<()>) {
+        let Some(&seat) = self.by_peer.get(&member.peer_id()) else { return };
+        let guest = self.seats.get_mut(&seat).filter(|guest| guest.member.is_same(member));
+        let Some(guest) = guest else { return };
+        guest.detaching = Some(answer);
+        self.send(&ToHome::Detach { seat }, &[]);
+    }
+
+    fn detached(&mut self, seat: Seat) {
+        let Some(Guest { member, detaching, .. }) = self.seats.remove(&seat) else { return };
+        let peer = member.peer_id();
+        self.forget(seat, peer);
+        self.shared.forget(&member);
+        self.replace_member(Member::remote(peer, member.public().clone()));
+        _ = detaching.map(|answer| answer.send(()));
+    }
+
+    /// Takes the seat of a peer that has come from another node.
+    fn adopt(&mut self, member: Member, answer: Answer) {
+        let peer = member.peer_id();
+        if let Err(error) = self.shared.roster().ask(peer, None) {
+            _ = answer.send(Err(error));
+            return;
+        }
+        let seat = self.add_seat(member.clone(), answer);
+        self.send(&ToHome::Adopt { seat, peer }, &[]);
+        self.replace_member(member);
+    }
+
+    /// Shows this in place of what the home has told of the same member.
+    fn replace_member(&mut self, member: Member) {
+        if let Some(known) = self.members.get_mut(&member.peer_id()) {
+            *known = member;
+            self.show_members();
+        }
+    }
+
+    fn show_members(&self) {
+        if let Some(away) = self.shared.away() {
+            away.set_members(self.members.values().cloned().collect());
+        }
     }
 
     fn forward(&mut self, peer: PeerId, message: RoomMessage, credit: Credit<Member>) {
@@ -166,11 +216,12 @@ impl AwayActor {
         ctx: &mut Context<Self>,
     ) -> Result<(), FrameError> {
         match message {
-            ToEdge::Opened => {}
+            // The second is the answer on a link of its own.
+            ToEdge::Opened | ToEdge::Taken(_) => {}
             ToEdge::Ended => self.lose(ctx),
             ToEdge::Batch(batch) => {
                 let (public, texts) = batch.read_payload(payload)?;
-                let Batch { came, gone, frames, closed, joined, handled, .. } = batch;
+                let Batch { came, gone, frames, closed, joined, handled, detached, .. } = batch;
                 let came = came.into_iter().map(|(peer, _)| peer).zip(public).collect();
                 self.change_members(came, &gone);
                 let (wake_ups, mut full) = (WakeUps::default(), Vec::new());
@@ -191,6 +242,7 @@ impl AwayActor {
                     }
                 }
                 joined.into_iter().for_each(|(seat, error)| self.joined(seat, error));
+                detached.into_iter().for_each(|seat| self.detached(seat));
                 for (seat, messages) in handled {
                     if let Some(guest) = self.seats.get_mut(&seat) {
                         guest.credits.drain(..messages.min(guest.credits.len()));
@@ -233,9 +285,7 @@ impl AwayActor {
             let member = member.unwrap_or_else(|| Member::remote(peer, public));
             self.members.insert(peer, member);
         }
-        if let Some(away) = self.shared.away() {
-            away.set_members(self.members.values().cloned().collect());
-        }
+        self.show_members();
     }
 }
 
@@ -292,6 +342,8 @@ impl Handler<RoomCommand> for AwayActor {
             RoomCommand::ForwardFrom { peer, message, credit } => {
                 self.forward(peer, message, credit);
             }
+            RoomCommand::Detach { member, answer } => self.detach(&member, answer),
+            RoomCommand::Adopt { member, answer } => self.adopt(member, answer),
             RoomCommand::Depart => {
                 self.depart();
                 self.close_if_empty(ctx);

@@ -29,6 +29,7 @@ use crate::link::{
 use crate::member::{Member, NewMember};
 use crate::membership::Membership;
 use crate::message::RoomMessage;
+use crate::peer_id::PeerId;
 use crate::server_messages::Description;
 use crate::wake_ups::WakeUps;
 
@@ -116,6 +117,10 @@ impl Guests {
                 }
             }
             ToHome::Leave { seat } => self.leave(seat, ctx),
+            ToHome::Detach { seat } => self.detach(seat),
+            ToHome::Adopt { seat, peer } => self.adopt(seat, peer, ctx),
+            // On a link of its own.
+            ToHome::Take { .. } => {}
             ToHome::Forward { seat, event, to } => match link::message(event, to, payload) {
                 Ok(message) => self.forward(seat, message, ctx),
                 // It costs its sender that message, and the others nothing.
@@ -193,6 +198,31 @@ impl Guests {
             ctx.cancel_future(guest.joining);
         }
         self.joined.retain(|(other, _)| *other != seat);
+    }
+
+    /// Lets a guest go on to another node. What waits for it goes there.
+    fn detach(&mut self, seat: Seat) {
+        if let Some(Guest { membership, outbox, socket, .. }) = self.guests.remove(&seat) {
+            outbox.detach(socket);
+            if membership.retire() {
+                self.room.shared.park(membership.member().clone());
+            }
+        }
+        self.batch.detached.push(seat);
+    }
+
+    /// Takes a guest that has come from another node.
+    fn adopt(&mut self, seat: Seat, peer: PeerId, ctx: &mut Context<Self>) {
+        let Some(member) = self.room.shared.unpark(peer) else {
+            return self.joined.push((seat, Some(Refusal::RoomUnavailable)));
+        };
+        let outbox = Arc::clone(member.outbox());
+        let socket = outbox.attach(ctx.address().recipient(), None);
+        let membership = Arc::new(Membership::new(self.room.clone(), member));
+        let joining = SpawnHandle::default();
+        self.guests.insert(seat, Guest { membership, outbox, socket, joining });
+        self.joined.push((seat, None));
+        self.dirty = true;
     }
 
     /// Forwards a guest's message; if that is refused, its client is told, as a peer's actor does.

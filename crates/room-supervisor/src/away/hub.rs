@@ -4,18 +4,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::ArbiterHandle;
+use bytes::Bytes;
 use callboard_cluster::{LineEvent, LineId, Lines, NodeId, Served, ServiceTaken};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::giving::give;
 use super::guests::Guests;
-use crate::link::{Assembly, Link, Links, Part, Parts, SERVICE, ToEdge, ToHome};
+use crate::hand_over::HandOver;
+use crate::link::{Assembly, Link, Links, Part, Parts, SERVICE, Taken, ToEdge, ToHome};
 use crate::registry::RoomRegistry;
 
 /// Service of this process on the lines to other nodes.
 pub(crate) struct Hub {
     links: Arc<Links>,
     registry: Arc<dyn RoomRegistry>,
+    hand_over: Arc<HandOver>,
     /// Wakes those that wait for a line.
     changes: Notify,
     served: OnceLock<Served>,
@@ -35,10 +39,11 @@ impl Hub {
     pub(crate) fn serve(
         lines: Lines,
         registry: Arc<dyn RoomRegistry>,
+        hand_over: Arc<HandOver>,
     ) -> Result<Arc<Self>, ServiceTaken> {
         let links = Links::new(lines.clone());
         let (changes, served) = (Notify::new(), OnceLock::new());
-        let hub = Arc::new(Self { links, registry, changes, served });
+        let hub = Arc::new(Self { links, registry, hand_over, changes, served });
         let weak = Arc::downgrade(&hub);
         let served = lines.serve(SERVICE, move |event| {
             if let Some(hub) = weak.upgrade() {
@@ -70,6 +75,32 @@ impl Hub {
                 Err(OpenError::Unreachable)
             }
         }
+    }
+
+    /// Takes the peer of a token from another node: what it is, and the rest of it ([`Taken::read`]).
+    pub(crate) async fn take(
+        &self,
+        node: &NodeId,
+        keeper: usize,
+        token: String,
+    ) -> Result<(Taken, Bytes), OpenError> {
+        let line =
+            timeout(CONNECTING, self.line(node)).await.map_err(|_| OpenError::Unreachable)?;
+        let (link, mut parts) = self.links.to_home(node.clone(), line);
+        link.send(&ToHome::Take { keeper, token }, &[]);
+        let mut assembly = Assembly::default();
+        while let Some(part) = parts.recv().await {
+            match assembly.add(part) {
+                Ok(None) => {}
+                Ok(Some((ToEdge::Taken(taken), payload))) => return Ok((taken, payload)),
+                Ok(Some(_)) => return Err(OpenError::NotThere),
+                Err(error) => {
+                    log::warn!("node {node} answers what cannot be read: {error}");
+                    return Err(OpenError::Unreachable);
+                }
+            }
+        }
+        Err(OpenError::Unreachable)
     }
 
     /// Waits for a line to a node.
@@ -110,10 +141,30 @@ impl Hub {
             return;
         }
         let number = part.link;
-        let Ok(Some((ToHome::Open { room }, _))) = Assembly::default().add(part) else { return };
-        // Dropped, the link tells the edge that the room is not here.
-        let (link, parts, own) = self.links.to_edge(node, line, number);
-        let room = self.registry.lookup(&room).filter(|room| room.home().is_none());
+        let Ok(Some((message, _))) = Assembly::default().add(part) else { return };
+        let open = || self.links.to_edge(node, line, number);
+        match message {
+            ToHome::Open { room } => self.take_link(&room, open()),
+            ToHome::Take { keeper, token } => {
+                // Dropped, the link says that there is no such peer.
+                let (link, _, _) = open();
+                let keeper = self.hand_over.keeper(keeper);
+                let (Some(keeper), Some(arbiter)) = (keeper, self.links.arbiter()) else { return };
+                arbiter.spawn(async move {
+                    let giving = timeout(GIVING, give(&*keeper, &token)).await;
+                    if let Ok(Some((taken, payload))) = giving {
+                        let payload: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
+                        link.send(&ToEdge::Taken(taken), &payload);
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a link of an edge to a room here. Dropped, the link tells the edge that the room is not here.
+    fn take_link(&self, room: &str, (link, parts, own): (Link, Parts, u64)) {
+        let room = self.registry.lookup(room).filter(|room| room.home().is_none());
         let (Some(room), Some(arbiter)) = (room, self.links.arbiter()) else { return };
         let spec = Guests::spec(own, link, room.clone(), parts);
         arbiter.spawn(async move {
@@ -128,3 +179,5 @@ impl Hub {
 const CONNECTING: Duration = Duration::from_secs(2);
 /// Time limit of a link's first answer: longer than the home waits for a room that is being opened.
 const OPENING: Duration = Duration::from_secs(6);
+/// Time limit for a peer to stop here, before it goes on at another node.
+const GIVING: Duration = Duration::from_secs(4);

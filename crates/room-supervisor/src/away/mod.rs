@@ -6,6 +6,7 @@
 //! each receiver gets its messages in their order, once. A text for many guests of one edge crosses once.
 
 mod actor;
+mod giving;
 mod guests;
 mod hub;
 

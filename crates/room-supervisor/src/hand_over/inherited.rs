@@ -37,8 +37,8 @@ pub(crate) struct InheritedRoom {
     pub(crate) departed: Vec<Member>,
 }
 
-/// A peer of an earlier process, for its [keeper](crate::PeerKeeper): a member of its room, with all that waits for its
-/// client. It leaves when this is dropped.
+/// A peer of an earlier process or of another node, for its [keeper](crate::PeerKeeper): a member of its room, with all
+/// that waits for its client. It leaves when this is dropped.
 pub struct RestoredPeer {
     member: Member,
     data: Value,
@@ -92,6 +92,14 @@ impl Inherited {
 }
 
 impl RestoredPeer {
+    /// Creates a peer that has come from another node, and is a member of this room.
+    pub(crate) fn new(membership: Membership, data: Value, until: Instant) -> Self {
+        membership.retire();
+        let (member, (tell, room)) = (membership.member().clone(), oneshot::channel());
+        _ = tell.send(membership.room().clone());
+        Self { member, data, until, room }
+    }
+
     /// Returns the id of the peer.
     pub fn peer_id(&self) -> PeerId {
         self.member.peer_id()
@@ -117,7 +125,7 @@ impl RestoredPeer {
         self.until
     }
 
-    /// Sets the handle by which the application reaches the peer ([`Member::handle`]), unless it has one.
+    /// Sets the handle by which the application reaches the peer ([`Member::handle`]).
     pub fn set_handle<T: Any + Send + Sync>(&self, handle: Arc<T>) {
         self.member.set_handle(handle);
     }

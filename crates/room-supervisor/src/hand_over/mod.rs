@@ -7,6 +7,7 @@ mod keeper;
 mod record;
 
 use std::path::{Path, PathBuf};
+use std::ptr::addr_eq;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 pub use self::error::{HandOverError, ReadHandOverError};
 pub use self::inherited::RestoredPeer;
-pub use self::keeper::{KeptPeer, PeerKeeper};
+pub use self::keeper::{GivenPeer, KeptPeer, PeerKeeper};
 
 pub(crate) use self::file::Draft;
 pub(crate) use self::inherited::InheritedRoom;
@@ -68,6 +69,17 @@ impl HandOver {
         let mut keepers = lock(&self.keepers);
         keepers.push(keeper);
         lock(&self.inherited).take_peers(keepers.len() - 1)
+    }
+
+    /// Returns the number of a keeper.
+    pub(crate) fn number_of(&self, keeper: &Weak<dyn PeerKeeper>) -> Option<usize> {
+        let is_it = |one: &Weak<dyn PeerKeeper>| addr_eq(one.as_ptr(), keeper.as_ptr());
+        lock(&self.keepers).iter().position(is_it)
+    }
+
+    /// Returns the keeper of this number.
+    pub(crate) fn keeper(&self, number: usize) -> Option<Arc<dyn PeerKeeper>> {
+        lock(&self.keepers).get(number)?.upgrade()
     }
 
     /// Keeps this until the rooms run.

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 pub(crate) use self::frame::{Assembly, FrameError, Part};
 pub(crate) use self::remote::Away;
-pub(crate) use self::wire::{Batch, Joining, Refusal, Seat, ToEdge, ToHome, message};
+pub(crate) use self::wire::{Batch, Joining, Refusal, Seat, Taken, ToEdge, ToHome, message};
 
 /// All links of this process.
 pub(crate) struct Links {

@@ -26,6 +26,12 @@ pub(crate) enum ToHome {
     Join { seat: Seat, peer: PeerId, texts: Vec<usize>, messages: usize, bytes: usize },
     /// A peer has left.
     Leave { seat: Seat },
+    /// A peer is about to go on at another node. The next batch says that it has no seat here any more.
+    Detach { seat: Seat },
+    /// A peer has come from another node, where its seat was detached.
+    Adopt { seat: Seat, peer: PeerId },
+    /// Asks for the peer of a resume token, whose client has come to the asking node: the only message of its link.
+    Take { keeper: usize, token: String },
     /// A peer says something; the payload is the data.
     Forward { seat: Seat, event: String, to: Option<Addressees> },
     /// The edge's server sends something to members; the payload is the data.
@@ -50,6 +56,38 @@ pub(crate) enum ToEdge {
     Ended,
     /// What has happened since the last batch; the payload is its texts.
     Batch(Batch),
+    /// A peer that goes on at the asking node; the payload is the rest of it.
+    Taken(Taken),
+}
+
+/// Peer that goes on at another node. The payload has what is known of it ([`Joining`]), what its keeper keeps, and the
+/// texts that wait for its client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    pub(crate) room: String,
+    pub(crate) peer: PeerId,
+    pub(crate) grace_ms: u64,
+    /// Limits of its outbox.
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    /// Lengths in the payload, in bytes.
+    pub(crate) known: Vec<usize>,
+    pub(crate) kept: usize,
+    pub(crate) waiting: Vec<usize>,
+}
+
+impl Taken {
+    /// Reads the payload: what is known of the peer, what its keeper has kept, and what waits for its client.
+    pub(crate) fn read(&self, mut payload: Bytes) -> Option<(AuthData, Value, Vec<ByteString>)> {
+        let known = take(&mut payload, self.known.iter().sum()).ok()?;
+        let (auth, _) = Joining::read(self.peer, &self.known, known)?;
+        let kept = serde_json::from_slice(&take(&mut payload, self.kept).ok()?).ok()?;
+        let waiting = self
+            .waiting
+            .iter()
+            .map(|&length| ByteString::try_from(take(&mut payload, length).ok()?).ok());
+        Some((auth, kept, waiting.collect::<Option<_>>()?))
+    }
 }
 
 /// What has happened at the home since the last batch, in the order in which an edge handles it.
@@ -78,6 +116,9 @@ pub(crate) struct Batch {
     /// Messages of guests that the room has handled: their numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) handled: Vec<(Seat, usize)>,
+    /// Guests that have no seat here any more, because they go on at another node.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) detached: Vec<Seat>,
 }
 
 impl Batch {
@@ -261,6 +302,12 @@ mod tests {
                 json!({ "join": { "seat": 1, "peer": peer, "texts": [2, 4], "messages": 8, "bytes": 9 } }),
             ),
             (ToHome::Leave { seat: 1 }, json!({ "leave": { "seat": 1 } })),
+            (ToHome::Detach { seat: 1 }, json!({ "detach": { "seat": 1 } })),
+            (ToHome::Adopt { seat: 1, peer }, json!({ "adopt": { "seat": 1, "peer": peer } })),
+            (
+                ToHome::Take { keeper: 0, token: "digest".into() },
+                json!({ "take": { "keeper": 0, "token": "digest" } }),
+            ),
             (
                 ToHome::Forward { seat: 1, event: "offer".into(), to: Some(Addressees::All) },
                 json!({ "forward": { "seat": 1, "event": "offer", "to": "all" } }),
@@ -293,14 +340,36 @@ mod tests {
                 (3, Some(Refusal::DoorShut { retry_after_ms: 5 })),
             ],
             handled: vec![(1, 2)],
+            detached: vec![4],
         };
         let golden = json!({ "batch": {
             "came": [[peer, 14]], "gone": [peer], "texts": [5], "frames": [[[1, 2], [0]]],
             "closed": [[1, 1000, ""]],
             "joined": [[1, null], [2, "room_crashed"], [3, { "door_shut": { "retry_after_ms": 5 } }]],
             "handled": [[1, 2]],
+            "detached": [4],
         } });
+        let (known, kept, waiting) = (vec![2, 4, 2, 2], 2, vec![1]);
+        let taken = Taken {
+            room: "demo".into(),
+            peer,
+            grace_ms: 5,
+            messages: 8,
+            bytes: 9,
+            known,
+            kept,
+            waiting,
+        };
+        let golden_taken = json!({ "taken": {
+            "room": "demo", "peer": peer, "grace_ms": 5, "messages": 8, "bytes": 9, "known": [2, 4, 2, 2], "kept": 2,
+            "waiting": [1],
+        } });
+        let payload = Bytes::from_static(b"{}null{}{}[]x");
+        let (auth, data, texts) = taken.read(payload.clone()).unwrap();
+        assert_eq!((auth.peer_id, data, texts), (peer, json!([]), vec!["x".into()]));
+        assert!(taken.read(payload.slice(1..)).is_none());
         let to_edge = [
+            (ToEdge::Taken(taken), golden_taken),
             (ToEdge::Opened, json!("opened")),
             (ToEdge::Ended, json!("ended")),
             (ToEdge::Batch(batch), golden),

@@ -100,9 +100,10 @@ impl RoomsBuilder {
     /// Builds the rooms, which do not run yet.
     pub fn build(self) -> Rooms {
         let Self { registry, on_demand, max_on_demand, threads, start, cluster, hand_over } = self;
+        let hand_over = Arc::new(hand_over);
         let lines = cluster.as_ref().and_then(Cluster::lines);
         let hub = lines.and_then(|lines| {
-            let hub = Hub::serve(lines, Arc::clone(&registry));
+            let hub = Hub::serve(lines, Arc::clone(&registry), Arc::clone(&hand_over));
             hub.inspect_err(|error| log::error!("rooms of other nodes are not reached: {error}"))
                 .ok()
         });
@@ -120,7 +121,7 @@ impl RoomsBuilder {
             root: Mutex::default(),
             refused: Mutex::default(),
             closing: AtomicBool::new(false),
-            hand_over: Arc::new(hand_over),
+            hand_over,
         };
         Rooms { shared: Arc::new(shared) }
     }

@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     /// Rooms of a cluster that are opened at the start, by name: they are opened later if another node has them then.
     at_start: Mutex<HashMap<Arc<str>, AnyRoomOptions>>,
     /// Links to rooms of other nodes, if the cluster has lines.
-    hub: Option<Arc<Hub>>,
+    pub(crate) hub: Option<Arc<Hub>>,
     /// Threads of the rooms that have no placement of their own; none if they run on their supervisor's thread.
     threads: Option<ArbiterPool>,
     home: Mutex<Option<Home>>,
@@ -166,6 +166,11 @@ impl Rooms {
     /// Returns whether all rooms are being closed ([`stop_all`](Self::stop_all)), and no more are opened.
     pub fn is_closing(&self) -> bool {
         self.shared.closing.load(Ordering::Relaxed)
+    }
+
+    /// Returns the [cluster](RoomsBuilder::cluster) in which the names of rooms are claimed.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.shared.cluster.as_ref()
     }
 
     pub(crate) fn home(&self) -> Option<Home> {

@@ -18,6 +18,13 @@ impl Roster {
         self.phase = Phase::Closed;
     }
 
+    /// Removes a peer that goes on at another node: its departure is not announced.
+    pub(crate) fn forget(&mut self, member: &Member) {
+        if self.has(member) {
+            self.entries.remove(member.peer_id());
+        }
+    }
+
     /// Returns the peers that clients see, and those whose departure they have not been told.
     pub(crate) fn to_hand_over(&self) -> (Vec<Member>, Vec<Member>) {
         let departed = |state| matches!(state, State::Departed { .. });

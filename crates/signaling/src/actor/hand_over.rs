@@ -1,11 +1,12 @@
 //! Hand-over of a peer to another process: its client is asked to come back there, and it stops.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_room_supervisor::{CloseFrame, Description, KeptPeer, Snapshot};
+use callboard_room_supervisor::{CloseFrame, Description, GivenPeer, KeptPeer, Snapshot};
 use callboard_supervision::catch_panic;
-use callboard_websocket::ToSocket;
+use callboard_websocket::{Resumption, ToSocket, TokenDigest};
 use tokio::sync::oneshot;
 
 #[cfg(feature = "rpc")]
@@ -40,6 +41,35 @@ impl<P: Peer> PeerActor<P> {
             return None;
         }
         let (resumption, grace) = self.socket_link.resumption()?;
+        let kept = self.stop_as(resumption, grace);
+        #[cfg(feature = "webrtc")]
+        self.leave_server();
+        // A client that has no time left is not waited for.
+        (grace > Duration::ZERO).then_some(kept)
+    }
+
+    /// Stops, because the client has come to another node with this token; returns what that needs to go on. None if
+    /// the client could not come back here either.
+    fn give(&mut self, token: TokenDigest, ctx: &mut actix::Context<Self>) -> Option<GivenPeer> {
+        if !self.is_member() || self.leaving || self.is_kept {
+            return None;
+        }
+        let (resumption, grace) = self.socket_link.take(token)?;
+        let kept = self.stop_as(resumption, grace);
+        self.peers.remove(&self.socket_link);
+        self.is_given = true;
+        #[cfg(feature = "webrtc")]
+        let lasts = self.has_server();
+        #[cfg(not(feature = "webrtc"))]
+        let lasts = false;
+        // Its peer connection lasts until the client has another one, or closes it.
+        let ends = if lasts { CONNECTION_LASTS } else { Duration::ZERO };
+        ctx.run_later(ends, |_, ctx| ctx.stop());
+        Some(GivenPeer { kept, membership: Arc::clone(&self.membership) })
+    }
+
+    /// Stops: another process goes on with the session. Returns what it needs.
+    fn stop_as(&mut self, resumption: Resumption, grace: Duration) -> KeptPeer {
         let snapshot = catch_panic("snapshot", || self.peer.as_ref().and_then(Peer::snapshot));
         let snapshot = snapshot.unwrap_or_else(|panic| {
             log::error!("peer {} has no snapshot, it panicked: {panic}", self.context.peer_id);
@@ -47,8 +77,6 @@ impl<P: Peer> PeerActor<P> {
         });
         #[cfg(feature = "rpc")]
         self.context.client.call_table().interrupt(&self.reply_by(Path::WebSocket));
-        #[cfg(feature = "webrtc")]
-        self.leave_server();
         self.is_kept = true;
         let version = self.policy.snapshot_version;
         let (idle_timeout, max_message) = self.driver.core().limits();
@@ -61,8 +89,7 @@ impl<P: Peer> PeerActor<P> {
         };
         let (peer_id, room) = (self.context.peer_id, self.context.room.name().to_owned());
         let data = serde_json::to_value(kept).unwrap_or_default();
-        // A client that has no time left is not waited for.
-        (grace > Duration::ZERO).then_some(KeptPeer { peer_id, room, grace, data })
+        KeptPeer { peer_id, room, grace, data }
     }
 }
 
@@ -78,6 +105,10 @@ impl<P: Peer> Handler<PeerCommand> for PeerActor<P> {
                 #[cfg(feature = "rpc")]
                 self.context.client.call_table().reopen();
             }
+            PeerCommand::Give(token, answer) => _ = answer.send(self.give(token, ctx)),
         }
     }
 }
+
+/// Time for which the peer connection of a client lasts that has gone to another node.
+const CONNECTION_LASTS: Duration = Duration::from_secs(10);

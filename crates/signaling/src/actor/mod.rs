@@ -54,6 +54,8 @@ pub(crate) struct PeerActor<P: Peer> {
     disconnecting: Option<oneshot::Sender<()>>,
     /// Another process goes on with this peer: no callback is called any more.
     is_kept: bool,
+    /// It goes on at another node, and this process stays.
+    is_given: bool,
     /// The peer ends by itself, rather than with its room.
     leaving: bool,
     policy: Arc<Policy>,
@@ -98,6 +100,7 @@ impl<P: Peer> PeerActor<P> {
             peers: Arc::default(),
             disconnecting: None,
             is_kept: false,
+            is_given: false,
             leaving: false,
             policy,
             #[cfg(feature = "webrtc")]
@@ -218,6 +221,9 @@ impl<P: Peer> Drive<Session> for PeerActor<P> {
     }
 
     fn carry_out(&mut self, due: Due, ctx: &mut actix::Context<Self>) {
+        if self.is_kept {
+            return;
+        }
         match due {
             // One at a time: the next only after a heartbeat.
             Due::Ping => self.send_to_socket(ToSocket::Ping),
@@ -248,7 +254,7 @@ impl<P: Peer> Actor for PeerActor<P> {
             self.find_server(ctx);
         }
         if !self.policy.resume_grace.is_zero() {
-            self.peers.add(self.context.peer_id, ctx.address().recipient());
+            self.peers.add(&self.socket_link, ctx.address().recipient());
         }
         let membership = Arc::clone(&self.membership);
         let joining = async move {
@@ -261,8 +267,12 @@ impl<P: Peer> Actor for PeerActor<P> {
     fn stopped(&mut self, _: &mut Self::Context) {
         #[cfg(feature = "rpc")]
         self.context.client.call_table().close();
-        self.peers.remove(self.context.peer_id);
+        self.peers.remove(&self.socket_link);
         if self.is_kept {
+            #[cfg(feature = "webrtc")]
+            if self.is_given {
+                self.close_server();
+            }
             return;
         }
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };

@@ -151,6 +151,11 @@ impl<P: Peer> PeerActor<P> {
         Some((link.server.is_some(), link.offers))
     }
 
+    /// Returns whether the client has a server peer.
+    pub(super) fn has_server(&self) -> bool {
+        self.server().is_some()
+    }
+
     /// Closes the server peer, because the client has closed its peer connection or the peer ends.
     pub(super) fn close_server(&mut self) {
         let Some(link) = &mut self.server_link else { return };
@@ -334,9 +339,13 @@ impl<P: Peer> PeerActor<P> {
 impl<P: Peer> Handler<Down> for PeerActor<P> {
     type Result = ();
 
-    fn handle(&mut self, down: Down, _: &mut Self::Context) {
+    fn handle(&mut self, down: Down, ctx: &mut Self::Context) {
         let Some(link) = &mut self.server_link else { return };
         if self.is_kept {
+            if self.is_given && link.watched == Some(down.monitor) {
+                // Nothing else of it lasts.
+                ctx.stop();
+            }
             return;
         }
         let is_current = link.watched == Some(down.monitor);

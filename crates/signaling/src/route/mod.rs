@@ -16,6 +16,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytestring::ByteString;
+use callboard_cluster::Cluster;
 use callboard_room_supervisor::{
     AuthData, CloseFrame, Description, JoinError, Membership, NewMember, PeerId, PublicMetadata,
     Rejection, RoomHandle, RoomMessage, Rooms, StartRoomError, To, is_room_name,
@@ -59,6 +60,8 @@ pub(crate) struct UpgradeRoute<P: Peer> {
     peers: Arc<RunningPeers>,
     /// Turns of the peers of an earlier process that are started.
     restoring: Semaphore,
+    /// Turns of the peers of other nodes that are taken over.
+    taking: Semaphore,
     /// Read by each of those peers until it has started.
     starting: Arc<RwLock<()>>,
     /// Threads of those peers, which have no socket whose thread they could share.
@@ -67,7 +70,10 @@ pub(crate) struct UpgradeRoute<P: Peer> {
 
 impl<P: Peer> UpgradeRoute<P> {
     pub(crate) fn new(PeerOptions { custom, rooms, policy }: PeerOptions<P>) -> Self {
-        let (connections, tokens, counters) = (Arc::default(), Arc::default(), Arc::default());
+        let (connections, counters) = (Arc::default(), Arc::default());
+        let cluster = rooms.cluster().filter(|cluster| cluster.lines().is_some());
+        let tokens = cluster.map(|cluster| ResumeTokens::of_node(cluster.node().as_str()));
+        let tokens = Arc::new(tokens.unwrap_or_default());
         let guesses = Guesses::new(policy.guesses.0, policy.guesses.1);
         let rooms_opened = Arc::new(RoomQuota::new(policy.rooms_per_minute, policy.rooms_held));
         let policy = Arc::new(policy);
@@ -84,6 +90,7 @@ impl<P: Peer> UpgradeRoute<P> {
             counters,
             peers,
             restoring,
+            taking: Semaphore::new(restore::TAKEN_AT_ONCE),
             starting: Arc::default(),
             threads,
         }
@@ -170,7 +177,7 @@ impl EdgeTexts for PeerTexts {
 
 /// Answers one request: with a WebSocket, or with a refusal.
 pub(crate) async fn answer<P: Peer>(
-    route: &UpgradeRoute<P>,
+    route: &Arc<UpgradeRoute<P>>,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
@@ -194,12 +201,14 @@ pub(crate) async fn answer<P: Peer>(
 }
 
 async fn answer_from<P: Peer>(
-    route: &UpgradeRoute<P>,
+    route: &Arc<UpgradeRoute<P>>,
     request: &HttpRequest,
     payload: Payload,
     address: IpAddr,
 ) -> Result<HttpResponse, Refusal> {
-    if route.rooms.is_closing() {
+    let token = resume::token(&route.policy, request);
+    let drains = route.rooms.cluster().is_some_and(Cluster::is_draining);
+    if route.rooms.is_closing() || (drains && token.is_none()) {
         // Also for one who comes back: another process may have its session.
         return Err(shutting_down());
     }
@@ -209,8 +218,10 @@ async fn answer_from<P: Peer>(
             refusal.retry_after(wait).counted(Count::Limited)
         })
     };
-    let answered = match resume::token(&route.policy, request) {
-        Some(token) => resume::try_resume(route, request, payload, (address, token), may_guess),
+    let answered = match token {
+        Some(token) => {
+            resume::try_resume(route, request, payload, (address, token), may_guess).await
+        }
         None => try_open(route, request, payload, address, may_guess).await,
     };
     if let Err(Refusal { error: "unauthorized" | "cannot_resume", .. }) = &answered {

@@ -1,17 +1,20 @@
 //! Hand-over of a route's peers to the process that replaces this one, and their start there.
 
-use std::sync::Arc;
+use std::future::ready;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use callboard_room_supervisor::{CloseFrame, KeptPeer, PeerKeeper, RestoredPeer};
+use actix_web::http::StatusCode;
+use callboard_room_supervisor::{CloseFrame, GivenPeer, KeptPeer, PeerKeeper, RestoredPeer};
 use callboard_supervision::Placement;
-use callboard_websocket::SocketLink;
+use callboard_websocket::{SocketLink, TokenDigest, prefix_of_token, token_prefix};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::factory::{First, PeerFactory};
+use super::refusal::Refusal;
 use super::{PeerTexts, UpgradeRoute, start_peer};
 use crate::kept::{Kept, PeerCommand};
 use crate::peer::{Peer, PeerContext};
@@ -46,6 +49,22 @@ impl<P: Peer> PeerKeeper for UpgradeRoute<P> {
         all.map(Iterator::collect).boxed()
     }
 
+    fn give(&self, token: &str) -> BoxFuture<'static, Option<GivenPeer>> {
+        let token = TokenDigest::try_from(token.to_owned()).ok();
+        let link = token.and_then(|token| self.tokens.find(token));
+        let peer = link.as_ref().and_then(|link| self.peers.get(link));
+        let (Some(token), Some(peer)) = (token, peer) else { return ready(None).boxed() };
+        let (answer, given) = oneshot::channel();
+        // Few for each token: it is good for one.
+        peer.do_send(PeerCommand::Give(token, answer));
+        async move { given.await.ok().flatten() }.boxed()
+    }
+
+    fn left(&self) -> BoxFuture<'static, ()> {
+        let peers = Arc::clone(&self.peers);
+        async move { peers.left().await }.boxed()
+    }
+
     fn go_on(&self) {
         // One for each peer.
         self.peers.all().into_iter().for_each(|peer| peer.do_send(PeerCommand::GoOn));
@@ -61,6 +80,36 @@ impl<P: Peer> UpgradeRoute<P> {
                 Err(error) => log::error!("peer {} is not restored: {error}", peer.peer_id()),
             }
         }
+    }
+
+    /// Takes over the peer of a token of another node, if it is one: its client has come here.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        token: &str,
+    ) -> Result<Option<Arc<SocketLink>>, Refusal> {
+        let Some(cluster) = self.rooms.cluster() else { return Ok(None) };
+        let Some(prefix) = prefix_of_token(token) else { return Ok(None) };
+        let mut nodes = cluster.nodes().into_iter();
+        let node = nodes.find(|node| token_prefix(node.node.as_str()) == prefix);
+        let Some(node) = node else { return Ok(None) };
+        let Ok(_turn) = self.taking.try_acquire() else {
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded"));
+        };
+        let keeper: Arc<dyn PeerKeeper> = Arc::clone(self) as _;
+        let (keeper, token): (Weak<_>, _) = (Arc::downgrade(&keeper), TokenDigest::of(token));
+        let taken = self.rooms.take_peer(&keeper, &node.node, &String::from(token)).await;
+        let peer = match taken {
+            Ok(peer) => peer,
+            Err(error) => {
+                log::debug!("no peer of node {} goes on here: {error}", node.node);
+                return Ok(None);
+            }
+        };
+        match serde_json::from_value::<Kept>(peer.data().clone()) {
+            Ok(kept) => self.restore_one(peer, kept),
+            Err(error) => log::error!("peer {} is not taken over: {error}", peer.peer_id()),
+        }
+        Ok(self.tokens.find(token))
     }
 
     fn restore_one(self: &Arc<Self>, peer: RestoredPeer, kept: Kept) {
@@ -109,6 +158,8 @@ impl<P: Peer> UpgradeRoute<P> {
     }
 }
 
+/// Number of peers of other nodes that are taken over at once.
+pub(super) const TAKEN_AT_ONCE: usize = 256;
 /// Time limit for a peer to handle what it has received.
 const ANSWER: Duration = Duration::from_millis(1_500);
 /// Time limit for the peers of an earlier process to start, before they are handed over again.

@@ -1,6 +1,7 @@
 //! Session resumption: requests of clients that come back to their peers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -22,23 +23,26 @@ pub(super) fn token<'a>(policy: &Policy, request: &'a HttpRequest) -> Option<&'a
 }
 
 /// Lets a client come back to its peer, without authenticating it again: the token proves that it is the same client.
-pub(super) fn try_resume<P: Peer>(
-    route: &UpgradeRoute<P>,
+pub(super) async fn try_resume<P: Peer>(
+    route: &Arc<UpgradeRoute<P>>,
     request: &HttpRequest,
     payload: Payload,
     (address, token): (IpAddr, &str),
     may_guess: impl Fn() -> Result<(), Refusal>,
 ) -> Result<HttpResponse, Refusal> {
-    let UpgradeRoute { policy, connections, tokens, .. } = route;
+    let UpgradeRoute { policy, connections, tokens, .. } = &**route;
     screen(policy, request)?;
     may_guess()?;
     let cannot_resume =
         || Refusal::new(StatusCode::GONE, "cannot_resume").counted(Count::CannotResume);
-    let token = TokenDigest::of(token);
+    let (text, token) = (token, TokenDigest::of(token));
     if let Some(close) = tokens.closed(token) {
         return tell_closed(route, request, payload, address, close);
     }
-    let link = tokens.find(token).ok_or_else(cannot_resume)?;
+    let link = match tokens.find(token) {
+        Some(link) => link,
+        None => route.take(text).await?.ok_or_else(cannot_resume)?,
+    };
     let opened = open(route, request, payload, link.max_frame())?;
     let (in_all, from_there) = (policy.max_connections, policy.max_connections_per_address);
     let (number, admission) = link

@@ -33,6 +33,19 @@ impl SocketLink {
         Some((Resumption { token, used }, left))
     }
 
+    /// Ends the session here, because another process goes on with it, to which the client has come with this token:
+    /// its socket is closed as "resumed elsewhere", and what waits stays in the outbox. Returns what the other process
+    /// needs; none if the client could not resume the session here either. Of several calls one has the session.
+    pub fn take(&self, token: TokenDigest) -> Option<(Resumption, Duration)> {
+        let mut shared = self.lock();
+        if !shared.link.may_resume(Instant::now(), token, self.outbox.is_closed()) {
+            return None;
+        }
+        let effects = shared.link.taken();
+        self.apply(&mut shared, effects);
+        Some((Resumption { token: Some(token), used: None }, shared.link.grace()))
+    }
+
     /// Creates the link of an owner whose client was disconnected by an earlier process: it waits in this outbox's
     /// place, and may come back until then. `admission` is its place among the connections meanwhile.
     pub fn restored(

@@ -149,3 +149,52 @@ async fn a_lost_connection_keeps_its_place_until_its_client_takes_it() {
     drop(resumed);
     assert!(connections.admit(here, 1, 1).is_ok());
 }
+
+#[actix::test]
+async fn another_process_takes_a_session_once_and_what_waits_stays_in_the_outbox() {
+    let tokens = Arc::<ResumeTokens>::default();
+    let (link, socket, token) = link(&tokens);
+    link.outbox().push("a".into()).unwrap();
+    assert!(link.take(TokenDigest::of("another")).is_none());
+
+    let (resumption, grace) = link.take(token).unwrap();
+
+    assert_eq!(grace, Duration::from_secs(30));
+    assert!(link.take(token).is_none());
+    assert_eq!(resume(&link, token), Err(ResumeError::CannotResume));
+    assert_eq!(link.outbox().next(socket), None, "the socket before takes no more");
+    assert_eq!((link.outbox().waiting(), link.outbox().is_closed()), (vec!["a".into()], false));
+    link.socket_ended(socket, SocketEnd::Closed, None);
+    drop(link);
+    assert_eq!(tokens.count(), 0);
+
+    // There it is good once.
+    let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+    let options = LinkOptions {
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        outbox: OutboxLimits::default(),
+        resume_grace: grace,
+        close_grace: Duration::from_secs(5),
+        max_frame: 1024,
+        requested: Instant::now(),
+    };
+    let until = Instant::now() + grace;
+    let place = ((outbox, None), (resumption, until));
+    let there =
+        SocketLink::restored(options, (), place.0, place.1, Arc::clone(&tokens), Arc::default());
+    assert!(Arc::ptr_eq(&tokens.find(token).unwrap(), &there));
+    resume(&there, token).unwrap();
+    assert_eq!(resume(&there, token), Err(ResumeError::CannotResume));
+}
+
+#[test]
+fn tokens_of_a_node_of_a_cluster_name_it_to_the_other_nodes_alone() {
+    let tokens = TokenTable::<()>::of_node("secret-a1");
+    let (token, digest) = tokens.issue(Weak::new());
+    assert_eq!(crate::prefix_of_token(&token), Some(&*crate::token_prefix("secret-a1")));
+    assert_ne!(crate::token_prefix("secret-a1"), crate::token_prefix("secret-a2"));
+    assert_eq!((TokenDigest::of(&token), token.contains("secret")), (digest, false));
+
+    let (token, _) = TokenTable::<()>::default().issue(Weak::new());
+    assert_eq!(crate::prefix_of_token(&token), None, "of one server, tokens are as they were");
+}

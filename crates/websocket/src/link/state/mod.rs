@@ -162,6 +162,19 @@ impl LinkState {
         effects
     }
 
+    /// Handles that another process goes on with the session of a client that [may](Self::may_resume) come back.
+    pub(super) fn taken(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Place::Here(number) = self.place {
+            let close = Effect::Close(RESUMED_ELSEWHERE);
+            effects.extend([close, Effect::Detach(number), Effect::Cut(number)]);
+        }
+        effects.extend(self.tokens().map(Effect::Revoke));
+        (self.place, self.over) = (Place::Gone, true);
+        (self.token, self.used) = (None, None);
+        effects
+    }
+
     /// Handles the socket of a client that has come back.
     pub(super) fn attached(&mut self, socket: SocketNumber) -> Vec<Effect> {
         self.place = Place::Here(socket);

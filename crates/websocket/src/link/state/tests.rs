@@ -295,3 +295,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_session_that_another_process_has_taken_is_over_here() {
+    let now = Instant::now();
+    let (mut link, socket, first) = link(GRACE);
+    assert!(link.may_resume(now, first, false));
+
+    let close = Effect::Close(RESUMED_ELSEWHERE);
+    let expected = [close, Effect::Detach(socket), Effect::Cut(socket), Effect::Revoke(first)];
+    assert_eq!(link.taken(), expected);
+
+    assert!(!link.may_resume(now, first, false));
+    assert_eq!(
+        link.socket_ended(now, socket, (SocketEnd::Closed, false)),
+        [],
+        "it is over already"
+    );
+    assert_eq!(link.outbox_closed(now, NORMAL), []);
+    assert_eq!((link.place(), link.resumption(now)), (Place::Gone, None));
+}
