@@ -1,12 +1,10 @@
 //! Closing a client with a code, and joining as its peer sees it.
-#![cfg(feature = "rpc")]
-
-mod common;
 
 use callboard_signaling::CloseError;
-use common::Server;
-use common::away::GRACE;
 use serde_json::json;
+
+use crate::common::Server;
+use crate::common::away::GRACE;
 
 #[actix::test]
 async fn a_client_that_is_kicked_out_learns_why_leaves_once_and_cannot_resume() {

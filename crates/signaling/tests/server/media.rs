@@ -1,7 +1,4 @@
 //! Media of a room through the server: clients that hear and see each other.
-#![cfg(feature = "webrtc")]
-
-mod common;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,9 +8,10 @@ use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_signaling::WebRtc;
 use callboard_supervision::Fault;
-use common::Server;
-use common::rtc::{RtcClient, webrtc};
 use serde_json::{Value, json};
+
+use crate::common::Server;
+use crate::common::rtc::{RtcClient, webrtc};
 
 async fn server() -> (Server, WebRtc) {
     serve(webrtc().await.media()).await

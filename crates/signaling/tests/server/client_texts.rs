@@ -1,17 +1,15 @@
 //! Texts of clients of every shape, and what each is taken for: a message to others, an event for the client's peer
 //! connection, a frame of RPC, or none of them. Each goes from a real WebSocket to a real room.
-#![cfg(all(feature = "rpc", feature = "webrtc"))]
-
-mod common;
 
 use callboard_room_supervisor::MessageLimits;
 use callboard_signaling::rpc::{HookContext, Hooks};
 use callboard_signaling::{Rate, Rejection};
-use common::rtc::webrtc;
-use common::{Client, Server};
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message as Frame;
+
+use crate::common::rtc::webrtc;
+use crate::common::{Client, Server};
 
 /// Largest message to others, and to the server, in bytes.
 const LIMITS: (usize, usize) = (2_000, 8_000);

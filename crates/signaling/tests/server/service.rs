@@ -1,17 +1,16 @@
 //! Rooms served by [`http_service`](callboard_signaling::http_service) instead of actix-web's server: clients see no
 //! difference.
 
-mod common;
-
 use std::time::Duration;
 
 use callboard_signaling::{Count, Rate};
-use common::Server;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
+
+use crate::common::Server;
 
 #[actix::test]
 async fn messages_of_every_size_go_both_ways() {

@@ -1,10 +1,4 @@
 //! Admin routes: authorization, the stream, health, and metrics.
-#![cfg(feature = "webrtc")]
-
-mod common;
-mod inside;
-#[path = "../../peer-connection/tests/peers/mod.rs"]
-mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,10 +8,11 @@ use std::time::Duration;
 use callboard_admin::*;
 use callboard_peer_connection::Configuration;
 use callboard_peer_connection::messages::*;
-use common::raw::{RawClient, frame};
-use inside::*;
-use peers::{Peer, message};
 use serde_json::{Value, json};
+
+use crate::common::raw::{RawClient, frame};
+use crate::inside::*;
+use crate::peers::{Peer, message};
 
 #[actix::test]
 async fn the_stream_tells_at_once_what_happens_and_the_tree_only_when_it_has_changed() {

@@ -1,7 +1,4 @@
 //! Reports of clients' peer connections to the application: each state, and why one has failed or is closed.
-#![cfg(feature = "webrtc")]
-
-mod common;
 
 use std::time::Duration;
 
@@ -12,11 +9,12 @@ use callboard_peer_connection::{
 };
 use callboard_signaling::{EndReason, Rate, WebRtc, WebRtcLimits};
 use callboard_supervision::{ExitReason, Fault};
-use common::rtc::{RtcClient, webrtc};
-use common::{Server, State, take_states};
 use serde_json::json;
 
 use PeerConnectionState::{Closed, Connected, Failed};
+
+use crate::common::rtc::{RtcClient, webrtc};
+use crate::common::{Server, State, take_states};
 
 async fn server(webrtc: &WebRtc) -> Server {
     let given = webrtc.clone();

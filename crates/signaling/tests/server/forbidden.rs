@@ -1,13 +1,12 @@
 //! Refused clients: names, pages, addresses behind proxies, guesses.
 
-mod common;
-
 use std::time::Duration;
 
-use common::Server;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::common::Server;
 
 #[actix::test]
 async fn a_page_whose_name_was_made_to_lead_here_opens_no_websocket() {

@@ -1,7 +1,4 @@
 //! Offers of many WebRTC implementations, as their clients send them to a server peer.
-#![cfg(feature = "webrtc")]
-
-mod common;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +7,10 @@ use callboard_peer_connection::messages::{AddTransceiver, Close, StopTransceiver
 use callboard_peer_connection::sdp::Sdp;
 use callboard_peer_connection::{CloseReason, TrackKind};
 use callboard_signaling::{DescriptionBudget, WebRtcLimits};
-use common::Server;
-use common::rtc::{RtcClient, webrtc};
 use serde_json::{Value, json};
+
+use crate::common::Server;
+use crate::common::rtc::{RtcClient, webrtc};
 
 fn read(name: &str) -> String {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../peer-connection/tests/sdp");

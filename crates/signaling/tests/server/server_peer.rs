@@ -1,7 +1,4 @@
 //! The WebRTC peers of clients, on the server.
-#![cfg(feature = "webrtc")]
-
-mod common;
 
 use std::time::Duration;
 
@@ -9,9 +6,10 @@ use callboard_peer_connection::messages::{AddTransceiver, CreateDataChannel, Sen
 use callboard_peer_connection::*;
 use callboard_signaling::{Rate, WebRtc, WebRtcLimits};
 use callboard_supervision::{ExitReason, Fault};
-use common::Server;
-use common::rtc::{RtcClient, webrtc};
 use serde_json::json;
+
+use crate::common::Server;
+use crate::common::rtc::{RtcClient, webrtc};
 
 async fn server(limits: WebRtcLimits) -> (Server, WebRtc) {
     let webrtc = webrtc().await.limits(limits);

@@ -1,18 +1,17 @@
 //! Messages of clients, and what happens to them.
 
-mod common;
-
 use std::time::Duration;
 
 use callboard_room_supervisor::{RoomMessage, To};
 use callboard_signaling::{Count, Rate};
-use common::Server;
-use common::away::counted;
 use futures_util::SinkExt;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame as RawFrame, FrameHeader};
+
+use crate::common::Server;
+use crate::common::away::counted;
 
 #[actix::test]
 async fn messages_go_to_whom_they_are_addressed_under_the_senders_own_name() {

@@ -1,19 +1,18 @@
 //! Connecting: statuses, their order, and what a client is told.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use callboard_room_supervisor::{LocalRegistry, RoomOptions, RoomRegistry, Rooms};
 use callboard_signaling::{Count, Origins};
-use common::away::counted;
-use common::{Server, TestRoom, eventually};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Error;
+
+use crate::common::away::counted;
+use crate::common::{Server, TestRoom, eventually};
 
 #[actix::test]
 async fn a_client_is_authenticated_with_who_is_there_and_the_others_hear_it() {

@@ -1,7 +1,4 @@
 //! Calls of the server's functions by clients, and of clients' functions by the server.
-#![cfg(all(feature = "rpc", feature = "webrtc"))]
-
-mod common;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,11 +10,12 @@ use callboard_peer_connection::{DataChannelId, DataChannelInfo};
 use callboard_signaling::Rejection;
 use callboard_signaling::rpc::{HookContext, HookLimits, Hooks};
 use callboard_signaling::{CallClientError, PeerRef};
-use common::rtc::{RtcClient, webrtc};
-use common::{Server, eventually};
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::common::rtc::{RtcClient, webrtc};
+use crate::common::{Server, eventually};
 
 /// Counter of hooks that were dropped before they completed.
 struct Guard(Arc<AtomicUsize>);

@@ -1,17 +1,15 @@
 //! Rooms and peers, as an application reaches them: by their context, and from its own HTTP handlers.
-#![cfg(feature = "webrtc")]
-
-mod common;
 
 use actix_web::web::{self, Data, Json, Path};
 use actix_web::{App, HttpResponse, HttpServer};
 use callboard_peer_connection::{ConnectionEvent, DataChannelMessage};
 use callboard_room_supervisor::{PeerId, Rooms, To};
 use callboard_signaling::RoomPeers;
-use common::rtc::{RtcClient, webrtc};
-use common::{RELAYED, Server, Spread, TestRoom};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::common::rtc::{RtcClient, webrtc};
+use crate::common::{RELAYED, Server, Spread, TestRoom};
 
 #[actix::test]
 async fn public_metadata_of_a_peer_is_known_to_those_who_are_there_and_who_come() {

@@ -1,7 +1,4 @@
 //! Tracks of clients at the application, and tracks that the application sends to clients.
-#![cfg(feature = "webrtc")]
-
-mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +10,10 @@ use callboard_room_supervisor::{AuthData, Rejection, RoomMessage, Rooms};
 use callboard_signaling::server_peer::{ConnectionState, ServerPeer};
 use callboard_signaling::*;
 use callboard_supervision::Fault;
-use common::Server;
-use common::rtc::{RtcClient, webrtc};
 use serde_json::json;
+
+use crate::common::Server;
+use crate::common::rtc::{RtcClient, webrtc};
 
 /// What all clients see: the camera that was added last.
 #[derive(Clone, Default)]
@@ -37,7 +35,7 @@ impl Show {
     /// Waits until the peers were told this so many times.
     async fn told(&self, what: &str, times: usize) {
         let told = || self.stage().told.iter().filter(|told| *told == what).count();
-        common::eventually(&format!("{what} {times} times"), || told() == times).await;
+        crate::common::eventually(&format!("{what} {times} times"), || told() == times).await;
     }
 }
 
@@ -294,7 +292,7 @@ async fn what_cannot_be_sent_is_refused_for_its_reason() {
     let show = Show::default();
     let server = server(webrtc().await, &show).await;
     let client = RtcClient::join(&server).await;
-    common::eventually("its track", || show.stage().screens.len() == 1).await;
+    crate::common::eventually("its track", || show.stage().screens.len() == 1).await;
     let [peer] = &server.rooms.lookup("demo").unwrap().clients()[..] else { panic!("one") };
     let add = |id: &str| peer.add_track(vp8(id));
     let sample = || Sample::new([0_u8; 3], Duration::ZERO);
@@ -339,7 +337,7 @@ async fn a_track_of_a_codec_that_the_connection_does_not_have_is_refused_when_it
 
     let sample = || Sample::new([0_u8; 3], Duration::ZERO);
     let refused = || matches!(odd.write(sample()), Err(WriteTrackError::Refused(_)));
-    common::eventually("a refusal", refused).await;
+    crate::common::eventually("a refusal", refused).await;
     drop(client);
 }
 
@@ -386,7 +384,7 @@ async fn a_track_that_a_slow_connection_adds_too_late_is_sent_nevertheless() {
     assert_eq!(late.write(sample()), Err(WriteTrackError::NotConnected));
     blocker.let_go.store(true, Ordering::Relaxed);
 
-    common::eventually("the late track", || late.write(sample()) == Ok(())).await;
+    crate::common::eventually("the late track", || late.write(sample()) == Ok(())).await;
     let has_late = |event: &ConnectionEvent| match event {
         ConnectionEvent::TrackAdded { track, .. } => track == "late",
         _ => false,

@@ -1,7 +1,4 @@
 //! What ends a peer with a grace period, and what does not.
-#![cfg(feature = "rpc")]
-
-mod common;
 
 use std::time::Duration;
 
@@ -10,12 +7,13 @@ use callboard_signaling::Rejection;
 use callboard_signaling::rpc::HookContext;
 use callboard_signaling::{Count, Hooks, Rate};
 use callboard_supervision::Fault;
-use common::away::*;
-use common::{Server, cut};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+use crate::common::away::*;
+use crate::common::{Server, cut};
 
 #[actix::test]
 async fn without_a_grace_a_peer_ends_with_its_connection() {
@@ -142,7 +140,7 @@ async fn one_that_does_not_come_back_in_time_leaves_once() {
     assert_eq!(server.refusal(&path, &[]).await, CANNOT());
     settle(&mut bystander).await;
     // The room and the bystander are left, once the supervisor has handled the end.
-    common::settle(&server, 1, 2, usize::MAX).await;
+    crate::common::settle(&server, 1, 2, usize::MAX).await;
 }
 
 #[actix::test]

@@ -1,7 +1,4 @@
 //! Offers of the server: the application's changes on its side reach the client.
-#![cfg(feature = "webrtc")]
-
-mod common;
 
 use std::time::Duration;
 
@@ -10,9 +7,10 @@ use callboard_peer_connection::messages::{
 };
 use callboard_peer_connection::*;
 use callboard_signaling::{Rate, WebRtc, WebRtcLimits};
-use common::Server;
-use common::rtc::{RtcClient, webrtc};
 use serde_json::{Value, json};
+
+use crate::common::Server;
+use crate::common::rtc::{RtcClient, webrtc};
 
 async fn server(limits: WebRtcLimits) -> (Server, WebRtc) {
     let webrtc = webrtc().await.limits(limits);

@@ -1,7 +1,4 @@
 //! A client that loses its connection and comes back.
-#![cfg(feature = "webrtc")]
-
-mod common;
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -9,12 +6,13 @@ use std::time::Duration;
 
 use callboard_room_supervisor::{OutboxLimits, RoomMessage, To};
 use callboard_signaling::{Count, Rate};
-use common::away::*;
-use common::rtc::{RtcClient, webrtc};
-use common::{BLOCKED, Server, eventually};
 use futures_util::future::{join, select};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message as Frame;
+
+use crate::common::away::*;
+use crate::common::rtc::{RtcClient, webrtc};
+use crate::common::{BLOCKED, Server, eventually};
 
 #[actix::test]
 async fn one_that_was_cut_off_comes_back_as_who_it_was_and_has_missed_nothing() {

@@ -1,13 +1,11 @@
 //! Offers that arrive while the previous server peer ends, and limits that a client does not regain by its end.
-#![cfg(feature = "webrtc")]
-
-mod common;
 
 use callboard_signaling::{DescriptionBudget, Rate, WebRtcLimits};
 use callboard_supervision::{ExitReason, Fault};
-use common::rtc::webrtc;
-use common::{Client, Server};
 use serde_json::{Value, json};
+
+use crate::common::rtc::webrtc;
+use crate::common::{Client, Server};
 
 async fn server(limits: WebRtcLimits) -> Server {
     let webrtc = webrtc().await.limits(limits);

@@ -1,12 +1,11 @@
 //! Failures as clients see them.
 
-mod common;
-
 use std::time::Duration;
 
 use callboard_signaling::Count;
-use common::{Client, Server};
 use serde_json::json;
+
+use crate::common::{Client, Server};
 
 #[actix::test]
 async fn a_peer_that_panics_once_goes_on_unnoticed_and_one_that_panics_again_is_given_up() {

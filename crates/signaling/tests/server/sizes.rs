@@ -1,7 +1,4 @@
 //! Size limits of clients' messages, each kind by its own limit, and what happens to larger ones.
-#![cfg(all(feature = "rpc", feature = "webrtc"))]
-
-mod common;
 
 use std::time::Duration;
 
@@ -9,10 +6,11 @@ use callboard_peer_connection::messages::SendData;
 use callboard_signaling::Rejection;
 use callboard_signaling::rpc::{HookContext, Hooks};
 use callboard_signaling::{CallClientError, DescriptionBudget, PeerRef, WebRtcLimits};
-use common::Server;
-use common::rtc::{RtcClient, webrtc};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+
+use crate::common::Server;
+use crate::common::rtc::{RtcClient, webrtc};
 
 fn hooks() -> (Hooks, mpsc::UnboundedReceiver<PeerRef>) {
     let (clients, met) = mpsc::unbounded_channel();

@@ -1,13 +1,12 @@
 //! The closing handshake: the server closes the connection when both close frames have gone (RFC 6455 §7.1.1).
 
-mod common;
-
 use std::time::Duration;
 
 use callboard_signaling::{Count, PeerOptions};
-use common::raw::{RawClient, frame};
-use common::{Server, TestPeer, eventually};
 use tokio::time::Instant;
+
+use crate::common::raw::{RawClient, frame};
+use crate::common::{Server, TestPeer, eventually};
 
 /// Time limit for the client's close frame, and then for the end of its connection.
 const LINGER: Duration = Duration::from_secs(1);

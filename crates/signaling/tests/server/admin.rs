@@ -1,10 +1,4 @@
 //! Reading a real tree through a real server, and injecting faults into it.
-#![cfg(feature = "webrtc")]
-
-mod common;
-mod inside;
-#[path = "../../peer-connection/tests/peers/mod.rs"]
-mod peers;
 
 use std::time::Duration;
 
@@ -12,10 +6,11 @@ use callboard_admin::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_room_supervisor::Rooms;
-use common::rtc::{RtcClient, webrtc};
-use inside::*;
-use peers::{Peer, message, negotiate};
 use serde_json::{Value, json};
+
+use crate::common::rtc::{RtcClient, webrtc};
+use crate::inside::*;
+use crate::peers::{Peer, message, negotiate};
 
 #[actix::test]
 async fn the_tree_shows_rooms_peers_and_their_connections() {
@@ -83,7 +78,7 @@ async fn the_tree_shows_rooms_peers_and_their_connections() {
 async fn connections_of_another_tree_are_shown_and_faults_injected_into_them_too() {
     let rooms = Rooms::new();
     let root = rooms.start().await.unwrap();
-    let server = Server::serve(rooms, root, peers::pool().await, |admin| admin).await;
+    let server = Server::serve(rooms, root, crate::peers::pool().await, |admin| admin).await;
     let (_ada, peer) = server.join().await;
     let (mut one, _other, _) = call(&server).await;
     server.own(&peer, one.connection.id());
@@ -107,7 +102,7 @@ async fn connections_of_another_tree_are_shown_and_faults_injected_into_them_too
 async fn the_webrtc_peers_of_clients_are_shown_below_them() {
     let webrtc = webrtc().await;
     let given = webrtc.clone();
-    let server = common::Server::start(move |options| options.webrtc(given)).await;
+    let server = crate::common::Server::start(move |options| options.webrtc(given)).await;
     let admin = Admin::builder(server.tree.clone()).webrtc(&webrtc).build();
     let mut client = RtcClient::join(&server).await;
     let chat = client.open("chat").await;
@@ -145,7 +140,7 @@ async fn a_call_outlives_a_peer_that_is_killed() {
     for fault in [FaultKind::Panic, FaultKind::Kill] {
         let webrtc = webrtc().await;
         let given = webrtc.clone();
-        let server = common::Server::start(move |options| options.webrtc(given)).await;
+        let server = crate::common::Server::start(move |options| options.webrtc(given)).await;
         let admin = Admin::builder(server.tree.clone()).webrtc(&webrtc).build();
         let mut client = RtcClient::join(&server).await;
         let chat = client.open("chat").await;
