@@ -18,7 +18,9 @@ impl Page {
     async fn open(name: &str, port: u16) -> Self {
         let browser = Browser::start(Kind::Chromium).await;
         // While its node is away, it tries again and again.
-        browser.expect_fault(FaultKind::FailedRequest, &["/socket/demo"]);
+        for words in ["/socket/demo", "/tree"] {
+            browser.expect_fault(FaultKind::FailedRequest, &[words]);
+        }
         browser.go_to(&format!("http://127.0.0.1:{port}/demo?name={name}")).await;
         Self { browser }
     }
@@ -48,10 +50,17 @@ impl Page {
         self.holds(script, vec![json!(here), json!(members)]).await;
     }
 
-    /// Returns the node that runs the room, as the page shows it.
-    async fn home(&self) -> String {
-        let script = "return document.querySelector('#nodes [data-home=\"true\"]').dataset.node";
-        self.browser.evaluate(script, vec![]).await.as_str().expect("a name").to_owned()
+    /// Returns the node that runs the room, as both pages show it.
+    async fn home(&self, other: &Page) -> String {
+        let script = "return window.cluster.home";
+        until("one home of the room", PATIENCE, async || {
+            let home = self.browser.evaluate(script, vec![]).await;
+            match other.browser.evaluate(script, vec![]).await {
+                same if same == home => Moment::Now(home.as_str().expect("a name").to_owned()),
+                another => Moment::NotYet(format!("{home} and {another}")),
+            }
+        })
+        .await
     }
 
     async fn peer_id(&self) -> Value {
@@ -67,6 +76,14 @@ impl Page {
                  return lines.some(({ text, number }) => text === wanted && number === at)";
             page.holds(script, vec![json!(text), json!(number)]).await;
         }
+    }
+
+    /// Waits until the tree shows these actors, each as its path and status.
+    async fn sees(&self, actors: &[(&str, &str)]) {
+        let script = "const row = (path) => document.querySelector(`#tree [data-path^='${path}']`);
+             return arguments[0].every(([path, status]) => row(path)?.dataset.status === status)
+                 || [...document.querySelectorAll('#tree li')].map(({ dataset }) => dataset.path)";
+        self.holds(script, vec![json!(actors)]).await;
     }
 
     async fn orders(&self, node: &str, fault: &str) {
@@ -86,37 +103,58 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
         let both = ["Ann at a1", "Bob at b2"];
         ann.shows("a1", &both).await;
         bob.shows("b2", &both).await;
-        let home = ann.home().await;
+        let home = ann.home(&bob).await;
         assert!(["a1", "b2"].contains(&&*home), "{home}");
-        assert_eq!(bob.home().await, home);
         ann.says("Hello from Ann", 1, &bob).await;
         bob.says("Hello from Bob", 2, &ann).await;
 
-        // Its clients come back to it, and the room begins anew, wherever it was.
-        let before = [ann.peer_id().await, bob.peer_id().await];
-        let (at_home, elsewhere, there) =
-            if home == "a1" { (&ann, &bob, "b2") } else { (&bob, &ann, "a1") };
-        elsewhere.orders(&home, "kill").await;
-        let changed =
-            "return window.cluster.peerId !== null && !arguments.includes(window.cluster.peerId)";
-        for page in [at_home, elsewhere] {
-            page.holds(changed, before.to_vec()).await;
+        // Both show what runs on all nodes; a fault reaches an actor of another one.
+        let there = if home == "a1" { "b2" } else { "a1" };
+        let (at_home, elsewhere) = if home == "a1" { (&ann, &bob) } else { (&bob, &ann) };
+        let room = format!("{home}/server/rooms/demo/room");
+        for page in [&ann, &bob] {
+            // `room @ a1`
+            let away = format!("{there}/server/rooms/demo/room");
+            let nodes = [("a1", "running"), ("b2", "running"), ("c3", "running")];
+            page.sees(&nodes).await;
+            page.sees(&[(&room, "running"), (&away, "running")]).await;
         }
+        let panic = "const row = document.querySelector(`#tree [data-path='${arguments[0]}']`);
+             row.querySelector('[data-fault=panic]').click()";
+        elsewhere.browser.evaluate(panic, vec![json!(room)]).await;
+        let restarted = "const row = document.querySelector(`#tree [data-path='${arguments[0]}']`);
+             return row?.dataset.status === 'running' && row.textContent.includes('1 restart')";
+        at_home.holds(restarted, vec![json!(room)]).await;
+        elsewhere.holds(restarted, vec![json!(room)]).await;
+        elsewhere.browser.click("#tree-all").await;
+        elsewhere.sees(&[("server/rooms/demo/room", "running")]).await;
+        elsewhere.browser.click("#tree-all").await;
+        ann.says("After a panic", 1, &bob).await;
+
+        // Its clients come back to it, and the room begins anew, wherever it was.
+        let before = at_home.peer_id().await;
+        elsewhere.orders(&home, "kill").await;
+        let changed = "const { peerId } = window.cluster;
+             return peerId !== null && peerId !== arguments[0]";
+        at_home.holds(changed, vec![before]).await;
         at_home.shows(&home, &both).await;
         elsewhere.shows(there, &both).await;
         ann.says("Back", 1, &bob).await;
 
         // It stands still for longer than its session holds: the other node opens the room meanwhile.
-        let home = ann.home().await;
+        let home = ann.home(&bob).await;
         let (at_home, elsewhere, there) =
             if home == "a1" { (&ann, &bob, "b2") } else { (&bob, &ann, "a1") };
         elsewhere.orders(&home, "stop").await;
+        elsewhere.sees(&[(&home, "silent")]).await;
         let moved =
             "return window.cluster.state === 'open' && window.cluster.home === arguments[0]";
-        elsewhere.holds(moved, vec![json!(there)]).await;
+        for page in [elsewhere, at_home] {
+            page.holds(moved, vec![json!(there)]).await;
+        }
         at_home.shows(&home, &both).await;
         elsewhere.shows(there, &both).await;
-        assert_eq!(at_home.home().await, there);
+        at_home.sees(&[("a1", "running"), ("b2", "running"), ("c3", "running")]).await;
         bob.says("Together again", 1, &ann).await;
 
         let status = server.terminate(PATIENCE).await;

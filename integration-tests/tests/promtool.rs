@@ -1,9 +1,10 @@
 //! Metrics of a running server, checked by Prometheus's own tool.
 
+use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
 
 use callboard_client::{Client, ClientOptions};
-use integration_tests::{Server, program};
+use integration_tests::{Moment, PATIENCE, Server, in_network_namespace, program, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -35,6 +36,57 @@ async fn promtool_is_content_with_the_metrics_in_both_forms() {
     assert!(counted.iter().any(|line| line.contains(&samples)), "{samples}, but {said}");
     assert!(!import(metrics.strip_suffix("# EOF\n").expect("an end")).await.status.success());
     assert!(!import("# UNIT callboard_things seconds\n# EOF\n").await.status.success());
+}
+
+/// What a node of a cluster has beside the others.
+#[test]
+fn promtool_is_content_with_the_metrics_of_a_node() {
+    in_network_namespace(async || {
+        let server = Server::of("cluster-example", &[]).await;
+        let join = async |port: u16| {
+            let url = format!("ws://127.0.0.1:{port}/socket/demo");
+            until("a place in the room", PATIENCE, async || {
+                match Client::connect(&url, ClientOptions::new()).await {
+                    Ok(client) => Moment::Now(client),
+                    Err(error) => Moment::NotYet(error.to_string()),
+                }
+            })
+            .await
+        };
+        // The room is at the first node, and the second has a line to it.
+        let (_here, _there) = (join(8101).await, join(8102).await);
+        let up = "\ncallboard_cluster_line_up{node=\"b2\"} 1\n";
+        let metrics = until(up, PATIENCE, async || {
+            let (_, metrics) = get(server.listen(), "*/*").await;
+            if metrics.contains(up) { Moment::Now(metrics) } else { Moment::NotYet(metrics) }
+        })
+        .await;
+
+        let said = check(&metrics).await;
+        assert!(said.status.success() && said.stderr.is_empty(), "{said:?}\n{metrics}");
+        let (_, open) = get(server.listen(), "application/openmetrics-text;version=1.0.0").await;
+        let said = import(&open).await;
+        assert!(said.status.success(), "{said:?}\n{open}");
+        // The README names each of them, and no others.
+        let readme = include_str!("../../crates/admin/README.md");
+        let named: BTreeSet<&str> = readme
+            .split('`')
+            .filter(|word| word.starts_with("cluster_"))
+            .map(|word| word.split('{').next().unwrap_or(word))
+            .collect();
+        let families = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE callboard_"));
+        let families = families.filter_map(|line| line.split(' ').next());
+        let there: BTreeSet<&str> = families.filter(|name| name.starts_with("cluster_")).collect();
+        // The time there and back is measured after some seconds.
+        let measured_later = "cluster_line_round_trip_seconds";
+        let later = named.iter().copied().filter(|name| *name != measured_later);
+        assert!(later.clone().count() > 10, "{named:?}");
+        let missing: Vec<_> = later.filter(|name| !there.contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?} in {there:?}");
+        let unnamed: Vec<_> = there.difference(&named).collect();
+        assert!(unnamed.is_empty(), "{unnamed:?}");
+        assert!(metrics.contains("callboard_cluster_claims_total{result=\"granted\"} 1\n"));
+    });
 }
 
 /// Returns head and body of the answer of `/metrics` to a request that accepts this.

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::time::Instant;
 
 use crate::access::Authorization;
+use crate::cluster::Nodes;
 use crate::contain_panic::contain_panic;
 use crate::event_counts::EventCounts;
 use crate::recovery::{LONGEST, Measured, MeasuredError, Recovery, RecoverySummary, Table};
@@ -34,6 +35,7 @@ pub(crate) type Drain = dyn Fn() + Send + Sync;
 pub(crate) struct Inner {
     pub(crate) root: SupervisorRef,
     pub(crate) webrtc: WebRtc,
+    pub(crate) nodes: Nodes,
     pub(crate) annotators: Vec<Box<Annotator>>,
     pub(crate) sources: Vec<Arc<dyn MetricSource>>,
     pub(crate) readiness: Option<Box<Readiness>>,
@@ -41,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) access: Authorization,
     /// Sample that all clients of the stream share.
     pub(crate) sample: tokio::sync::Mutex<Option<Sample>>,
+    /// Trees of all nodes of the cluster, as they were asked for last.
+    pub(crate) all_nodes: tokio::sync::Mutex<Option<(Instant, Tree)>>,
     pub(crate) tally: Mutex<EventCounts>,
     pub(crate) table: Mutex<Table>,
     pub(crate) events: broadcast::Sender<ByteString>,

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+#[cfg(feature = "cluster")]
+use callboard_cluster::Cluster;
 #[cfg(feature = "webrtc")]
 use callboard_peer_connection::{ConnectionOwners, PeerConnectionId, PeerConnections};
 use callboard_supervision::{SupervisorRef, TreeSnapshot};
@@ -12,6 +14,8 @@ use tokio::time::Instant;
 
 use crate::access::{Authorization, Tokens};
 use crate::admin::{Admin, Annotator, Drain, Inner, Readiness};
+use crate::cluster::Nodes;
+use crate::other_nodes;
 use crate::watch;
 use crate::webrtc::WebRtc;
 
@@ -19,6 +23,8 @@ use crate::webrtc::WebRtc;
 pub struct AdminBuilder {
     root: SupervisorRef,
     webrtc: WebRtc,
+    nodes: Nodes,
+    all_nodes: bool,
     annotators: Vec<Box<Annotator>>,
     sources: Vec<Arc<dyn MetricSource>>,
     tokens: Tokens,
@@ -33,6 +39,8 @@ impl Admin {
         AdminBuilder {
             root,
             webrtc: WebRtc::default(),
+            nodes: Nodes::default(),
+            all_nodes: false,
             annotators: Vec::new(),
             sources: Vec::new(),
             tokens: Tokens::default(),
@@ -59,6 +67,21 @@ impl AdminBuilder {
         let connections = owners.connections().clone();
         let owners = owners.clone();
         self.connections(connections).graft(move || owners.owned())
+    }
+
+    /// Adds the metrics of this node of a cluster, and of its lines to the others.
+    #[cfg(feature = "cluster")]
+    pub fn cluster(mut self, cluster: &Cluster) -> Self {
+        self.nodes.show(cluster);
+        self
+    }
+
+    /// Sets whether clients with access here see the trees of the other nodes too, and inject faults there, and whether
+    /// this node answers those of others: all nodes that say so show each other, over the lines of the
+    /// [cluster](Self::cluster). A client that has access to one of them then has it to all. Default: no.
+    #[cfg(feature = "cluster")]
+    pub fn all_nodes(self, all_nodes: bool) -> Self {
+        Self { all_nodes, ..self }
     }
 
     /// Sets a function that adds details to actors: the members of a returned object are added to the
@@ -137,17 +160,22 @@ impl AdminBuilder {
     /// Creates the admin routes. They watch the tree from now on, on this thread, which must belong to an actix
     /// [`System`](actix::System).
     pub fn build(self) -> Admin {
-        let Self { root, webrtc, annotators, sources, tokens, proxies, readiness, drain } = self;
+        let Self { root, webrtc, annotators, sources, tokens, proxies, readiness, drain, .. } =
+            self;
+        let (mut nodes, all_nodes) = (self.nodes, self.all_nodes);
+        let questions = all_nodes.then(|| nodes.connect()).flatten();
         let (end, ended) = oneshot::channel();
         let inner = Arc::new(Inner {
             root,
             webrtc,
+            nodes,
             annotators,
             sources,
             readiness,
             drain,
             access: Authorization::new(tokens, proxies),
             sample: tokio::sync::Mutex::default(),
+            all_nodes: tokio::sync::Mutex::default(),
             tally: Mutex::default(),
             table: Mutex::default(),
             events: broadcast::channel(EVENTS_QUEUED).0,
@@ -156,6 +184,9 @@ impl AdminBuilder {
             _end: end,
         });
         watch::begin(&inner, ended);
+        if let Some(questions) = questions {
+            actix::spawn(other_nodes::serve(Arc::downgrade(&inner), questions));
+        }
         Admin { inner }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum AdminError {
     NoSuchRecovery,
     #[error("this server cannot be drained")]
     NoDrain,
+    #[error("this server does not show other nodes")]
+    OneNode,
     #[error("too many streams of the tree are open")]
     TooManyStreams,
     #[error(transparent)]
@@ -48,11 +50,19 @@ impl AdminError {
             }
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::NoSuchRecovery | Self::NoDrain => StatusCode::NOT_FOUND,
+            Self::NoSuchRecovery | Self::NoDrain | Self::OneNode => StatusCode::NOT_FOUND,
             Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoWebSocket(error) => error.status(),
             Self::Fault(error) => match error {
-                FaultError::NotFound(_) => StatusCode::NOT_FOUND,
+                FaultError::NotFound(_) | FaultError::OneNode | FaultError::NoSuchNode(_) => {
+                    StatusCode::NOT_FOUND
+                }
+                FaultError::NoAnswer(_) => StatusCode::GATEWAY_TIMEOUT,
+                FaultError::Elsewhere { status, .. } => {
+                    let status = StatusCode::from_u16(*status).ok();
+                    let refusal = |it: &StatusCode| it.is_client_error() || it.is_server_error();
+                    status.filter(refusal).unwrap_or(StatusCode::BAD_GATEWAY)
+                }
                 FaultError::NoRatio | FaultError::BadRatio(_) | FaultError::NoConnection(_) => {
                     StatusCode::BAD_REQUEST
                 }
@@ -63,7 +73,7 @@ impl AdminError {
         }
     }
 
-    pub(crate) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::ReadOnly => "read_only",
@@ -73,6 +83,7 @@ impl AdminError {
             Self::TooManyAttempts(_) => "too_many_attempts",
             Self::BadRequest(_) => "bad_request",
             Self::NoSuchRecovery | Self::NoDrain => "not_found",
+            Self::OneNode => "one_node",
             Self::TooManyStreams => "overloaded",
             Self::NoWebSocket(_) => "websocket_required",
             Self::Fault(error) => match error {
@@ -82,6 +93,10 @@ impl AdminError {
                 FaultError::Root => "root",
                 FaultError::NotRunning(_) => "not_running",
                 FaultError::NoHandshake => "no_handshake",
+                FaultError::OneNode => "one_node",
+                FaultError::NoSuchNode(_) => "no_such_node",
+                FaultError::NoAnswer(_) => "no_answer",
+                FaultError::Elsewhere { error, .. } => error,
             },
         }
     }

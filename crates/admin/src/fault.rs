@@ -7,6 +7,10 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultOrder {
+    /// Node of the cluster whose tree it is; none: this one. Others only with
+    /// `AdminBuilder::all_nodes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// The node's [path](crate::Tree::path).
     pub path: String,
     /// Kind of the fault.
@@ -19,12 +23,17 @@ pub struct FaultOrder {
 impl FaultOrder {
     /// Creates an order for this fault at this node.
     pub fn new(path: impl Into<String>, fault: FaultKind) -> Self {
-        Self { path: path.into(), fault, ratio: None }
+        Self { node: None, path: path.into(), fault, ratio: None }
     }
 
     /// Creates an order to lose this part of the datagrams of the node's peer connection.
     pub fn lose(path: impl Into<String>, ratio: f64) -> Self {
-        Self { path: path.into(), fault: FaultKind::Lose, ratio: Some(ratio) }
+        Self { node: None, path: path.into(), fault: FaultKind::Lose, ratio: Some(ratio) }
+    }
+
+    /// Sets the node of the cluster in whose tree it is.
+    pub fn at_node(self, node: impl Into<String>) -> Self {
+        Self { node: Some(node.into()), ..self }
     }
 }
 
@@ -72,4 +81,23 @@ pub enum FaultError {
     /// The ratio is not between 0 and 1.
     #[error("{0} is not between 0 and 1")]
     BadRatio(f64),
+    /// Other nodes are not shown (`AdminBuilder::all_nodes`).
+    #[error("this server does not show other nodes")]
+    OneNode,
+    /// The cluster has no such node.
+    #[error("there is no node {0}")]
+    NoSuchNode(String),
+    /// The node has not answered: the fault was injected or not.
+    #[error("node {0} does not answer")]
+    NoAnswer(String),
+    /// The node has refused.
+    #[error("{detail}")]
+    Elsewhere {
+        /// HTTP status of the same refusal at that node.
+        status: u16,
+        /// Word for the error, as the route answers it.
+        error: String,
+        /// What is wrong.
+        detail: String,
+    },
 }

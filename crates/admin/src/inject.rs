@@ -13,6 +13,14 @@ impl Admin {
     /// # Errors
     /// [`FaultError`]
     pub async fn inject(&self, order: &FaultOrder) -> Result<(), FaultError> {
+        match &order.node {
+            Some(node) => self.inject_at(node, order).await,
+            None => self.inject_here(order).await,
+        }
+    }
+
+    /// Injects a fault into the tree of this node.
+    pub(crate) async fn inject_here(&self, order: &FaultOrder) -> Result<(), FaultError> {
         let (parent, node) = self.find(&order.path)?;
         let not_running = || FaultError::NotRunning(order.path.clone());
         let fault = match order.fault {

@@ -23,7 +23,7 @@
 //!
 //! | route | what |
 //! |---|---|
-//! | `GET /tree` | the [`Tree`] |
+//! | `GET /tree` | the [`Tree`]; `?nodes=all`: of all nodes of the cluster |
 //! | `GET /tree/stream` | a WebSocket: the tree when it changes, at most four times a second; events and recoveries at once |
 //! | `POST /tree/fault` | inject the fault of a [`FaultOrder`]: 204 |
 //! | `GET /tree/recoveries` | the last 256 [`Recovery`]s, with percentiles |
@@ -39,6 +39,8 @@
 mod access;
 mod admin;
 mod builder;
+#[cfg_attr(not(feature = "cluster"), path = "without_cluster.rs")]
+mod cluster;
 mod contain_panic;
 #[cfg(feature = "webrtc")]
 mod details;
@@ -51,6 +53,7 @@ mod health;
 mod inject;
 mod metric_values;
 mod metrics;
+mod other_nodes;
 mod recovery;
 mod routes;
 mod stream;

@@ -1,6 +1,6 @@
 //! Metrics for Prometheus.
 //!
-//! Labels have few values, which are known in advance; names are never among them.
+//! Labels have few values; no names of peers and rooms are among them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,6 +23,7 @@ impl Admin {
             self.handshakes(&mut registry);
         }
         self.inner.webrtc.register(&mut registry).await;
+        self.inner.nodes.register(&mut registry);
         self.sources(&mut registry);
         let streams = Gauge::<i64>::default();
         streams.set(i64::try_from(self.inner.streams.count()).unwrap_or(i64::MAX));

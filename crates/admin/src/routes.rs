@@ -5,8 +5,8 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route};
 use callboard_websocket::{BODY_TIME, body_within};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::access::Access;
@@ -64,8 +64,17 @@ where
 }
 
 async fn tree(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpResponse, AdminError> {
+    #[derive(Deserialize)]
+    struct Query {
+        nodes: Option<String>,
+    }
     admin.inner.access.check(&request, Access::Read)?;
-    Ok(json(&admin.tree().await))
+    let query = web::Query::<Query>::from_query(request.query_string());
+    match query.ok().and_then(|query| query.into_inner().nodes).as_deref() {
+        None => Ok(json(&admin.tree().await)),
+        Some("all") => Ok(json(&admin.tree_of_all_nodes().await.ok_or(AdminError::OneNode)?)),
+        Some(_) => Err(AdminError::BadRequest("nodes can be `all`".to_owned())),
+    }
 }
 
 async fn open_stream(
@@ -87,8 +96,9 @@ async fn fault(
     admin.inject(&order).await?;
     let address = request.peer_addr().map(|address| address.to_string());
     log::warn!(
-        "the fault {:?} was injected into {} by {}",
+        "the fault {:?} was injected into {}{} by {}",
         order.fault,
+        order.node.as_deref().map(|node| format!("{node}: ")).unwrap_or_default(),
         order.path,
         address.as_deref().unwrap_or("an unknown address")
     );

@@ -98,6 +98,30 @@ impl Tree {
         }
     }
 
+    /// Creates a node that is no actor, above others.
+    pub(crate) fn above(
+        name: String,
+        kind: &'static str,
+        status: &'static str,
+        details: Map<String, Value>,
+        children: Vec<Self>,
+    ) -> Self {
+        Self {
+            path: name.clone(),
+            id: name,
+            kind: Cow::Borrowed("supervisor"),
+            type_name: Cow::Borrowed(kind),
+            status: Cow::Borrowed(status),
+            restarts: 0,
+            uptime_ms: None,
+            last_exit: None,
+            thread: None,
+            depth: 0,
+            details,
+            children,
+        }
+    }
+
     /// Returns how many actors are shown, including this one.
     pub fn count(&self) -> usize {
         1 + self.children.iter().map(Self::count).sum::<usize>()

@@ -65,6 +65,7 @@ mod node_id;
 mod nodes;
 mod presence;
 mod record;
+mod requests;
 mod shared;
 mod topics;
 mod wire;
@@ -87,5 +88,6 @@ pub use presence::{
     MissedChanges, Presence, PresenceChange, PresenceChanges, PresenceError, Present, Tracked,
 };
 pub use record::{Claim, Epoch, Holder, Revision, Session, SessionState};
+pub use requests::{IncomingRequest, IncomingRequests, NoAnswer, Requests};
 pub use topics::{MissedPublications, Publication, PublishError, Subscription};
 pub use wire::{Arrival, MemoryWire, Wire, WireFaults};

@@ -5,8 +5,6 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use callboard_signaling::Rejection;
-use callboard_signaling::rpc::{HookContext, HookNameError, Hooks};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -34,8 +32,9 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    fn pass_on(&self) -> io::Result<()> {
-        let order = serde_json::to_string(self)?;
+    /// Passes an order on, to the program that has started this node.
+    pub(crate) fn pass_on(node: String, fault: Fault) -> io::Result<()> {
+        let order = serde_json::to_string(&Self { node, fault })?;
         let mut output = io::stdout().lock();
         writeln!(output, "{MARK}{order}")?;
         output.flush()
@@ -45,19 +44,6 @@ impl Order {
     pub(crate) fn in_line(line: &str) -> Option<Self> {
         serde_json::from_str(line.strip_prefix(MARK)?).ok()
     }
-}
-
-/// Returns the function by which pages order faults, if they may: then who may open the page may kill nodes.
-pub(crate) fn hooks(allowed: bool) -> Result<Hooks, HookNameError> {
-    let order = move |(node, fault): (String, Fault), _: HookContext| {
-        let passed = if allowed {
-            Order { node, fault }.pass_on().map_err(|error| Rejection::new(error.to_string()))
-        } else {
-            Err(Rejection::new("faults are off"))
-        };
-        std::future::ready(passed)
-    };
-    Hooks::builder().plugin("cluster", |cluster| cluster.hook("fault", order)).build()
 }
 
 /// What the launcher needs to inject faults into nodes. Cheap to clone.

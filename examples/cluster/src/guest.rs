@@ -6,7 +6,7 @@ use actix_web::rt::spawn;
 use actix_web::rt::task::JoinHandle;
 use actix_web::{HttpRequest, web};
 use callboard_cluster::{Cluster, Presence, PresenceError, Tracked};
-use callboard_room_supervisor::{AuthData, Room, RoomContext, RoomMessage, Snapshot};
+use callboard_room_supervisor::{AuthData, Room, RoomContext, RoomHandle, RoomMessage, Snapshot};
 use callboard_signaling::{InitContext, JoinRequest, Peer, PeerContext, PeerInit, Rejection};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -75,14 +75,14 @@ struct NodeEntry {
     url: String,
 }
 
-/// Message to a page.
+/// What a page is told of its place.
 #[derive(Serialize)]
-struct Told<'a> {
+pub(crate) struct Told {
     /// Node that the page is connected to.
-    here: &'a str,
+    here: String,
     /// Node that runs the room.
-    home: &'a str,
-    nodes: &'a [NodeEntry],
+    home: String,
+    nodes: Vec<NodeEntry>,
     /// Whether pages may order faults.
     faults: bool,
 }
@@ -106,6 +106,18 @@ impl Place {
             }
         });
         Ok(Self { here, nodes, faults, _tracked: tracked })
+    }
+
+    /// Returns whether pages may order faults.
+    pub(crate) fn has_faults(&self) -> bool {
+        self.faults
+    }
+
+    /// Returns what the pages of a room are told at this time.
+    pub(crate) fn told(&self, room: &RoomHandle) -> Told {
+        let here = self.here.to_string();
+        let home = room.home().map_or_else(|| here.clone(), |home| home.to_string());
+        Told { here, home, nodes: self.nodes.borrow().clone(), faults: self.faults }
     }
 }
 
@@ -161,23 +173,14 @@ impl Peer for Guest {
     fn on_joined(&mut self, context: &PeerContext) {
         let (mut place, context) = (self.place.clone(), context.clone());
         self.telling = Some(Telling(spawn(async move {
-            while place.tell(&context) {
-                if place.nodes.changed().await.is_err() {
+            loop {
+                let message = RoomMessage::new("place", &place.told(&context.room));
+                let is_told = message.is_ok_and(|it| context.client.send_to_client(&it).is_ok());
+                if !is_told || place.nodes.changed().await.is_err() {
                     return;
                 }
             }
         })));
-    }
-}
-
-impl Place {
-    /// Tells a page where it is; returns whether its connection is open.
-    fn tell(&mut self, context: &PeerContext) -> bool {
-        let nodes = self.nodes.borrow_and_update().clone();
-        let home = context.room.home().map_or_else(|| self.here.to_string(), |it| it.to_string());
-        let told = Told { here: &self.here, home: &home, nodes: &nodes, faults: self.faults };
-        let message = RoomMessage::new("place", &told);
-        message.is_ok_and(|message| context.client.send_to_client(&message).is_ok())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod faults;
 mod guest;
+mod hooks;
 mod launcher;
 mod nats;
 mod node;

@@ -14,8 +14,8 @@ use callboard_signaling::{
 use callboard_supervision::{Flags, MainError, SupervisorSpec};
 use serde_json::{Map, json};
 
-use crate::faults::hooks;
 use crate::guest::{Guest, Hall, Place};
+use crate::hooks::hooks;
 use crate::{Cli, Node, pages};
 
 /// Runs a node until SIGINT or SIGTERM.
@@ -39,7 +39,7 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
         .await?;
 
     let place = Place::new(&cluster, cli.node.url.as_deref(), cli.node.faults)?;
-    let peers = PeerOptions::<Guest>::new(place, rooms.clone()).hooks(hooks(cli.node.faults)?);
+    let peers = PeerOptions::<Guest>::new(place.clone(), rooms.clone()).hooks(hooks(place)?);
     let signaling = Signaling::new(cli.web.apply(peers));
     let lease = cluster.clone();
     // Without NATS a node goes on with the rooms that it has: it must not be restarted for that.
@@ -47,6 +47,8 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
         move || Ok(Map::from_iter([("in_cluster".to_owned(), json!(lease.lease().is_some()))]));
     let admin = Admin::builder(tree.clone())
         .counters(signaling.counters())
+        .cluster(&cluster)
+        .all_nodes(true)
         .trusted_proxies(cli.web.trusted_proxies())
         .readiness(readiness)
         .build();

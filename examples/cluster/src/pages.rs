@@ -37,9 +37,15 @@ async fn not_found(request: HttpRequest) -> HttpResponse {
 
 const PAGE: &str = include_str!("../static/index.html");
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 9] = [
     Asset::script("page.js", include_str!("../static/page.js")),
+    Asset::script("trees.js", include_str!("../static/trees.js")),
     Asset::style("style.css", include_str!("../static/style.css")),
+    example_pages::TREE[0],
+    example_pages::TREE[1],
+    example_pages::TREE[2],
+    example_pages::TREE[3],
+    example_pages::TREE[4],
     example_pages::ICON,
 ];
 

@@ -6,6 +6,8 @@
 //   lines:    [{ number, name, text }] of the chat; the number is counted by the room
 
 import { connect } from "/callboard.js";
+import { startTrees } from "./trees.js";
+import { addLine, element, make, say } from "./view.js";
 
 const room = decodeURIComponent(location.pathname.slice(1));
 const name = new URLSearchParams(location.search).get("name") || "guest";
@@ -21,15 +23,18 @@ async function start() {
   Object.defineProperty(window, "cluster", { get: snapshot });
   element("room").textContent = room;
   document.title = `${room} · Cluster`;
-  element("chat-form").addEventListener("submit", say);
+  element("chat-form").addEventListener("submit", speak);
   addEventListener("pagehide", () => client?.close());
   addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
+  startTrees(() => client?.peerId ?? "");
   render();
   client = await join();
   trouble = "";
   client.on("place", placed);
   client.on("line", said);
   client.on("joined", (_, { name: who, node }) => note(`${who} came, at ${node}.`));
+  // Another node may run it now.
+  client.on("room_restarted", async () => { note("The room was begun anew."); placed(await client.call("cluster", "place")); });
   client.on("rejoined", () => note("We are back, as a new member."));
   client.on("error", ({ message }) => note(message));
   for (const event of ["joined", "left", "state", "rejoined"]) client.on(event, render);
@@ -59,21 +64,14 @@ function said(line, from) {
   // Only the room itself says so.
   if (from !== null) return;
   lines.push(line);
-  addLine(make("li", {}, make("b", {}, line.name), ` ${line.text} `, make("small", { className: "quiet" }, `line ${line.number}`)));
+  addLine(element("chat-log"), make("li", {}, make("b", {}, line.name), ` ${line.text} `, make("small", { className: "quiet" }, `line ${line.number}`)));
 }
 
 function note(text) {
-  addLine(make("li", { className: "quiet" }, text));
+  addLine(element("chat-log"), make("li", { className: "quiet" }, text));
 }
 
-function addLine(line) {
-  const log = element("chat-log");
-  log.append(line);
-  while (log.children.length > LINES) log.firstElementChild.remove();
-  log.scrollTop = log.scrollHeight;
-}
-
-function say(event) {
+function speak(event) {
   event.preventDefault();
   const text = element("chat-input").value.trim();
   if (!text || !client) return;
@@ -97,8 +95,8 @@ async function order(node, fault) {
 
 function render() {
   const { status, here, home, nodes, members } = snapshot();
-  tell(element("status"), status);
-  tell(element("place"), here && `This page is at ${here}; ${home === here ? "so is the room" : `the room is at ${home}`}.`);
+  say(element("status"), status);
+  say(element("place"), here && `This page is at ${here}; ${home === here ? "so is the room" : `the room is at ${home}`}.`);
   element("faults-note").hidden = !place.faults;
   element("nodes").replaceChildren(...nodes.map(showNode));
   element("members").replaceChildren(...members.map((member) => make("li", { dataset: { peer: member.id } },
@@ -138,27 +136,11 @@ function snapshot() {
   });
 }
 
-const element = (id) => document.getElementById(id);
-
-function make(tag, { dataset = {}, ...properties }, ...content) {
-  const made = Object.assign(document.createElement(tag), properties);
-  Object.assign(made.dataset, dataset);
-  made.append(...content);
-  return made;
-}
-
-/** Changes a text only if it differs, so that screen readers do not say it twice. */
-function tell(where, text) {
-  if (where.textContent !== text) where.textContent = text;
-}
-
 const FAULTS = [
   { fault: "kill", words: "Kill", title: "Kill its process; it is started again" },
   { fault: "stop", words: "Stop", title: "Let its process stand still for 12 s" },
   { fault: "cut", words: "Cut off", title: "Let nothing pass between it and NATS for 12 s" },
 ];
-/** Most lines in the log. */
-const LINES = 200;
 /** Time in ms before it is tried again to join. */
 const AGAIN = 1_000;
 

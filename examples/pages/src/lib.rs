@@ -63,6 +63,14 @@ pub const MEDIA: Asset = Asset::script("media.js", include_str!("../static/media
 /// The STUN and TURN servers of the site, where it answers `/ice-servers`.
 pub const ICE_SERVERS: Asset =
     Asset::script("ice_servers.js", include_str!("../static/ice_servers.js"));
+/// A supervision tree in a page: its modules, and its style.
+pub const TREE: [Asset; 5] = [
+    Asset::script("exits.js", include_str!("../static/exits.js")),
+    Asset::script("facts.js", include_str!("../static/facts.js")),
+    Asset::script("tree_view.js", include_str!("../static/tree_view.js")),
+    Asset::script("view.js", include_str!("../static/view.js")),
+    Asset::style("tree.css", include_str!("../static/tree.css")),
+];
 /// Icon of all pages.
 pub const ICON: Asset =
     Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../static/icon.svg") };

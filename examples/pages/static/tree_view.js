@@ -155,7 +155,7 @@ export class TreeView {
     line.classList.toggle("down", news.down);
     line.classList.toggle("back", news.back);
     say(row.note, facts(node, performance.now() - this.#received));
-    this.#offer(row, gone ? [] : FAULTS.filter(({ fits }) => fits(node, depth, mine)), name);
+    this.#offer(row, gone ? [] : FAULTS.filter(({ fits }) => fits(node, mine)), name);
   }
 
   #offer(row, faults, name) {

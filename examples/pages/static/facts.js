@@ -34,6 +34,7 @@ export function facts(node, since) {
   if (details.undelivered) said.push(`${details.undelivered} packets not delivered`);
   for (const { label, state } of details.channels ?? []) said.push(`${label} ${state}`);
   if (details.shown_elsewhere) said.push(`${details.shown_elsewhere} shown below their peers`);
+  if (details.silent_ms != null) said.push(`has not answered for ${duration(details.silent_ms + since)}`);
   if (details.note) said.push(String(details.note));
   return said.join(" · ");
 }
@@ -64,6 +65,8 @@ function bytes(count) {
 }
 
 const isConnection = ({ type }) => shortType(type) === "PeerConnection";
+/** Whether a node has no supervisor that would start it again; of a tree among those of other nodes, `at` says where it is. */
+const isTop = ({ path, at = { path } }) => !at.path.includes("/");
 const runs = ({ status }) => status === "running";
 
 /** Paths of the connections that lose datagrams on our order. @type {Set<string>} */
@@ -71,9 +74,9 @@ export const losing = new Set();
 
 /** Faults that can be injected. */
 export const FAULTS = [
-  { fault: "panic", words: () => "Panic", does: "It panics, as if a handler of its had", fits: (node, depth) => depth > 0 && runs(node) },
-  { fault: "stop", words: () => "Stop", does: "It is asked to stop", fits: (node, depth) => depth > 0 && runs(node) },
-  { fault: "kill", words: () => "Kill", does: "It is dropped where it stands", fits: (node, depth) => depth > 0 && runs(node) },
+  { fault: "panic", words: () => "Panic", does: "It panics, as if a handler of its had", fits: (node) => !isTop(node) && runs(node) },
+  { fault: "stop", words: () => "Stop", does: "It is asked to stop", fits: (node) => !isTop(node) && runs(node) },
+  { fault: "kill", words: () => "Kill", does: "It is dropped where it stands", fits: (node) => !isTop(node) && runs(node) },
   {
     fault: "fail_handshake", words: () => "Fail handshake", does: "Its handshake fails: the one under way, or that of the connection which takes its place",
     fits: (node) => runs(node) && (isConnection(node) || shortType(node.type) === "HandshakeActor"),
@@ -82,7 +85,7 @@ export const FAULTS = [
     fault: "lose", words: ({ path }) => (losing.has(path) ? "Lose nothing" : "Lose 20 %"), does: "A part of the datagrams is lost, both ways",
     fits: (node) => isConnection(node) && runs(node),
   },
-  { fault: "unplug", words: () => "Unplug", does: "Our WebSocket is cut", fits: (node, _, mine) => mine },
+  { fault: "unplug", words: () => "Unplug", does: "Our WebSocket is cut", fits: (_, mine) => mine },
 ];
 
 const LONG_ID = /([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]+/;

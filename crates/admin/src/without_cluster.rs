@@ -1,0 +1,64 @@
+//! A server that is no node of a cluster: what [`cluster`](super) is without that feature.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+
+/// No nodes.
+#[derive(Default)]
+pub(crate) struct Nodes {}
+
+/// No questions.
+pub(crate) struct Questions(Infallible);
+
+/// No question.
+pub(crate) struct Asked(Infallible);
+
+/// No node.
+pub(crate) struct OtherNode(Infallible);
+
+impl OtherNode {
+    pub(crate) fn name(&self) -> &str {
+        match self.0 {}
+    }
+}
+
+impl Questions {
+    pub(crate) async fn next(&mut self) -> Option<Asked> {
+        match self.0 {}
+    }
+}
+
+impl Asked {
+    pub(crate) fn body(&self) -> &[u8] {
+        match self.0 {}
+    }
+
+    pub(crate) fn answer(self, _: &[u8]) {}
+}
+
+impl Nodes {
+    pub(crate) fn connect(&mut self) -> Option<Questions> {
+        None
+    }
+
+    pub(crate) fn here(&self) -> Option<&str> {
+        None
+    }
+
+    pub(crate) fn others(&self) -> Vec<OtherNode> {
+        Vec::new()
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        node: &OtherNode,
+        _: &str,
+        _: Duration,
+    ) -> Result<Vec<u8>, Duration> {
+        match node.0 {}
+    }
+
+    pub(crate) fn register(&self, _: &mut Registry) {}
+}
