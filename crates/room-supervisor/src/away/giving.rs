@@ -3,6 +3,8 @@
 //! The room's home keeps the membership meanwhile, with all that is sent to the peer. What waits for the client at the
 //! node that it leaves goes with it, and comes before that.
 
+use std::any::Any;
+
 use callboard_outbox::{CloseFrame, OutboxLimits};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -13,9 +15,13 @@ use crate::handle::RoomHandle;
 use crate::link::{Joining, Taken};
 use crate::member::Member;
 
-/// Stops the peer of a token here; returns what another node needs to go on with it.
-pub(super) async fn give(keeper: &dyn PeerKeeper, token: &str) -> Option<(Taken, Vec<Vec<u8>>)> {
-    let GivenPeer { kept, membership } = keeper.give(token).await?;
+/// Stops the peer of a token here; returns what another node needs to go on with it, and what is dropped when that has
+/// it.
+pub(super) async fn give(
+    keeper: &dyn PeerKeeper,
+    token: &str,
+) -> Option<(Taken, Vec<Vec<u8>>, Box<dyn Any + Send>)> {
+    let GivenPeer { kept, membership, guard } = keeper.give(token).await?;
     let room = membership.room();
     let (auth, outbox) = (membership.auth(), membership.outbox());
     let waiting = match room.shared.away() {
@@ -47,7 +53,7 @@ pub(super) async fn give(keeper: &dyn PeerKeeper, token: &str) -> Option<(Taken,
     };
     let texts = waiting.iter().map(|text| text.as_bytes().to_vec());
     let known = joining.payload().into_iter().map(<[u8]>::to_vec);
-    Some((taken, known.chain([data]).chain(texts).collect()))
+    Some((taken, known.chain([data]).chain(texts).collect(), guard))
 }
 
 /// Ends the seat of a peer at the room's home; returns when all has come that was sent to it here.

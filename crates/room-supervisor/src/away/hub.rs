@@ -147,14 +147,17 @@ impl Hub {
             ToHome::Open { room } => self.take_link(&room, open()),
             ToHome::Take { keeper, token } => {
                 // Dropped, the link says that there is no such peer.
-                let (link, _, _) = open();
+                let (link, mut parts, _) = open();
                 let keeper = self.hand_over.keeper(keeper);
                 let (Some(keeper), Some(arbiter)) = (keeper, self.links.arbiter()) else { return };
                 arbiter.spawn(async move {
                     let giving = timeout(GIVING, give(&*keeper, &token)).await;
-                    if let Ok(Some((taken, payload))) = giving {
+                    if let Ok(Some((taken, payload, guard))) = giving {
                         let payload: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
                         link.send(&ToEdge::Taken(taken), &payload);
+                        // It closes the link when it has all.
+                        _ = timeout(GIVING, parts.recv()).await;
+                        drop(guard);
                     }
                 });
             }

@@ -1,5 +1,6 @@
 //! Keepers of peers: what knows the clients behind the members of rooms.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,13 +53,14 @@ pub struct KeptPeer {
 }
 
 /// A peer that goes on at another node of the cluster.
-#[derive(Clone)]
 #[expect(clippy::exhaustive_structs, reason = "keepers create it")]
 pub struct GivenPeer {
     /// What its keeper there needs.
     pub kept: KeptPeer,
     /// Its membership.
     pub membership: Arc<Membership>,
+    /// Dropped when the other node has it, or no longer waits for it: until then this process must not end.
+    pub guard: Box<dyn Any + Send>,
 }
 
 impl fmt::Debug for GivenPeer {

@@ -1,5 +1,6 @@
 //! Hand-over of a peer to another process: its client is asked to come back there, and it stops.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::peer::Peer;
 impl<P: Peer> PeerActor<P> {
     /// Asks the client to come back; `done` is dropped when it has gone.
     fn disconnect(&mut self, done: oneshot::Sender<()>, ctx: &mut actix::Context<Self>) {
-        if self.socket.is_none() {
+        if self.socket.is_none() || self.is_kept {
             return;
         }
         if self.is_member() && self.socket_link.resumption().is_some() {
@@ -37,7 +38,7 @@ impl<P: Peer> PeerActor<P> {
 
     /// Stops, and returns what another process needs to go on; none if the client cannot come back.
     fn keep(&mut self) -> Option<KeptPeer> {
-        if !self.is_member() || self.leaving {
+        if !self.is_member() || self.leaving || self.is_kept {
             return None;
         }
         let (resumption, grace) = self.socket_link.resumption()?;
@@ -56,16 +57,23 @@ impl<P: Peer> PeerActor<P> {
         }
         let (resumption, grace) = self.socket_link.take(token)?;
         let kept = self.stop_as(resumption, grace);
-        self.peers.remove(&self.socket_link);
-        self.is_given = true;
+        (self.is_given, self.socket) = (true, None);
+        let (guard, given) = oneshot::channel::<Infallible>();
+        ctx.spawn(given.into_actor(self).map(|_, this, ctx| this.given(ctx)));
+        let (membership, guard) = (Arc::clone(&self.membership), Box::new(guard));
+        Some(GivenPeer { kept, membership, guard })
+    }
+
+    /// Ends when the other node has the peer, and the client needs its peer connection here no more.
+    pub(super) fn given(&mut self, ctx: &mut actix::Context<Self>) {
+        self.leaving = true;
         #[cfg(feature = "webrtc")]
         let lasts = self.has_server();
         #[cfg(not(feature = "webrtc"))]
         let lasts = false;
-        // Its peer connection lasts until the client has another one, or closes it.
+        // The client has another one by then.
         let ends = if lasts { CONNECTION_LASTS } else { Duration::ZERO };
         ctx.run_later(ends, |_, ctx| ctx.stop());
-        Some(GivenPeer { kept, membership: Arc::clone(&self.membership) })
     }
 
     /// Stops: another process goes on with the session. Returns what it needs.
@@ -100,6 +108,7 @@ impl<P: Peer> Handler<PeerCommand> for PeerActor<P> {
         match command {
             PeerCommand::Disconnect(done) => self.disconnect(done, ctx),
             PeerCommand::Keep(answer) => _ = answer.send(self.keep()),
+            PeerCommand::GoOn if self.is_given => {}
             PeerCommand::GoOn => {
                 self.is_kept = false;
                 #[cfg(feature = "rpc")]

@@ -343,8 +343,10 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
         let Some(link) = &mut self.server_link else { return };
         if self.is_kept {
             if self.is_given && link.watched == Some(down.monitor) {
-                // Nothing else of it lasts.
-                ctx.stop();
+                (link.server, link.watched) = (None, None);
+                if self.leaving {
+                    self.given(ctx);
+                }
             }
             return;
         }
