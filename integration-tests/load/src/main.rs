@@ -6,7 +6,9 @@
 
 mod check;
 mod client;
+mod cluster;
 mod descriptors;
+mod faults;
 mod goals;
 mod http;
 mod measure;
@@ -30,6 +32,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use integration_tests::Namespace;
 
+use crate::cluster::figures::{self, ClusterOptions};
+use crate::cluster::node::{self, NodeOptions};
+use crate::faults::FaultOptions;
 use crate::report::Report;
 use crate::scenarios::{Scenario, growth};
 use crate::servers::Server;
@@ -71,12 +76,21 @@ enum Command {
         #[arg(long, requires = "media")]
         browsers: bool,
     },
+    /// Let faults happen to three nodes of a cluster, with three NATS servers, and check the history of their clients.
+    /// Takes root.
+    Faults(FaultOptions),
+    /// Measure a cluster of four nodes and three NATS servers beside its goals, in some five minutes: messages and
+    /// rooms over nodes, nodes that are killed and cut off, NATS without its leader. Takes root.
+    Cluster(ClusterOptions),
     /// Check the histories of a run: files with a JSON object on each line.
     Check {
         /// The files of all processes of the run.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Run a node of a cluster, until it is killed.
+    #[command(hide = true)]
+    Node(NodeOptions),
     /// Run one of the servers, until standard input ends. The tool starts itself in this way.
     #[command(hide = true)]
     Serve {
@@ -157,7 +171,10 @@ fn main() -> ExitCode {
             scenarios::busy::keep_busy();
             Ok(())
         }
+        Command::Faults(options) => faults::run(&options),
+        Command::Cluster(options) => figures::run(&options),
         Command::Check { files } => check::run(&files),
+        Command::Node(options) => node::serve(options),
         Command::Run { scenario, how } => run(scenario, &how),
         Command::Goals { rounds, others, media: true, browsers, .. } => {
             goals::run_media(rounds, &others, browsers)
