@@ -131,14 +131,15 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
         elsewhere.browser.click("#tree-all").await;
         ann.says("After a panic", 1, &bob).await;
 
-        // Its clients come back to it, and the room begins anew, wherever it was.
-        let before = at_home.peer_id().await;
+        // Its clients come back to it. The others stay, and the room begins anew at their node.
+        let (before, stays) = (at_home.peer_id().await, elsewhere.peer_id().await);
         elsewhere.orders(&home, "kill").await;
         let changed = "const { peerId } = window.cluster;
              return peerId !== null && peerId !== arguments[0]";
         at_home.holds(changed, vec![before]).await;
         at_home.shows(&home, &both).await;
         elsewhere.shows(there, &both).await;
+        assert_eq!(elsewhere.peer_id().await, stays);
         ann.says("Back", 1, &bob).await;
 
         // It stands still for longer than its session holds: the other node opens the room meanwhile.

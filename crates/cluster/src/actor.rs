@@ -12,10 +12,11 @@ use crate::core::{Call, CallId, Core, Granted, Output, Refused, Ticket};
 use crate::directory::{Change, Directory, DirectoryError};
 use crate::error::{ClaimError, Elsewhere};
 use crate::hold::{Hold, Inner, Lease};
-use crate::messages::{ClaimRoom, Drain, GiveRoomBack};
+use crate::messages::{ClaimRoom, Drain, GiveRoomBack, WatchRoom};
 use crate::node_id::Incarnation;
 use crate::record::Revision;
 use crate::shared::{ActorRef, Shared};
+use crate::watches::Watches;
 
 /// Actor of a node. It does not use the common driver, whose timers stand still while the machine sleeps.
 pub(crate) struct NodeActor {
@@ -29,6 +30,7 @@ pub(crate) struct NodeActor {
     /// Holds, and their numbers.
     holds: HashMap<Arc<str>, (u64, Weak<Inner>)>,
     requests: HashMap<Ticket, Request>,
+    watches: Watches,
     /// Holds that were given out since the last input. They are not given back before all answers are: two handles that
     /// are given out at once are one hold.
     given: Vec<Hold>,
@@ -58,6 +60,7 @@ impl NodeActor {
             lease: Arc::default(),
             holds: HashMap::new(),
             requests: HashMap::new(),
+            watches: Watches::default(),
             given: Vec::new(),
             tickets: 0,
             timer: None,
@@ -240,7 +243,8 @@ impl Actor for NodeActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let (claims, returns) = (ctx.address().recipient(), ctx.address().recipient());
         let drains = ctx.address().recipient();
-        self.shared.begin(self.instance, ActorRef { claims, returns, drains });
+        let watches = ctx.address().recipient();
+        self.shared.begin(self.instance, ActorRef { claims, returns, drains, watches });
         self.listen(ctx);
         if self.shared.is_draining() {
             self.drive(ctx, Core::handle_drain);
@@ -270,7 +274,16 @@ impl Drop for NodeActor {
 impl StreamHandler<Change> for NodeActor {
     fn handle(&mut self, change: Change, ctx: &mut Context<Self>) {
         self.silent_streams = 0;
+        let changed = match &change {
+            Change::Claim(room, ..) => Some(Some(Arc::clone(room))),
+            Change::Whole(_) => Some(None),
+            _ => None,
+        };
         self.drive(ctx, |core, now| core.handle_change(now, change));
+        if let Some(room) = changed {
+            let core = &self.core;
+            self.watches.answer(room.as_ref(), &|room, after| core.is_claimed_after(room, after));
+        }
     }
 
     fn finished(&mut self, ctx: &mut Context<Self>) {
@@ -323,6 +336,17 @@ impl Handler<GiveRoomBack> for NodeActor {
             self.holds.remove(&room);
             self.drive(ctx, |core, now| core.handle_release(now, &room));
         }
+    }
+}
+
+impl Handler<WatchRoom> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: WatchRoom, _: &mut Context<Self>) {
+        let WatchRoom { room, after, answer } = message;
+        self.watches.add(Arc::clone(&room), after, answer);
+        let core = &self.core;
+        self.watches.answer(Some(&room), &|room, after| core.is_claimed_after(room, after));
     }
 }
 

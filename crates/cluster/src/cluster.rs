@@ -12,7 +12,7 @@ use callboard_supervision::{
     ChildSpec, Flags, StartError, StartSupervisorError, SupervisorRef, SupervisorSpec,
 };
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::actor::NodeActor;
@@ -23,10 +23,11 @@ use crate::error::{BuildError, ClaimError};
 use crate::facts::ClusterFacts;
 use crate::hold::Hold;
 use crate::line::{Lines, LinesActor};
-use crate::messages::ClaimRoom;
+use crate::messages::{ClaimRoom, WatchRoom};
 use crate::node_id::NodeId;
 use crate::nodes::NodeView;
 use crate::presence::{Presence, PresenceError};
+use crate::record::Epoch;
 use crate::shared::{Name, Shared};
 use crate::topics::{PublishError, Subscription};
 use crate::wire::Wire;
@@ -192,6 +193,25 @@ impl Cluster {
             Err(_) => counts.unavailable.add_one(),
         }
         claimed
+    }
+
+    /// Waits until this node sees that a node has claimed a room after this epoch: who holds it by that, holds it no
+    /// more, whether it knows that or not.
+    pub async fn claimed_after(&self, room: &str, epoch: Epoch) {
+        let room: Arc<str> = room.into();
+        loop {
+            if let Some(actor) = self.shared.actor() {
+                let (answer, answered) = oneshot::channel();
+                let watch = WatchRoom { room: Arc::clone(&room), after: epoch, answer };
+                // One for each caller.
+                actor.watches.do_send(watch);
+                if answered.await.is_ok() {
+                    return;
+                }
+            }
+            // The node's actor is restarted, or has ended.
+            sleep(self.shared.timing.renewal).await;
+        }
     }
 
     async fn wait_for_claim(&self, room: &str) -> Result<Hold, ClaimError> {

@@ -68,6 +68,7 @@ mod record;
 mod requests;
 mod shared;
 mod topics;
+mod watches;
 mod wire;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::error::ClaimError;
 use crate::hold::Hold;
+use crate::record::Epoch;
 
 /// Claim a room, and answer with its hold.
 #[derive(Message)]
@@ -20,6 +21,15 @@ pub(crate) struct ClaimRoom {
 #[derive(Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain;
+
+/// Answer when a node has claimed a room after this epoch.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WatchRoom {
+    pub(crate) room: Arc<str>,
+    pub(crate) after: Epoch,
+    pub(crate) answer: oneshot::Sender<()>,
+}
 
 /// Give a room back, if it is still held by the hold of this number.
 #[derive(Message)]

@@ -12,6 +12,7 @@ use crate::error::{ForwardError, JoinError};
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
+use crate::roster::Origin;
 use crate::snapshot::Snapshot;
 
 /// Command to a room's actor. One type, so that a [`Recipient`] of it reaches the actor: the actor's own type knows the
@@ -21,14 +22,16 @@ use crate::snapshot::Snapshot;
 pub(crate) enum RoomCommand {
     /// Admits a peer that has a membership.
     Join { peer: PeerId, answer: oneshot::Sender<Result<(), JoinError>> },
-    /// Forwards a message of a peer.
-    ForwardFrom { peer: PeerId, message: RoomMessage, credit: Credit<Member> },
+    /// Forwards a message of a peer. One of this node has the number 0.
+    ForwardFrom { origin: Origin, message: RoomMessage, credit: Credit<Member> },
     /// Forwards a message of the server.
     Forward { message: RoomMessage, answer: oneshot::Sender<Result<(), ForwardError>> },
     /// Handles a message of the application.
     Tell(Box<OnTell>),
     /// Announces the end of a membership.
     Depart,
+    /// Adopts the members of an earlier home that another node has offered.
+    AdoptOffered,
     /// Takes a snapshot of the room's state, and works no further command before its fate is decided.
     Freeze { answer: oneshot::Sender<Option<Snapshot>>, fate: oneshot::Receiver<Fate> },
     /// Ends the seat of a peer of this node at the room's home, to which it goes on from another node. Answered when
@@ -53,7 +56,11 @@ impl RoomCommand {
             Self::Stop { done, .. } => _ = done.send(()),
             // A caller that waits for the answer learns that there is none.
             Self::Freeze { .. } | Self::Detach { .. } => {}
-            Self::ForwardFrom { .. } | Self::Tell(_) | Self::Depart | Self::Mark(_) => {}
+            Self::ForwardFrom { .. }
+            | Self::Tell(_)
+            | Self::Depart
+            | Self::AdoptOffered
+            | Self::Mark(_) => {}
         }
     }
 }

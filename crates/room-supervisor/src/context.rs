@@ -16,6 +16,7 @@ use crate::handle::RoomHandle;
 use crate::member::Member;
 use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
+use crate::roster::Origin;
 use crate::shared::Shared;
 use crate::wake_ups::WakeUps;
 
@@ -172,7 +173,16 @@ impl RoomContext {
     }
 
     pub(crate) fn deliver(&self, message: &RoomMessage) -> Result<(), ForwardError> {
-        self.shared.deliver(message, &self.wake_ups)
+        self.deliver_of(message, None)
+    }
+
+    /// Delivers what has come of a peer's message.
+    pub(crate) fn deliver_of(
+        &self,
+        message: &RoomMessage,
+        origin: Option<Origin>,
+    ) -> Result<(), ForwardError> {
+        self.shared.deliver(message, origin, &self.wake_ups)
     }
 
     pub(crate) fn take_requests(&self) -> Requests {

@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 use crate::command::{RoomCommand, ask};
 use crate::error::{ForwardError, KickError, SendToMembersError};
-use crate::link::Away;
 use crate::member::Member;
 use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
@@ -36,8 +35,15 @@ impl RoomHandle {
 
     /// Returns the node of the [cluster](crate::RoomsBuilder::cluster) that runs the room; none if it runs here. A room
     /// that another node runs is joined, and reached by this handle, as one that runs here. Its callbacks run there.
-    pub fn home(&self) -> Option<&NodeId> {
-        self.shared.away().map(Away::node)
+    /// If that node dies, another takes its place, perhaps this one.
+    pub fn home(&self) -> Option<NodeId> {
+        self.shared.away().map(|away| away.node().clone())
+    }
+
+    /// Resolves when the room's [home](Self::home) is another than this.
+    pub async fn home_changed(&self, from: Option<&NodeId>) {
+        let home = |room: &Shared| room.away().map(|away| away.node().clone());
+        self.shared.wait_until(|room| home(room).as_ref() != from).await;
     }
 
     /// Returns whether the room's actor runs now: false while it is being restarted, and after its end.
@@ -102,7 +108,7 @@ impl RoomHandle {
         data: &(impl Serialize + ?Sized),
     ) -> Result<(), SendToMembersError> {
         let message = RoomMessage::new(event, data)?.to(to.into());
-        Ok(self.shared.deliver(&message, &WakeUps::default())?)
+        Ok(self.shared.deliver(&message, None, &WakeUps::default())?)
     }
 
     /// Sends a message of the server to all members, as [`send`](Self::send) does.

@@ -33,7 +33,7 @@ pub async fn start_linked<R: Room, A: Actor>(
     if registry.lookup(&name).is_some() {
         return Err(StartRoomError::AlreadyStarted);
     }
-    options.claim(None).await?;
+    options.claim(None, None).await?;
     let (room, node) = options.node(registry, None);
     let (owner, tied) = (owner.clone(), room.clone());
     let owner_link =

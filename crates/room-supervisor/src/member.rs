@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use callboard_outbox::{CloseFrame, Outbox, OutboxLimits};
@@ -23,6 +23,8 @@ struct Inner {
     handle: Mutex<Option<Handle>>,
     /// Number of messages of the peer that its room has not handled.
     in_flight: AtomicUsize,
+    /// Whether it is, at its room's home, a peer of another node.
+    is_guest: AtomicBool,
 }
 
 /// Handle of the application's to a peer.
@@ -34,17 +36,23 @@ pub struct NewMember {
     outbox: Arc<Outbox>,
     welcome: Map<String, Value>,
     handle: Option<Handle>,
+    is_guest: bool,
 }
 
 impl NewMember {
     /// Creates a peer with this authentication data and this outbox of its client.
     pub fn new(auth: AuthData, outbox: Arc<Outbox>) -> Self {
-        Self { auth, outbox, welcome: Map::new(), handle: None }
+        Self { auth, outbox, welcome: Map::new(), handle: None, is_guest: false }
     }
 
     /// Adds fields to the peer's `authenticated` message.
     pub fn welcome(self, welcome: Map<String, Value>) -> Self {
         Self { welcome, ..self }
+    }
+
+    /// Makes it a peer of another node.
+    pub(crate) fn guest(self) -> Self {
+        Self { is_guest: true, ..self }
     }
 
     /// Sets the handle by which the application reaches the peer ([`Member::handle`]).
@@ -56,11 +64,11 @@ impl NewMember {
 impl Member {
     /// Returns the member, and the additional fields of its `authenticated` message.
     pub(crate) fn new(
-        NewMember { auth, outbox, welcome, handle }: NewMember,
+        NewMember { auth, outbox, welcome, handle, is_guest }: NewMember,
     ) -> (Self, Map<String, Value>) {
         let in_flight = AtomicUsize::new(0);
-        let handle = Mutex::new(handle);
-        (Self(Arc::new(Inner { auth, outbox, handle, in_flight })), welcome)
+        let (handle, is_guest) = (Mutex::new(handle), AtomicBool::new(is_guest));
+        (Self(Arc::new(Inner { auth, outbox, handle, in_flight, is_guest })), welcome)
     }
 
     /// Returns a member whose client is connected to another node: of that, this one knows no more than its clients do.
@@ -109,6 +117,16 @@ impl Member {
     fn lock_handle(&self) -> MutexGuard<'_, Option<Handle>> {
         // Every change is one assignment.
         self.0.handle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether this is, at its room's home, a peer of another node.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.0.is_guest.load(Ordering::Acquire)
+    }
+
+    /// Notes whether it is a peer of another node.
+    pub(crate) fn set_guest(&self, is_guest: bool) {
+        self.0.is_guest.store(is_guest, Ordering::Release);
     }
 
     /// Returns whether this is of the same membership.

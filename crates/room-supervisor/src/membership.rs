@@ -13,6 +13,7 @@ use crate::handle::RoomHandle;
 use crate::member::{Member, NewMember};
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
+use crate::roster::Origin;
 
 /// Membership of a peer in a room; dropping it is leaving. Keep it where it outlives all restarts of the peer: in the
 /// peer's [`ChildSpec`](callboard_supervision::ChildSpec).
@@ -97,14 +98,20 @@ impl Membership {
     /// [`ForwardError::TooManyInFlight`] while the room has not handled 1,024 earlier ones,
     /// [`ForwardError::RoomUnavailable`] while it is down.
     pub fn forward(&self, message: RoomMessage) -> Result<(), ForwardError> {
+        self.forward_as(message, 0)
+    }
+
+    /// Forwards the peer's message that has this number at its own node; 0 if that is this one.
+    pub(crate) fn forward_as(&self, message: RoomMessage, number: u64) -> Result<(), ForwardError> {
         let message = RoomMessage { from: Some(self.peer_id()), ..message };
-        if self.room.shared.deliver_directly(&self.member, &message) {
+        let origin = Origin { peer: self.peer_id(), number };
+        if self.room.shared.deliver_directly(&self.member, &message, origin) {
             return Ok(());
         }
         let mailbox = self.room.shared.mailbox().ok_or(ForwardError::RoomUnavailable)?;
         let credit = Credit::new(self.member.clone()).ok_or(ForwardError::TooManyInFlight)?;
         // Bounded by the credit.
-        mailbox.do_send(RoomCommand::ForwardFrom { peer: self.peer_id(), message, credit });
+        mailbox.do_send(RoomCommand::ForwardFrom { origin, message, credit });
         Ok(())
     }
 }

@@ -42,7 +42,8 @@ impl NameRegistration {
     async fn begin(&self) -> Result<(), StartError> {
         self.checked.clone()?;
         let name = &self.shared.name;
-        if let Some(tenure) = self.shared.tenure()
+        if self.shared.away().is_none()
+            && let Some(tenure) = self.shared.tenure()
             && let Err(error) = tenure.begin(name).await
         {
             log::info!("room {name:?} is not opened here: {error}");

@@ -1,7 +1,7 @@
 //! Options with which a room is opened.
 
 use std::any::TypeId;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callboard_cluster::{Cluster, Hold};
@@ -11,20 +11,18 @@ use callboard_supervision::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::actor::{ROOM_LOST, RoomActor};
-use crate::away::AwayActor;
+use crate::actor::RoomActor;
 use crate::context::RoomContext;
 use crate::error::{RoomOptionsError, StartRoomError};
 use crate::hand_over::HandOver;
 use crate::handle::RoomHandle;
-use crate::link::{Away, Link, Parts as LinkParts};
+use crate::link::{Away, Opened, Opener};
 use crate::name_registration::NameRegistration;
 use crate::registry::RoomRegistry;
-use crate::rejection::Rejection;
-use crate::room::{ErasedRoom, Room};
+use crate::room::{Open, OpenedRoom, Room};
 use crate::room_name;
 use crate::settings::{OnCrash, OnLapse, RoomSettings};
-use crate::shared::{Place, RoomKind, Shared};
+use crate::shared::{RoomKind, Shared};
 use crate::snapshot::Snapshot;
 use crate::tenure::{self, Tenure};
 
@@ -171,7 +169,7 @@ impl<R: Room> RoomOptions<R> {
             reopens: false,
         };
         let kind = RoomKind { id: TypeId::of::<R>(), forwards_directly: R::FORWARDS_DIRECTLY };
-        let (hold, place, inherited) = (None, None, None);
+        let (opener, away, hold, place, inherited) = Default::default();
         AnyRoomOptions {
             name,
             kind,
@@ -183,21 +181,14 @@ impl<R: Room> RoomOptions<R> {
             cluster,
             on_lapse,
             across_nodes,
+            opener,
+            away,
             hold,
             place,
             inherited,
             reopens: false,
         }
     }
-}
-
-type Open = dyn Fn(&RoomContext, Option<&Snapshot>) -> Result<OpenedRoom, Rejection> + Send + Sync;
-
-/// A new instance of a room.
-struct OpenedRoom {
-    room: Box<dyn ErasedRoom>,
-    /// It goes on where its snapshot was taken.
-    is_restored: bool,
 }
 
 /// Creates a room from a snapshot; none if that fails, which is logged.
@@ -224,6 +215,10 @@ pub struct AnyRoomOptions {
     on_lapse: OnLapse,
     /// Whether peers of other nodes can join.
     pub(crate) across_nodes: bool,
+    /// Opens links to other nodes, if there are lines.
+    opener: Option<Arc<Opener>>,
+    /// Link to the room, if another node runs it.
+    away: Option<Opened>,
     /// Hold of the name, if it has been claimed.
     hold: Option<Hold>,
     /// Permit of a room that is open on demand.
@@ -263,6 +258,8 @@ impl AnyRoomOptions {
             cluster: self.cluster.clone(),
             on_lapse: self.on_lapse,
             across_nodes: self.across_nodes,
+            opener: self.opener.clone(),
+            away: None,
             hold: None,
             place: None,
             inherited: self.inherited.clone(),
@@ -274,8 +271,13 @@ impl AnyRoomOptions {
     ///
     /// # Errors
     /// [`StartRoomError::Elsewhere`], [`StartRoomError::Unavailable`]
-    pub(crate) async fn claim(&mut self, default: Option<&Cluster>) -> Result<(), StartRoomError> {
+    pub(crate) async fn claim(
+        &mut self,
+        default: Option<&Cluster>,
+        opener: Option<&Arc<Opener>>,
+    ) -> Result<(), StartRoomError> {
         self.cluster = self.cluster.take().or_else(|| default.cloned());
+        self.opener = opener.filter(|_| self.across_nodes).cloned();
         if let Some(cluster) = &self.cluster {
             self.hold = Some(tenure::claim(cluster, &self.name).await?);
         }
@@ -316,37 +318,9 @@ impl AnyRoomOptions {
         (handle, registration.node(move || SupervisorSpec::new(flags)), room())
     }
 
-    /// Returns the node of a room that another node runs, in two parts as well.
-    pub(crate) fn away(
-        self,
-        registry: Arc<dyn RoomRegistry>,
-        threads: Option<&ArbiterPool>,
-        (link, parts): (Link, LinkParts),
-    ) -> (RoomHandle, ChildSpec, ChildSpec) {
-        let Self { name, kind, registry: own, placement, place, reopens, .. } = self;
-        let (registry, id) = (own.unwrap_or(registry), format!("room @ {}", link.node()));
-        let kind = RoomKind { forwards_directly: false, ..kind };
-        let shared = Shared::new(name, kind, registry.peers(), Place::Away(Away::new(link)));
-        let handle = RoomHandle { shared: Arc::clone(&shared) };
-        let registration = NameRegistration {
-            shared: Arc::clone(&shared),
-            registry,
-            checked: Ok(()),
-            inherited: None,
-            _place: place,
-        };
-        let flags = Flags::one_for_one()
-            .intensity(0, Duration::from_secs(1))
-            .auto_shutdown(AutoShutdown::AnySignificant);
-        let mut once = Some((shared, parts));
-        let room = ChildSpec::try_new(id, move || {
-            let made = once.take().map(|(shared, parts)| AwayActor::new(shared, parts, reopens));
-            std::future::ready(made.ok_or(StartError::ShuttingDown))
-        });
-        let room = room.restart(Restart::Temporary).significant(true).shutdown(ROOM_SHUTDOWN);
-        let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
-        let room = room.placement(placement.unwrap_or_default());
-        (handle, registration.node(move || SupervisorSpec::new(flags)), room)
+    /// Makes it a room that another node runs.
+    pub(crate) fn away(self, opened: Opened) -> Self {
+        Self { away: Some(opened), ..self }
     }
 
     fn parts(
@@ -366,6 +340,8 @@ impl AnyRoomOptions {
             cluster,
             on_lapse,
             across_nodes: _,
+            opener,
+            away,
             hold,
             place,
             inherited,
@@ -375,9 +351,11 @@ impl AnyRoomOptions {
         let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
         let placement = placement.unwrap_or_default();
         let registry = own.unwrap_or(registry);
-        let tenure = cluster.map(|cluster| Tenure::new(cluster, on_lapse, hold));
-        let here = tenure.map_or(Place::Here, Place::Claimed);
-        let shared = Shared::new(name, kind, registry.peers(), here);
+        let tenure = cluster.map(|cluster| Tenure::new(cluster, opener, on_lapse, hold));
+        let (away, link) = away
+            .map(|Opened { link, parts, epoch }| (Away::new(link, epoch, Arc::new([])), parts))
+            .unzip();
+        let shared = Shared::new(name, kind, registry.peers(), tenure, away);
         let handle = RoomHandle { shared: Arc::clone(&shared) };
         let registration = NameRegistration {
             shared: Arc::clone(&shared),
@@ -389,24 +367,13 @@ impl AnyRoomOptions {
         let flags = Flags::one_for_one()
             .intensity(intensity, period)
             .auto_shutdown(AutoShutdown::AnySignificant);
+        let link = Arc::new(Mutex::new(link));
         let room = move || {
             let (shared, open) = (Arc::clone(&shared), Arc::clone(&open));
+            let link = Arc::clone(&link);
             let room = ChildSpec::try_new("room", move || {
-                if shared.is_fenced() {
-                    // Nothing of it may run any more, and no other instance will.
-                    shared.close(&"lapsed".into(), ROOM_LOST);
-                    return std::future::ready(Err(StartError::failed("its hold is over")));
-                }
-                let context = RoomContext::new(Arc::clone(&shared));
-                let snapshot = shared.take_snapshot(settings.snapshot_version);
-                let opened = match open(&context, snapshot.as_ref()) {
-                    Ok(OpenedRoom { room, is_restored }) => {
-                        Ok(RoomActor::new(Arc::clone(&shared), context, room, settings)
-                            .restored(is_restored))
-                    }
-                    Err(rejection) => Err(StartError::Failed(rejection.text())),
-                };
-                std::future::ready(opened)
+                let link = link.lock().unwrap_or_else(PoisonError::into_inner).take();
+                std::future::ready(RoomActor::begin(&shared, &open, settings, link))
             });
             let room = room.restart(Restart::Transient).significant(true).shutdown(ROOM_SHUTDOWN);
             room.placement(placement.clone())

@@ -192,6 +192,17 @@ impl Readopt {
 }
 
 /// [`Room`] of any type.
+/// Function that opens a room, with the snapshot with which it begins.
+pub(crate) type Open =
+    dyn Fn(&RoomContext, Option<&Snapshot>) -> Result<OpenedRoom, Rejection> + Send + Sync;
+
+/// A new instance of a room.
+pub(crate) struct OpenedRoom {
+    pub(crate) room: Box<dyn ErasedRoom>,
+    /// It goes on where its snapshot was taken.
+    pub(crate) is_restored: bool,
+}
+
 pub(crate) trait ErasedRoom {
     fn on_join<'a>(
         &'a mut self,

@@ -11,11 +11,11 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::AuthData;
-use crate::away::OpenError;
 use crate::command::{RoomCommand, ask};
 use crate::error::JoinError;
 use crate::hand_over::{PeerKeeper, RestoredPeer};
 use crate::handle::RoomHandle;
+use crate::link::OpenError;
 use crate::member::{Member, NewMember};
 use crate::membership::Membership;
 use crate::rooms::Rooms;
@@ -51,7 +51,7 @@ impl Rooms {
     ) -> Result<RestoredPeer, TakePeerError> {
         let hub = self.shared.hub.as_ref().ok_or(TakePeerError::Unreachable)?;
         let keeper = self.shared.hand_over.number_of(keeper).ok_or(TakePeerError::NoSuchPeer)?;
-        let taking = timeout(TAKING, hub.take(node, keeper, token.to_owned())).await;
+        let taking = timeout(TAKING, hub.opener().take(node, keeper, token.to_owned())).await;
         let (taken, payload) =
             taking.map_err(|_| TakePeerError::Unreachable)?.map_err(|error| match error {
                 OpenError::NotThere => TakePeerError::NoSuchPeer,
@@ -101,6 +101,7 @@ impl Rooms {
 
 fn adopt_here(room: &RoomHandle, auth: &AuthData, waiting: &[ByteString]) -> Option<Membership> {
     let member = room.shared.unpark(auth.peer_id)?;
+    member.set_guest(false);
     member.outbox().put_back(waiting.to_vec());
     Some(Membership::new(room.clone(), member))
 }

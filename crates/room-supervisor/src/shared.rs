@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
+use callboard_cluster::NodeId;
 use callboard_outbox::CloseFrame;
 use callboard_supervision::SupervisorRef;
 use serde_json::{Map, Value};
@@ -18,15 +19,15 @@ use tokio::time::sleep;
 use crate::command::RoomCommand;
 use crate::credit::Counted;
 use crate::error::{ForwardError, JoinError, KickError};
-use crate::link::Away;
+use crate::link::{Away, Tag};
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::peer_index;
-use crate::roster::Roster;
+use crate::roster::{Offered, Origin, Roster};
 use crate::server_messages::Description;
 use crate::snapshot::Snapshot;
-use crate::tenure::{RETRY_AFTER, Tenure};
+use crate::tenure::{RETRY_AFTER, ROOM_LOST, Tenure};
 use crate::wake_ups::WakeUps;
 
 /// State of a room that survives a crash of its actor.
@@ -50,8 +51,10 @@ pub(crate) struct Shared {
     tenure: Option<Box<Tenure>>,
     /// State with which the first instance begins, in place of `on_init`.
     snapshot: Mutex<Option<Snapshot>>,
-    /// Way to the room's home, if another node runs it.
-    away: Option<Box<Away>>,
+    /// Way to the room's home, if another node runs it; also while that has died, and no other is known.
+    away: ArcSwapOption<Away>,
+    /// Whether the room was closed here, and may go on at another node.
+    may_go_on: AtomicBool,
     /// Members that are on their way from one node to another, and have no membership meanwhile.
     parked: Mutex<Vec<Member>>,
 }
@@ -63,16 +66,6 @@ pub(crate) struct RoomKind {
     pub(crate) id: TypeId,
     /// [`Room::FORWARDS_DIRECTLY`](crate::Room::FORWARDS_DIRECTLY)
     pub(crate) forwards_directly: bool,
-}
-
-/// Where a room runs.
-pub(crate) enum Place {
-    /// In this process, which is of no cluster.
-    Here,
-    /// On this node of a cluster.
-    Claimed(Tenure),
-    /// On another node.
-    Away(Away),
 }
 
 /// Index of rooms by the peers that have memberships in them, which a registry keeps
@@ -108,17 +101,15 @@ impl Shared {
         name: Arc<str>,
         kind: RoomKind,
         peers: Option<PeerIndex>,
-        place: Place,
+        tenure: Option<Tenure>,
+        away: Option<Away>,
     ) -> Arc<Self> {
         let (mailbox, node) = (ArcSwapOption::empty(), ArcSwapOption::empty());
         let (registered, changes) = (AtomicBool::new(false), Notify::new());
         let (roster, told) = (Mutex::default(), AtomicUsize::new(0));
         let snapshot = Mutex::default();
-        let (tenure, away) = match place {
-            Place::Here => (None, None),
-            Place::Claimed(tenure) => (Some(Box::new(tenure)), None),
-            Place::Away(away) => (None, Some(Box::new(away))),
-        };
+        let tenure = tenure.map(Box::new);
+        let away = ArcSwapOption::from(away.map(Arc::new));
         Arc::new(Self {
             name,
             kind,
@@ -133,12 +124,23 @@ impl Shared {
             snapshot,
             away,
             parked: Mutex::default(),
+            may_go_on: AtomicBool::new(false),
         })
     }
 
     /// Returns the way to the room's home, if another node runs it.
-    pub(crate) fn away(&self) -> Option<&Away> {
-        self.away.as_deref()
+    pub(crate) fn away(&self) -> Option<Arc<Away>> {
+        self.away.load_full()
+    }
+
+    fn is_away(&self) -> bool {
+        self.away.load().is_some()
+    }
+
+    /// Sets the way to the room's home; none if that is this node.
+    pub(crate) fn set_away(&self, away: Option<Away>) {
+        self.away.store(away.map(Arc::new));
+        self.changes.notify_waiters();
     }
 
     /// Returns the room's right to its name, if it is a room of a cluster.
@@ -148,7 +150,7 @@ impl Shared {
 
     /// Returns whether the room must do nothing any more: another node may run it.
     pub(crate) fn is_fenced(&self) -> bool {
-        self.tenure().is_some_and(Tenure::is_fenced)
+        self.tenure().is_some_and(Tenure::is_fenced) && !self.is_away()
     }
 
     /// Returns whether peers may join the room, as far as its name is concerned.
@@ -156,7 +158,7 @@ impl Shared {
     /// # Errors
     /// [`JoinError::DoorShut`]
     pub(crate) fn door(&self) -> Result<(), JoinError> {
-        let shut = self.tenure().is_some_and(|tenure| !tenure.is_good());
+        let shut = self.tenure().is_some_and(|tenure| !tenure.is_good()) && !self.is_away();
         if shut { Err(JoinError::DoorShut { retry_after: RETRY_AFTER }) } else { Ok(()) }
     }
 
@@ -180,7 +182,7 @@ impl Shared {
 
     /// Returns whether messages go to their addressees without the room's `on_forward`.
     pub(crate) fn forwards_directly(&self) -> bool {
-        self.kind.forwards_directly
+        self.kind.forwards_directly && !self.is_away()
     }
 
     pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -222,7 +224,7 @@ impl Shared {
         self.node.load().as_deref().cloned()
     }
 
-    /// Resolves when this holds of the room: that it runs, is closed, or has freed its name.
+    /// Resolves when this holds of the room: that it runs, is closed, has freed its name, or has its home elsewhere.
     pub(crate) async fn wait_until(&self, holds: impl Fn(&Self) -> bool) {
         loop {
             // Before the check, so that no change is missed.
@@ -267,6 +269,22 @@ impl Shared {
         self.roster().begin_with(members, departed);
     }
 
+    /// Adds a member of another node that an earlier home of the room has admitted ([`Roster::offer`]).
+    pub(crate) fn offer(self: &Arc<Self>, offered: Offered) -> Result<(), JoinError> {
+        let peer = offered.member.peer_id();
+        self.roster().offer(offered)?;
+        if let Some(PeerIndex(index)) = &self.peers {
+            index.insert(peer, InRoom(Arc::clone(self)));
+        }
+        Ok(())
+    }
+
+    /// Notes that a node has offered all members of an earlier home that it has.
+    pub(crate) fn offered_all(&self, node: &NodeId, tags: Vec<Tag>) {
+        self.roster().offered_all(node.clone(), tags);
+        self.changes.notify_waiters();
+    }
+
     /// Ends a membership: closes the client, and lets the peer leave.
     pub(crate) fn end_membership(self: &Arc<Self>, member: &Member) {
         member.outbox().close(CloseFrame::FAILED);
@@ -302,6 +320,7 @@ impl Shared {
     /// Keeps a member that is on its way to another node, for a while. What is sent to it waits in its outbox.
     pub(crate) fn park(self: &Arc<Self>, member: Member) {
         member.remove_handle();
+        self.roster().forget_messages_of(member.peer_id());
         self.parked().push(member.clone());
         let shared = Arc::clone(self);
         actix::spawn(async move {
@@ -345,11 +364,32 @@ impl Shared {
         Ok(())
     }
 
-    /// Closes the room in good order: tells all peers that it is gone.
+    /// Closes the room in good order: tells all peers that it is gone. If it is this node that ends, or has lost the
+    /// room, peers of other nodes are not told: for them it goes on elsewhere.
     pub(crate) fn close(&self, details: &Value, close: CloseFrame) {
-        let members = self.roster().close();
+        let may_go_on = close == CloseFrame::GOING_AWAY || close == ROOM_LOST;
+        let mut members = {
+            let mut roster = self.roster();
+            if !roster.is_closed() {
+                self.may_go_on.store(may_go_on, Ordering::Release);
+            }
+            roster.close()
+        };
         self.changes.notify_waiters();
+        if may_go_on {
+            members.retain(|member| !member.is_guest());
+        }
         tell_closed(&members, details, &close);
+    }
+
+    /// Returns whether the room is closed for good, on all nodes.
+    pub(crate) fn is_over(&self) -> bool {
+        self.roster().is_closed() && !self.may_go_on.load(Ordering::Acquire)
+    }
+
+    /// Tells a member that the room is gone for it.
+    pub(crate) fn close_member(&self, member: &Member, details: &Value, close: CloseFrame) {
+        tell_closed(std::slice::from_ref(member), details, &close);
     }
 
     /// Closes a room that nothing runs of any more: tells all peers that it is gone.
@@ -369,6 +409,7 @@ impl Shared {
     pub(crate) fn deliver(
         &self,
         message: &RoomMessage,
+        origin: Option<Origin>,
         wake_ups: &WakeUps,
     ) -> Result<(), ForwardError> {
         if let Some(away) = self.away() {
@@ -378,9 +419,13 @@ impl Shared {
             return Err(ForwardError::RoomUnavailable);
         }
         let full = {
-            let roster = self.roster();
-            let receivers = roster.receivers(message)?;
-            wake_ups.put(message.encode(), receivers)
+            let mut roster = self.roster();
+            let receivers = roster.receivers(message, origin)?;
+            let text = message.encode();
+            let tagged = roster.tags_what_comes_of(origin).then(|| text.clone());
+            let full = wake_ups.put(text, receivers);
+            roster.tag(tagged, origin);
+            full
         };
         // Not while the roster is locked: it calls back.
         full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));
@@ -390,7 +435,12 @@ impl Shared {
 
     /// Puts a peer's message into the outboxes of its addressees, without the room's actor. Returns false if it must go
     /// through that, and nothing was done.
-    pub(crate) fn deliver_directly(&self, sender: &Member, message: &RoomMessage) -> bool {
+    pub(crate) fn deliver_directly(
+        &self,
+        sender: &Member,
+        message: &RoomMessage,
+        origin: Origin,
+    ) -> bool {
         // What the peer said before comes first: the room has delivered it when it returns the credit.
         let has_sent = || sender.in_flight().load(Ordering::Acquire) > 0;
         if !self.forwards_directly() || has_sent() || self.is_fenced() {
@@ -398,9 +448,16 @@ impl Shared {
         }
         let (frame, wake_ups) = (message.encode(), WakeUps::default());
         let full = {
-            let roster = self.roster();
-            let Some(receivers) = roster.direct_receivers(sender, message) else { return false };
-            wake_ups.put(frame, receivers)
+            let mut roster = self.roster();
+            let tagged = roster.tags_what_comes_of(Some(origin)).then(|| frame.clone());
+            let Some(full) = roster
+                .direct_receivers(sender, message, Some(origin))
+                .map(|receivers| wake_ups.put(frame, receivers))
+            else {
+                return false;
+            };
+            roster.tag(tagged, Some(origin));
+            full
         };
         // Not while the roster is locked: it calls back.
         full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));

@@ -1,26 +1,30 @@
 //! Right of a room to its name in a cluster: its hold, and what follows when that is over.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
-use callboard_cluster::{ClaimError, Cluster, Epoch, Hold};
-use callboard_outbox::OutboxReady;
+use callboard_cluster::{ClaimError, Cluster, Epoch, Hold, NodeId};
+use callboard_outbox::{CloseFrame, OutboxReady};
 use callboard_supervision::StartError;
 
 use crate::error::StartRoomError;
+use crate::link::Opener;
 use crate::settings::OnLapse;
 
 /// Right of a room to its name. It is there as long as anything knows of the room; the hold in it, from the room's
 /// start until nothing of it runs any more.
 pub(crate) struct Tenure {
-    cluster: Cluster,
+    pub(crate) cluster: Cluster,
+    /// Opens links to other nodes, if there are lines and peers of other nodes may join.
+    pub(crate) opener: Option<Arc<Opener>>,
     on_lapse: OnLapse,
     /// Hold of the name, also one that is over.
     hold: ArcSwapOption<Hold>,
-    /// Actors of the guests from other nodes.
-    guests: Mutex<Vec<Recipient<OutboxReady>>>,
+    /// Actors of the guests from other nodes, with their nodes.
+    guests: Mutex<Vec<(NodeId, Recipient<OutboxReady>)>>,
 }
 
 /// What a room does that has claimed its name anew.
@@ -35,25 +39,36 @@ pub(crate) enum Anew {
 }
 
 impl Tenure {
-    pub(crate) fn new(cluster: Cluster, on_lapse: OnLapse, hold: Option<Hold>) -> Self {
+    pub(crate) fn new(
+        cluster: Cluster,
+        opener: Option<Arc<Opener>>,
+        on_lapse: OnLapse,
+        hold: Option<Hold>,
+    ) -> Self {
         let hold = ArcSwapOption::from(hold.map(Arc::new));
-        Self { cluster, on_lapse, hold, guests: Mutex::default() }
+        Self { cluster, opener, on_lapse, hold, guests: Mutex::default() }
     }
 
     /// Tells this actor of the guests from another node when members may have come or gone.
-    pub(crate) fn add_guests(&self, actor: Recipient<OutboxReady>) {
-        self.guests().push(actor);
+    pub(crate) fn add_guests(&self, node: NodeId, actor: Recipient<OutboxReady>) {
+        self.guests().push((node, actor));
+        self.tell_guests();
+    }
+
+    /// Returns the nodes that have guests here, or may have.
+    pub(crate) fn edges(&self) -> Vec<NodeId> {
+        self.guests().iter().map(|(node, _)| node.clone()).collect()
     }
 
     /// Tells the actors of guests that members may have come or gone.
     pub(crate) fn tell_guests(&self) {
         let mut guests = self.guests();
-        guests.retain(Recipient::connected);
+        guests.retain(|(_, actor)| actor.connected());
         // One for each join and departure.
-        guests.iter().for_each(|actor| actor.do_send(OutboxReady));
+        guests.iter().for_each(|(_, actor)| actor.do_send(OutboxReady));
     }
 
-    fn guests(&self) -> MutexGuard<'_, Vec<Recipient<OutboxReady>>> {
+    fn guests(&self) -> MutexGuard<'_, Vec<(NodeId, Recipient<OutboxReady>)>> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -63,6 +78,11 @@ impl Tenure {
             self.hold.store(Some(Arc::new(self.cluster.claim(name).await?)));
         }
         Ok(())
+    }
+
+    /// Holds the name from now on.
+    pub(crate) fn hold(&self, hold: Hold) {
+        self.hold.store(Some(Arc::new(hold)));
     }
 
     /// Gives the name back.
@@ -128,6 +148,9 @@ pub(crate) async fn claim(cluster: &Cluster, name: &str) -> Result<Hold, StartRo
     })
 }
 
+/// 1012: clients come back, and find the room where it is.
+pub(crate) const ROOM_LOST: CloseFrame =
+    CloseFrame { code: 1012, reason: Cow::Borrowed("room is elsewhere") };
 /// Time after which a client may try again to join a room that takes no join.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(3);
 /// Bounds of the wait before a name is claimed once more.

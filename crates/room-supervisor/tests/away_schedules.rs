@@ -1,14 +1,13 @@
-//! Random schedules of joins, messages, departures and nodes that come and go, in one room over three nodes, against a
-//! model: what each client has seen must be what happened.
+//! Random schedules of joins, messages, departures, nodes that come and go, and homes that die, in one room over three
+//! nodes, against a model: what each client has seen must be what happened.
 
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use callboard_cluster::{Embedded, MemoryWire, WireFaults};
+use callboard_cluster::{Embedded, Epoch, MemoryWire, WireFaults};
 use callboard_room_supervisor::*;
 use common::Client;
 use common::nodes::{Node, within};
@@ -25,8 +24,10 @@ enum Step {
     ToAll(usize),
     /// A client speaks to two others, or to one and to no one.
     ToTwo(usize, usize, usize),
-    /// A node that is not the home is stopped, and another takes its place.
+    /// A node is stopped, and another takes its place.
     Replace(usize),
+    /// The node that has the room dies without a word, and another takes its place.
+    KillHome,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -35,34 +36,43 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => any::<usize>().prop_map(Step::Leave),
         6 => any::<usize>().prop_map(Step::ToAll),
         4 => any::<(usize, usize, usize)>().prop_map(|(from, to, other)| Step::ToTwo(from, to, other)),
-        1 => (1..3_usize).prop_map(Step::Replace),
+        1 => (0..3_usize).prop_map(Step::Replace),
+        1 => Just(Step::KillHome),
     ];
     proptest::collection::vec(one, 1..40)
 }
 
-/// Counts joins and departures, as the room sees them.
-struct Hall(Arc<Counts>);
+/// Counts joins and departures, as the room sees them: each home by itself.
+struct Hall {
+    epoch: Option<Epoch>,
+    counts: Arc<Counts>,
+}
 
-#[derive(Default)]
-struct Counts {
-    joins: AtomicUsize,
-    leaves: AtomicUsize,
+/// Members of each home, by its epoch.
+type Counts = Mutex<BTreeMap<Option<Epoch>, BTreeSet<PeerId>>>;
+
+impl Hall {
+    fn members<T>(&self, count: impl FnOnce(&mut BTreeSet<PeerId>) -> T) -> T {
+        count(self.counts.lock().unwrap().entry(self.epoch).or_default())
+    }
 }
 
 impl Room for Hall {
     type Options = Arc<Counts>;
 
-    fn on_init(counts: &Arc<Counts>, _: &RoomContext) -> Result<Self, Rejection> {
-        Ok(Self(Arc::clone(counts)))
+    fn on_init(counts: &Arc<Counts>, room: &RoomContext) -> Result<Self, Rejection> {
+        let hall = Self { epoch: room.epoch(), counts: Arc::clone(counts) };
+        hall.members(|_| ());
+        Ok(hall)
     }
 
-    async fn on_join(&mut self, _: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
-        self.0.joins.fetch_add(1, Ordering::SeqCst);
+    async fn on_join(&mut self, auth: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
+        assert!(self.members(|members| members.insert(auth.peer_id)), "it joins twice");
         Ok(())
     }
 
-    fn on_leave(&mut self, _: PeerId, _: &RoomContext) {
-        self.0.leaves.fetch_add(1, Ordering::SeqCst);
+    fn on_leave(&mut self, peer: PeerId, _: &RoomContext) {
+        assert!(self.members(|members| members.remove(&peer)), "it leaves twice");
     }
 }
 
@@ -112,6 +122,12 @@ impl Watcher {
                 self.refused.1 += 1;
                 assert!(self.refused.1 <= self.refused.0 + self.in_doubt);
             }
+            "room_restarted" => {
+                let peers: BTreeSet<PeerId> =
+                    serde_json::from_value(message["data"]["peers"].clone()).unwrap();
+                let known = self.others.iter().chain([&self.client.id]).copied().collect();
+                assert_eq!(peers, known, "it was told before who is there");
+            }
             other => panic!("{other}"),
         }
     }
@@ -136,6 +152,8 @@ struct World {
     names: usize,
     counts: Arc<Counts>,
     watchers: Vec<Watcher>,
+    /// Nodes that are said to be dead.
+    dead: Vec<Node>,
     /// Lists: who sent them, their numbers, and their addressees.
     lists: Vec<(PeerId, u64, Vec<PeerId>)>,
     number: u64,
@@ -153,6 +171,7 @@ impl World {
             names: 0,
             counts: Arc::default(),
             watchers: Vec::new(),
+            dead: Vec::new(),
             lists: Vec::new(),
             number: 0,
         };
@@ -207,15 +226,42 @@ impl World {
                 }
             }
             Step::Replace(at) => {
+                let is_home = self.is_home(at);
                 let node = self.node().await;
                 within(std::mem::replace(&mut self.nodes[at], node).stop()).await;
-                let (gone, stay) = std::mem::take(&mut self.watchers)
-                    .into_iter()
-                    .partition(|watcher: &Watcher| watcher.node == at);
-                self.watchers = stay;
-                gone.iter().for_each(|watcher: &Watcher| self.doubt(watcher.client.id));
+                self.lose(at, is_home);
+            }
+            Step::KillHome => {
+                let Some(at) = (0..3).find(|&at| self.is_home(at)) else { return };
+                let node = self.node().await;
+                let home = std::mem::replace(&mut self.nodes[at], node);
+                home.kill(&self.wire, &self.nodes.iter().collect::<Vec<_>>()).await;
+                self.dead.push(home);
+                self.lose(at, true);
             }
             _ => {}
+        }
+    }
+
+    fn is_home(&self, at: usize) -> bool {
+        self.nodes[at].rooms.lookup("demo").is_some_and(|room| room.home().is_none())
+    }
+
+    /// Notes that the clients of a node are gone, and with the home what it had not passed on.
+    fn lose(&mut self, at: usize, is_home: bool) {
+        let (gone, stay) = std::mem::take(&mut self.watchers)
+            .into_iter()
+            .partition(|watcher: &Watcher| watcher.node == at);
+        self.watchers = stay;
+        gone.iter().for_each(|watcher: &Watcher| self.doubt(watcher.client.id));
+        if is_home {
+            self.lists.clear();
+            for watcher in &mut self.watchers {
+                watcher.due.clear();
+                let untold = watcher.refused.0.saturating_sub(watcher.refused.1);
+                watcher.refused.0 -= untold;
+                watcher.in_doubt += untold;
+            }
         }
     }
 
@@ -284,16 +330,27 @@ impl World {
                 watcher.see(&event, &message);
             }
         }
-        let (joins, leaves) = (&self.counts.joins, &self.counts.leaves);
-        common::nodes::until(|| {
-            joins.load(Ordering::SeqCst) - leaves.load(Ordering::SeqCst) == members.len()
-        })
+        let counted = || self.counts.lock().unwrap().values().next_back().cloned();
+        common::nodes::until_or(
+            // One that has died with all of its peers saw none leave.
+            || members.is_empty() || counted().unwrap_or_default() == members,
+            || format!("the room has {:?}, and not {members:?}", self.counts.lock().unwrap()),
+        )
         .await;
         for node in &self.nodes {
             let Some(room) = node.rooms.lookup("demo") else { continue };
-            common::nodes::until(|| {
-                room.is_closed() || room.peers().into_iter().collect::<BTreeSet<_>>() == members
-            })
+            let shown = || room.peers().into_iter().collect::<BTreeSet<_>>();
+            common::nodes::until_or(
+                || room.is_closed() || shown() == members,
+                || {
+                    format!(
+                        "{} of {:?} has {:?}, and not {members:?}",
+                        node.cluster.node(),
+                        room.home(),
+                        shown()
+                    )
+                },
+            )
             .await;
         }
         // And nothing more that contradicts it.
@@ -305,7 +362,8 @@ impl World {
             assert!(watcher.is_done(&members));
         }
         drop(self.watchers);
-        for node in self.nodes {
+        for node in self.nodes.into_iter().chain(self.dead) {
+            node.cable.cut(false);
             within(node.stop()).await;
         }
     }

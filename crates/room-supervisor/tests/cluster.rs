@@ -467,3 +467,25 @@ async fn a_room_without_a_cluster_has_no_epoch() {
 
     assert_eq!(*book.epochs.lock().unwrap(), [None]);
 }
+
+/// The claim was written, and its answer lost: no other node has had the room.
+#[actix::test]
+async fn a_room_goes_on_whose_claim_was_written_and_whose_answer_was_lost() {
+    let ([a1, b2], [book, _]) = two(OnLapse::ShutDoor).await;
+    let room = a1.open("demo").await;
+    let mut ann = Client::joined(&room).await;
+    let first = book.epochs.lock().unwrap().last().copied().flatten();
+    [&a1, &b2].iter().for_each(|node| node.cable.cut(true));
+    until(|| door_is_shut(&room)).await;
+
+    a1.cable.deafen(true);
+    a1.cable.cut(false);
+    within(a1.cable.claimed_after("demo", first.unwrap())).await;
+    a1.cable.deafen(false);
+
+    until(|| !door_is_shut(&room)).await;
+    let bob = Client::joined(&room).await;
+    assert_eq!(ann.expect("joined").await["peer_id"], serde_json::json!(bob.id));
+    assert_eq!(book.inits.load(Ordering::SeqCst), 1);
+    b2.cable.cut(false);
+}

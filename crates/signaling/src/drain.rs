@@ -170,7 +170,7 @@ fn takers(cluster: &Cluster) -> HashMap<NodeId, NodeView> {
 
 /// Returns where the clients of a room go.
 fn target(room: &RoomHandle, takers: &HashMap<NodeId, NodeView>) -> Move {
-    let home = room.home().and_then(|home| takers.get(home)?.url.clone());
+    let home = room.home().and_then(|home| takers.get(&home)?.url.clone());
     let to = match home.filter(|url| has_no_path(url)) {
         Some(url) => Move::to(url),
         None => Move::to_first_address(),

@@ -257,6 +257,36 @@ async fn the_sessions_of_a_node_that_has_gone_are_over() {
     assert_eq!(ann.expect("left").await["peer_id"], json!(bob.id));
 }
 
+#[actix::test]
+async fn clients_of_another_node_keep_their_connections_when_the_home_dies() {
+    let (directory, wire) = (Embedded::new(), MemoryWire::new());
+    let (home, home_tree) = node(&directory, &wire, "a1").await;
+    let (edge, _edge_tree) = node(&directory, &wire, "b2").await;
+    let (ann, _) = home.join().await;
+    let (mut bob, _) = edge.join().await;
+    let (mut bea, _) = edge.join().await;
+    bob.expect("joined").await;
+
+    // Its rooms are left to themselves: no one hears them.
+    home_tree.stop().await;
+
+    for client in [&mut bob, &mut bea] {
+        assert_eq!(client.expect("left").await["peer_id"], json!(ann.id));
+        let peers = client.expect("room_restarted").await["peers"].clone();
+        assert_eq!(peers.as_array().unwrap().len(), 2);
+    }
+    assert_eq!(edge.rooms.lookup("demo").unwrap().home(), None);
+    bob.send(json!({ "event": "hello", "data": 1, "to": "all" })).await;
+    assert_eq!(bea.expect("hello").await, 1);
+    let (mut eve, _) = edge.join().await;
+    bob.expect("joined").await;
+    assert_eq!(bea.expect("joined").await["peer_id"], json!(eve.id));
+    drop(bob.socket.close(None).await);
+    for client in [&mut bea, &mut eve] {
+        assert_eq!(client.expect("left").await["peer_id"], json!(bob.id));
+    }
+}
+
 fn uuid_of_no_one() -> &'static str {
     "6f1e2b0a-3c7d-4f10-9b51-0a4de8f1c001"
 }

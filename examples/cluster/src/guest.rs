@@ -10,6 +10,7 @@ use callboard_room_supervisor::{AuthData, Room, RoomContext, RoomHandle, RoomMes
 use callboard_signaling::{InitContext, JoinRequest, Peer, PeerContext, PeerInit, Rejection};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::select;
 use tokio::sync::watch;
 
 /// Room that sends each line to all, with its number: the number shows whether the room is the same as before.
@@ -174,10 +175,14 @@ impl Peer for Guest {
         let (mut place, context) = (self.place.clone(), context.clone());
         self.telling = Some(Telling(spawn(async move {
             loop {
+                let home = context.room.home();
                 let message = RoomMessage::new("place", &place.told(&context.room));
-                let is_told = message.is_ok_and(|it| context.client.send_to_client(&it).is_ok());
-                if !is_told || place.nodes.changed().await.is_err() {
+                if message.is_ok_and(|it| context.client.send_to_client(&it).is_err()) {
                     return;
+                }
+                select! {
+                    changed = place.nodes.changed() => if changed.is_err() { return },
+                    () = context.room.home_changed(home.as_ref()) => {}
                 }
             }
         })));

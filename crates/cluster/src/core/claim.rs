@@ -3,12 +3,14 @@
 use std::mem::take;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::others::Verdict;
 use super::{Call, CallId, Core, Granted, Outcome, Output, Refused};
 use crate::boot_time::{BootTime, Now};
 use crate::directory::{DirectoryError, Key};
 use crate::node_id::{Incarnation, NodeId};
-use crate::record::{Claim, Epoch, Revision};
+use crate::record::{Claim, Epoch, Holder, Revision};
 
 /// Number of a request for a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,8 @@ pub(super) struct Room {
     first: Option<Epoch>,
     /// Epoch of the claim that the one of this node's hold, or of its last try, has replaced.
     after: Option<Epoch>,
+    /// Claims that this process has tried to write since it was granted the room last.
+    tries: Vec<Try>,
     /// Time before which nothing is tried again; zero once it has come.
     not_before: BootTime,
 }
@@ -43,6 +47,16 @@ pub(super) struct Held {
     pub(super) epoch: Epoch,
     /// Whether the directory has the claim: not if it has forgotten it.
     pub(super) confirmed: bool,
+}
+
+/// Claim that this process has tried to write, and that gave it no hold yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Try {
+    epoch: Epoch,
+    /// Epoch of the claim that it has replaced, if it was written.
+    after: Option<Epoch>,
+    /// Whether it was seen in the directory: then a later record of the same epoch is of this process, too.
+    seen: bool,
 }
 
 /// Call for a room that is under way.
@@ -74,6 +88,27 @@ impl Room {
         self.seen.as_ref().map(|&(_, revision)| revision)
     }
 
+    fn holder(&self) -> Option<&Holder> {
+        self.seen.as_ref().and_then(|(claim, _)| claim.holder.as_ref())
+    }
+
+    /// Returns the epoch of the last claim but those of this process that gave it no hold.
+    fn granted_last(&self, me: &NodeId, process: Uuid) -> Option<Epoch> {
+        let (claim, _) = self.seen.as_ref()?;
+        let mine =
+            self.holder().is_some_and(|it| it.node == *me && it.incarnation.process == process);
+        let is_it = |tried: &&Try| tried.epoch == claim.epoch && (mine || tried.seen);
+        self.tries.iter().find(is_it).map_or(Some(claim.epoch), |tried| tried.after)
+    }
+
+    fn has_tried(&mut self, epoch: Epoch, after: Option<Epoch>) {
+        self.tries.retain(|tried| tried.epoch != epoch);
+        if self.tries.len() >= MOST_TRIES {
+            self.tries.remove(0);
+        }
+        self.tries.push(Try { epoch, after, seen: false });
+    }
+
     fn is_unconfirmed(&self) -> bool {
         self.held.as_ref().is_some_and(|held| !held.confirmed)
     }
@@ -85,8 +120,7 @@ impl Room {
     /// Returns whether the directory has a claim of this run for a room that it does not hold: the room was given back,
     /// or the claim was carried out when no request waited any more.
     fn is_left_over(&self, me: &NodeId, incarnation: Incarnation) -> bool {
-        let holder = self.seen.as_ref().and_then(|(claim, _)| claim.holder.as_ref());
-        let mine = holder.is_some_and(|h| h.node == *me && h.incarnation == incarnation);
+        let mine = self.holder().is_some_and(|h| h.node == *me && h.incarnation == incarnation);
         mine && self.held.is_none()
     }
 
@@ -103,6 +137,12 @@ impl Core {
         self.rooms.entry(Arc::clone(room)).or_default().waiting.push((ticket, until));
         self.active.insert(Arc::clone(room));
         self.handle_timeout(now);
+    }
+
+    /// Returns whether a node has claimed a room after this epoch, as far as is known.
+    pub(crate) fn is_claimed_after(&self, room: &str, epoch: Epoch) -> bool {
+        let seen = self.rooms.get(room).and_then(|room| room.seen.as_ref());
+        seen.is_some_and(|(claim, _)| claim.holder.is_some() && claim.epoch > epoch)
     }
 
     /// Handles that a room is not run here any more.
@@ -137,6 +177,7 @@ impl Core {
         self.room_calls.clear();
         for (name, room) in &mut self.rooms {
             (room.seen, room.stale, room.call, room.tried) = (None, None, None, None);
+            room.tries.clear();
             room.not_before = BootTime::ZERO;
             if let Some(held) = &mut room.held {
                 held.confirmed = false;
@@ -161,6 +202,14 @@ impl Core {
         let news = room.revision().is_none_or(|seen| seen < at);
         if news {
             (room.seen, room.since, room.stale) = (claim, now.boot, None);
+            let process = incarnation.process;
+            let mine = |it: &Holder| it.node == node && it.incarnation.process == process;
+            if let Some((claim, _)) = &room.seen
+                && claim.holder.as_ref().is_some_and(mine)
+                && let Some(tried) = room.tries.iter_mut().find(|it| it.epoch == claim.epoch)
+            {
+                tried.seen = true;
+            }
             let claim = room.seen.as_ref().map(|(claim, _)| claim);
             if let Some(held) = &mut room.held {
                 let mine = Claim::held(node, incarnation, held.epoch);
@@ -286,6 +335,7 @@ impl Core {
                 if let Ok(Granted { epoch, .. }) = answer {
                     room.held.get_or_insert(Held { epoch, confirmed: true });
                     (room.tried, room.first) = (None, None);
+                    room.tries.clear();
                 }
                 for (ticket, _) in take(&mut room.waiting) {
                     self.outputs.push_back(Output::Answer(ticket, answer.clone()));
@@ -296,10 +346,11 @@ impl Core {
                 self.outputs.push_back(Output::Yielded(Arc::clone(name)));
             }
             Step::Hold(epoch) => {
-                let (claim, was) = (Claim::held(node, incarnation, epoch), room.revision());
                 if room.held.is_none() {
-                    room.after = room.seen.as_ref().map(|(claim, _)| claim.epoch);
+                    room.after = room.granted_last(&node, incarnation.process);
+                    room.has_tried(epoch, room.after);
                 }
+                let (claim, was) = (Claim::held(node, incarnation, epoch), room.revision());
                 if was.is_none() && room.held.is_none() {
                     room.first = Some(epoch);
                 }
@@ -354,6 +405,9 @@ impl Core {
                     room.seen = Some((claim.clone(), revision));
                     (room.since, room.stale) = (now.boot, None);
                 }
+                if let Some(tried) = room.tries.iter_mut().find(|it| it.epoch == claim.epoch) {
+                    tried.seen = true;
+                }
                 let mine = claim.holder.as_ref().is_some_and(|h| h.incarnation == incarnation);
                 if !(mine && stands) {
                     // Of a session that is over.
@@ -362,6 +416,7 @@ impl Core {
                 } else if !room.waiting.is_empty() {
                     room.held = Some(Held { epoch: claim.epoch, confirmed: true });
                     (room.tried, room.first) = (None, None);
+                    room.tries.clear();
                 }
             }
             (Attempt::Release(claim, _), &Ok(revision)) => {
@@ -398,5 +453,7 @@ impl Core {
     }
 }
 
+/// Number of claims of a room that are remembered though their outcomes may never be known.
+const MOST_TRIES: usize = 8;
 /// Number of rooms beyond which none that has no record is claimed, until records are removed.
 pub(super) const MOST_ROOMS: usize = 262_144;

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
 use actix::prelude::*;
-use callboard_outbox::CloseFrame;
 use futures_util::future::{Either, select};
 
 use super::RoomActor;
 use crate::shared::Shared;
-use crate::tenure::{Anew, Tenure};
+use crate::tenure::{Anew, ROOM_LOST, Tenure};
 
 impl RoomActor {
     /// Waits for the end of the room's hold, beside all else.
@@ -88,7 +87,3 @@ pub(super) async fn unless_fenced<F: Future>(shared: &Shared, something: F) -> O
         Either::Right((done, _)) => Some(done),
     }
 }
-
-/// 1012: clients come back, and find the room where it is.
-pub(crate) const ROOM_LOST: CloseFrame =
-    CloseFrame { code: 1012, reason: std::borrow::Cow::Borrowed("room is elsewhere") };

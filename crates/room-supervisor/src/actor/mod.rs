@@ -1,35 +1,39 @@
 //! Room actor: runs the application's callbacks, and carries out what the [`Roster`] decides.
 
+mod away;
 mod lapse;
+mod readopt;
 
-pub(crate) use self::lapse::ROOM_LOST;
+use self::away::Waiting;
 use self::lapse::unless_fenced;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use actix::fut::{ActorFutureExt, ActorStreamExt};
+use actix::fut::ActorFutureExt;
 use actix::prelude::*;
 use callboard_outbox::CloseFrame;
-use callboard_supervision::{Exit, ExitReason, catch_panic, has_panicked};
-use futures_util::stream;
+use callboard_supervision::{Exit, ExitReason, StartError, catch_panic, has_panicked};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use crate::away::Edge;
 use crate::command::{Fate, RoomCommand};
 use crate::context::{Requests, RoomContext};
 use crate::error::{ForwardError, JoinError};
+use crate::link::Parts;
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
-use crate::room::{ErasedRoom, Readopt};
-use crate::roster::{Output, Roster};
+use crate::room::{ErasedRoom, Open};
+use crate::roster::{Origin, Output, Roster};
 use crate::server_messages::Description;
 use crate::settings::{OnCrash, RoomSettings};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::tenure::ROOM_LOST;
 use crate::wake_ups::FlushWhenIdle;
 
 /// One instance of a room: the application's [`Room`](crate::Room), and the timer of its ticks.
@@ -44,24 +48,59 @@ pub(crate) struct RoomActor {
     lapsed: bool,
     /// It goes on where a snapshot was taken, with the members that the snapshot knows.
     is_restored: bool,
+    /// Function that opens the room.
+    open: Arc<Open>,
+    /// Peers of this node, while another node runs the room.
+    edge: Option<Box<Edge>>,
+    /// What comes from the room's home, until it is listened to; and while it is.
+    link: Option<Parts>,
+    stream: Option<SpawnHandle>,
+    /// Whether another node claims the room.
+    watch: Option<SpawnHandle>,
+    /// What waits until the room has adopted the members of an earlier home.
+    waiting: Option<Waiting>,
 }
 
 type Answer = oneshot::Sender<Result<(), JoinError>>;
 
 impl RoomActor {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        context: RoomContext,
-        room: Box<dyn ErasedRoom>,
+    /// Begins an instance: opens the room; or if another node runs it, goes on with the link to that.
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        open: &Arc<Open>,
         settings: RoomSettings,
-    ) -> Self {
-        let (context, room) = (Rc::new(context), Some(room));
-        Self { shared, context, room, settings, ticks: None, lapsed: false, is_restored: false }
-    }
-
-    /// Sets whether the room goes on where a snapshot was taken.
-    pub(crate) fn restored(self, is_restored: bool) -> Self {
-        Self { is_restored, ..self }
+        link: Option<Parts>,
+    ) -> Result<Self, StartError> {
+        let context = RoomContext::new(Arc::clone(shared));
+        let is_away = shared.away().is_some();
+        if (is_away && link.is_none()) || shared.is_fenced() {
+            // Nothing of it may run any more, and no other instance will.
+            let details = if is_away { "elsewhere" } else { "lapsed" };
+            shared.close(&details.into(), ROOM_LOST);
+            return Err(StartError::failed("this node has lost it"));
+        }
+        let mut actor = Self {
+            shared: Arc::clone(shared),
+            context: Rc::new(context),
+            room: None,
+            settings,
+            ticks: None,
+            lapsed: false,
+            is_restored: false,
+            open: Arc::clone(open),
+            edge: is_away.then(|| Box::new(Edge::new(Arc::clone(shared), true))),
+            link,
+            stream: None,
+            watch: None,
+            waiting: None,
+        };
+        if !is_away {
+            let snapshot = shared.take_snapshot(settings.snapshot_version);
+            let opened = open(&actor.context, snapshot.as_ref());
+            let opened = opened.map_err(|rejection| StartError::Failed(rejection.text()))?;
+            (actor.room, actor.is_restored) = (Some(opened.room), opened.is_restored);
+        }
+        Ok(actor)
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -80,31 +119,41 @@ impl RoomActor {
     }
 
     /// Lets the room change or drop a message, then puts it into the outboxes of its addressees: all or none.
-    fn forward(&mut self, message: RoomMessage) -> Result<(), ForwardError> {
+    fn forward(
+        &mut self,
+        message: RoomMessage,
+        origin: Option<Origin>,
+    ) -> Result<(), ForwardError> {
         if self.shared.forwards_directly() {
-            return self.context.deliver(&message);
+            return self.context.deliver_of(&message, origin);
         }
         match self.call(|room, context| room.on_forward(message, context)).flatten() {
-            Some(message) => self.context.deliver(&message),
+            Some(message) => self.context.deliver_of(&message, origin),
             None => Ok(()),
         }
     }
 
     /// Forwards a message of a peer, and tells its client if that failed.
-    fn forward_from(&mut self, peer: PeerId, message: RoomMessage) {
+    fn forward_from(&mut self, origin: Origin, message: RoomMessage) {
+        let peer = origin.peer;
         if self.roster().sender(peer).is_none() {
             return;
         }
-        let Err(error) = self.forward(message) else { return };
+        let Err(error) = self.forward(message, Some(origin)) else { return };
         let (description, details) = match error {
             ForwardError::NoSuchPeer(peers) => (Description::NoSuchPeer, serde_json::json!(peers)),
             // The room has removed the addressees.
             error => (Description::InvalidMessage, error.to_string().into()),
         };
-        let sender = self.roster().sender(peer).cloned();
+        let mut roster = self.roster();
+        // An earlier home may have told it.
+        let sender = roster.sender(peer).filter(|_| !roster.has_seen(Some(origin))(peer)).cloned();
         if let Some(sender) = sender {
-            let error = RoomMessage::error(peer, description, &details);
-            _ = sender.outbox().push(error.encode());
+            let error = RoomMessage::error(peer, description, &details).encode();
+            let tagged = roster.tags_what_comes_of(Some(origin)).then(|| error.clone());
+            roster.tag(tagged, Some(origin));
+            drop(roster);
+            _ = sender.outbox().push(error);
         }
     }
 
@@ -132,7 +181,7 @@ impl RoomActor {
     fn carry_out_one(&mut self, output: Output) {
         match output {
             // The addressees of the room's own messages are members, or `on_forward` has changed them.
-            Output::Announce(message) => _ = self.forward(message),
+            Output::Announce(message) => _ = self.forward(message, None),
             Output::Deliver(message) => _ = self.context.deliver(&message),
             Output::Joined(peer) => _ = self.call(|room, context| room.on_joined(peer, context)),
             Output::Leave(peer) => _ = self.call(|room, context| room.on_leave(peer, context)),
@@ -237,88 +286,6 @@ impl RoomActor {
         })
     }
 
-    /// Readopts the members after a crash, without telling the others; then tells all members of the restart, and of
-    /// peers that are members no more.
-    fn readopt(&mut self, ctx: &mut Context<Self>) {
-        let members = self.roster().readopt();
-        self.carry_out();
-        if members.is_empty() {
-            return self.readopted(ctx);
-        }
-        let (context, room) = (Rc::clone(&self.context), self.room.take());
-        let (limit, shared) = (self.settings.join_timeout, Arc::clone(&self.shared));
-        let asking = async move {
-            let Some(mut room) = room else { return (None, members, None) };
-            let readopting = timeout(limit, room.on_readopt(&members, &context));
-            let readopting = unless_fenced(&shared, context.wake_ups.meanwhile(readopting));
-            let answer = readopting.await.and_then(Result::ok);
-            (Some(room), members, answer)
-        };
-        ctx.wait(asking.into_actor(self).map(|(room, members, answer), this, ctx| {
-            this.room = room;
-            if !this.has_lapsed(ctx) {
-                this.readopt_as(answer, members, ctx);
-            }
-        }));
-    }
-
-    fn readopt_as(
-        &mut self,
-        answer: Option<Readopt>,
-        members: Vec<Member>,
-        ctx: &mut Context<Self>,
-    ) {
-        match answer {
-            Some(Readopt::OneByOne) => {
-                let asking = stream::iter(members).into_actor(self);
-                let asking = asking.then(|member, this, _| this.readopt_one(member.peer_id()));
-                ctx.wait(asking.finish().map(|(), this, ctx| this.readopted(ctx)));
-            }
-            Some(Readopt::AllBut(rejected)) => {
-                let mut rejected: std::collections::HashMap<_, _> = rejected.into_iter().collect();
-                let mut roster = self.roster();
-                for peer in members.iter().map(Member::peer_id) {
-                    let rejected = rejected.remove(&peer).map(JoinError::Rejected);
-                    _ = roster.answered(peer, rejected.map_or(Ok(()), Err));
-                }
-                drop(roster);
-                self.readopted(ctx);
-            }
-            None => {
-                for peer in members.iter().map(Member::peer_id) {
-                    _ = self.roster().answered(peer, Err(JoinError::TimedOut));
-                }
-                self.readopted(ctx);
-            }
-        }
-    }
-
-    fn readopt_one(&mut self, peer: PeerId) -> impl ActorFuture<Self, Output = ()> + use<> {
-        // A room that has lost its name is closed when all are passed over.
-        let fenced = self.shared.is_fenced();
-        let asked = (!fenced).then(|| self.roster().ask(peer, None).ok().flatten()).flatten();
-        let asking = asked.map(|member| self.ask(member));
-        let asking: Box<dyn ActorFuture<Self, Output = _> + Unpin> = match asking {
-            Some(asking) => Box::new(Box::pin(asking)),
-            // It has left.
-            None => Box::new(actix::fut::ready(Ok(()))),
-        };
-        asking.map(|_, this: &mut Self, _| {
-            if !this.shared.is_fenced() {
-                this.carry_out();
-            }
-        })
-    }
-
-    fn readopted(&mut self, ctx: &mut Context<Self>) {
-        if self.has_lapsed(ctx) {
-            return;
-        }
-        self.roster().readopted();
-        self.settle(ctx);
-        self.close_if_empty(ctx);
-    }
-
     /// Takes a snapshot, and works no further message until it is decided what becomes of the room.
     fn freeze(
         &mut self,
@@ -388,6 +355,9 @@ impl Actor for RoomActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.shared.runs_as(Some(ctx.address().recipient()));
         ctx.spawn(FlushWhenIdle(Rc::clone(&self.context.wake_ups)));
+        if self.edge.is_some() {
+            return self.start_away(ctx);
+        }
         self.watch_hold(ctx);
         if self.has_lapsed(ctx) {
             return;
@@ -418,6 +388,9 @@ impl Actor for RoomActor {
     fn stopped(&mut self, _: &mut Self::Context) {
         self.context.wake_ups.flush();
         self.shared.runs_as(None);
+        if self.edge.is_some() {
+            return self.stop_away(has_panicked());
+        }
         if self.room.is_none() || has_panicked() {
             return self.roster().crashed();
         }
@@ -432,18 +405,21 @@ impl Handler<RoomCommand> for RoomActor {
     type Result = ();
 
     fn handle(&mut self, command: RoomCommand, ctx: &mut Self::Context) {
+        if self.edge.is_some() {
+            return self.handle_away(command, ctx);
+        }
         if self.has_lapsed(ctx) {
             return command.refuse();
         }
         match command {
             RoomCommand::Join { peer, answer } => self.join(peer, answer, ctx),
-            RoomCommand::ForwardFrom { peer, message, credit } => {
-                self.forward_from(peer, message);
+            RoomCommand::ForwardFrom { origin, message, credit } => {
+                self.forward_from(origin, message);
                 self.settle(ctx);
                 drop(credit);
             }
             RoomCommand::Forward { message, answer } => {
-                let forwarded = self.forward(message);
+                let forwarded = self.forward(message, None);
                 self.settle(ctx);
                 _ = answer.send(forwarded);
             }
@@ -456,6 +432,7 @@ impl Handler<RoomCommand> for RoomActor {
                 self.settle(ctx);
                 self.close_if_empty(ctx);
             }
+            RoomCommand::AdoptOffered => self.adopt_offered(ctx),
             RoomCommand::Freeze { answer, fate } => self.freeze(answer, fate, ctx),
             RoomCommand::Mark(handled) => _ = handled.send(()),
             // The room is at home: its peers have no seats elsewhere.
@@ -470,4 +447,4 @@ impl Handler<RoomCommand> for RoomActor {
 
 /// Time after which a room that was opened on demand, and that no peer has joined, is closed if it is to close when it
 /// is empty.
-pub(crate) const ABANDONED: Duration = Duration::from_secs(30);
+const ABANDONED: Duration = Duration::from_secs(30);

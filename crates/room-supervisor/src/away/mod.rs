@@ -1,14 +1,19 @@
 //! Rooms that another node runs. Here such a room is *away*: its peers on this node, the *edge*, are guests of the room
-//! at its *home*, and its actor stands between them.
+//! at its *home*.
 //!
 //! At home a guest is a member like any other, whose outbox is emptied by the actor of the edge's guests in place of a
 //! socket. So the room decides on joins, forwards messages, and tells of departures as it does for its own peers, and
 //! each receiver gets its messages in their order, once. A text for many guests of one edge crosses once.
+//!
+//! If the home dies, an edge claims the room and becomes its home, and the others follow it: each offers its peers,
+//! with what they know, and sends again what the dead home has not said to be handled.
 
-mod actor;
+mod edge;
 mod giving;
 mod guests;
 mod hub;
+mod texts;
+mod view;
 
-pub(crate) use self::actor::AwayActor;
-pub(crate) use self::hub::{Hub, OpenError};
+pub(crate) use self::edge::{Edge, Next, Returning, Unhandled};
+pub(crate) use self::hub::Hub;

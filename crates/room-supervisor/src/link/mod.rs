@@ -1,6 +1,7 @@
 //! Links: what a room's home and an edge, a node that has peers in it, say to each other over the line of both nodes.
 
 mod frame;
+mod opener;
 mod remote;
 mod wire;
 
@@ -20,8 +21,11 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::sleep;
 
 pub(crate) use self::frame::{Assembly, FrameError, Part};
+pub(crate) use self::opener::{OpenError, Opened, Opener};
 pub(crate) use self::remote::Away;
-pub(crate) use self::wire::{Batch, Joining, Refusal, Seat, Taken, ToEdge, ToHome, message};
+pub(crate) use self::wire::{
+    Batch, Joining, Offer, Refusal, Seat, Tag, Taken, ToEdge, ToHome, message,
+};
 
 /// All links of this process.
 pub(crate) struct Links {
@@ -243,7 +247,7 @@ impl Link {
             if self.to_home {
                 self.send(&ToHome::Close, &[]);
             } else {
-                self.send(&ToEdge::Ended, &[]);
+                self.send(&ToEdge::Gone, &[]);
             }
         }
     }

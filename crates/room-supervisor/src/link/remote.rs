@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use callboard_cluster::NodeId;
+use callboard_cluster::{Epoch, NodeId};
 use callboard_outbox::CloseFrame;
 use serde_json::Value;
 
@@ -16,13 +16,16 @@ use crate::peer_id::PeerId;
 /// What the handles of a room that is away reach of it.
 pub(crate) struct Away {
     pub(crate) link: Link,
+    /// Number of the home's hold.
+    pub(crate) epoch: Epoch,
     /// Members as the home has told of them.
     members: Mutex<Arc<[Member]>>,
 }
 
 impl Away {
-    pub(crate) fn new(link: Link) -> Self {
-        Self { link, members: Mutex::new(Arc::new([])) }
+    /// Creates the way to a home, with the members that are known before it has told of them.
+    pub(crate) fn new(link: Link, epoch: Epoch, members: Arc<[Member]>) -> Self {
+        Self { link, epoch, members: Mutex::new(members) }
     }
 
     /// Returns the node that runs the room.

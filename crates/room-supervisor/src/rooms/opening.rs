@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::{Shared, lock};
-use crate::away::{Hub, OpenError};
+use crate::away::Hub;
 use crate::error::StartRoomError;
 use crate::handle::RoomHandle;
-use crate::link::{Link, Parts};
+use crate::link::{OpenError, Opened};
 use crate::options::AnyRoomOptions;
 
 /// Who runs a room that is about to be opened.
@@ -20,7 +20,7 @@ enum Where {
     /// This node.
     Here,
     /// Another node, over this link.
-    Away((Link, Parts)),
+    Away(Opened),
 }
 
 impl Shared {
@@ -36,7 +36,7 @@ impl Shared {
         *lock(&self.at_start) =
             rooms.iter().map(|options| (Arc::clone(&options.name), options.again())).collect();
         let claims = rooms.into_iter().map(|mut options| async {
-            match options.claim(Some(cluster)).await {
+            match options.claim(Some(cluster), self.hub.as_ref().map(|hub| hub.opener())).await {
                 Ok(()) => Some(options),
                 Err(error) => {
                     log::info!("room {:?} is not opened here: {error}", options.name);
@@ -61,7 +61,7 @@ impl Shared {
         let threads = self.threads.as_ref();
         let (handle, node, room) = match self.find(&mut options).await? {
             Where::Here => options.inheriting(&self.hand_over).opening(registry, threads),
-            Where::Away(link) => options.away(registry, threads, link),
+            Where::Away(opened) => options.away(opened).opening(registry, threads),
         };
         self.start(supervisor, &name, node, &handle, room).await?;
         Ok(handle)
@@ -71,7 +71,8 @@ impl Shared {
     async fn find(&self, options: &mut AnyRoomOptions) -> Result<Where, StartRoomError> {
         let began = Instant::now();
         loop {
-            let (node, url) = match options.claim(self.cluster.as_ref()).await {
+            let opener = self.hub.as_ref().map(|hub| hub.opener());
+            let (node, url) = match options.claim(self.cluster.as_ref(), opener).await {
                 Ok(()) => return Ok(Where::Here),
                 Err(StartRoomError::Elsewhere { node, url }) => (node, url),
                 Err(error) => return Err(error),
@@ -90,9 +91,9 @@ impl Shared {
         }
     }
 
-    async fn open_link(hub: &Arc<Hub>, node: &str, room: &str) -> Result<(Link, Parts), OpenError> {
+    async fn open_link(hub: &Arc<Hub>, node: &str, room: &str) -> Result<Opened, OpenError> {
         let node = NodeId::new(node).map_err(|_| OpenError::Unreachable)?;
-        hub.open(&node, room).await
+        hub.opener().open(&node, room).await
     }
 
     async fn start(

@@ -91,11 +91,6 @@ impl Entries {
         }
     }
 
-    /// Takes the additional fields of a peer's `authenticated` message.
-    pub(super) fn take_welcome(&mut self, peer: PeerId) -> Option<Box<Map<String, Value>>> {
-        self.by_peer.get_mut(&peer)?.welcome.take()
-    }
-
     /// Handles that a peer's `authenticated` message is made.
     pub(super) fn welcomed(&mut self, peer: PeerId) {
         if let Some(entry) = self.by_peer.get_mut(&peer) {

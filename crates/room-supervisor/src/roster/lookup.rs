@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use callboard_outbox::Outbox;
 
-use super::{Roster, State};
+use super::{Origin, Roster, State};
 use crate::error::ForwardError;
 use crate::member::Member;
 use crate::message::{RoomMessage, To};
@@ -77,13 +77,15 @@ impl Roster {
         (entry.state().is_visible() || has_left).then_some(&entry.member)
     }
 
-    /// Returns the outboxes of a message's addressees: of all or of none.
+    /// Returns the outboxes of a message's addressees, but of those that have the message of this origin already: of
+    /// all or of none.
     ///
     /// # Errors
     /// [`ForwardError::NotAddressed`], [`ForwardError::NoSuchPeer`]
     pub(crate) fn receivers<'a>(
         &'a self,
         message: &'a RoomMessage,
+        origin: Option<Origin>,
     ) -> Result<impl Iterator<Item = &'a Arc<Outbox>> + use<'a>, ForwardError> {
         let (all, listed): (_, &[PeerId]) = match &message.to {
             None => return Err(ForwardError::NotAddressed),
@@ -97,7 +99,12 @@ impl Roster {
         let others = self.visible().filter(|member| Some(member.peer_id()) != message.from);
         let others = all.then_some(others).into_iter().flatten();
         let listed = listed.iter().filter_map(|&peer| self.addressee(peer));
-        Ok(others.chain(listed).map(Member::outbox))
+        let (has_seen, is_unknown) = (self.has_seen(origin), self.is_unknown(message.from));
+        let receivers = others.chain(listed).filter(move |member| {
+            let peer = member.peer_id();
+            !has_seen(peer) && !is_unknown(peer)
+        });
+        Ok(receivers.map(Member::outbox))
     }
 
     /// Returns the outboxes of the addressees of a peer's message that may reach them without the room's actor; none if
@@ -106,6 +113,7 @@ impl Roster {
         &'a self,
         sender: &Member,
         message: &'a RoomMessage,
+        origin: Option<Origin>,
     ) -> Option<impl Iterator<Item = &'a Arc<Outbox>> + use<'a>> {
         // Until the actor has carried out what is decided, a new member has no `authenticated`, nor what `on_joined`
         // sends, and others have no `joined` or `left`: those come first.
@@ -118,7 +126,7 @@ impl Roster {
         };
         let is_free = is_settled && !self.is_frozen;
         (is_free && is_member && addressees <= MAX_DIRECT).then_some(())?;
-        self.receivers(message).ok()
+        self.receivers(message, origin).ok()
     }
 }
 

@@ -4,9 +4,11 @@
 //! The actor and the peers' memberships tell it what happens; the actor carries out its [`Output`]s, one after another.
 //! Every peer that joined leaves exactly once, also where the actor ends in the middle of an output.
 
+mod adoption;
 mod entries;
 mod hand_over;
 mod lookup;
+mod tags;
 
 use std::collections::VecDeque;
 
@@ -18,7 +20,10 @@ use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::server_messages::Description;
+use adoption::Adoption;
+pub(crate) use adoption::{Offered, Origin, View};
 use entries::{Entries, Entry, State};
+use tags::Tags;
 
 /// Peers of one room, from the reservation of a membership until the departure was announced.
 #[derive(Debug, Default)]
@@ -32,6 +37,9 @@ pub(crate) struct Roster {
     current: Option<Step>,
     /// The room works no message, so that none may reach its addressees without it.
     is_frozen: bool,
+    /// What was brought from an earlier home of the room.
+    adoption: Option<Box<Adoption>>,
+    tags: Option<Box<Tags>>,
 }
 
 /// Phase of a room's life.
@@ -55,6 +63,10 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 enum Step {
     Announce(PeerId),
+    /// Announces a message of the room's own to some members.
+    AnnounceTo(RoomMessage),
+    /// Delivers a message as it is.
+    Tell(RoomMessage),
     Admit(PeerId),
     Joined(PeerId),
     Leave(PeerId),
@@ -103,7 +115,7 @@ impl Roster {
         if self.is_closed() {
             return Err(JoinError::RoomUnavailable);
         }
-        if self.entries.get(member.peer_id()).is_some() {
+        if self.entries.get(member.peer_id()).is_some() || self.was_told_left(member.peer_id()) {
             return Err(JoinError::PeerIdTaken);
         }
         self.entries.insert(Entry::reserved(member, welcome));
@@ -114,6 +126,7 @@ impl Roster {
     pub(crate) fn leave(&mut self, member: &Member) {
         let peer = member.peer_id();
         if self.entries.get(peer).is_some_and(|entry| entry.member.is_same(member)) {
+            self.settle(peer, u64::MAX);
             self.end_membership(peer);
         }
     }
@@ -193,15 +206,17 @@ impl Roster {
         answer
     }
 
-    /// Takes the additional fields of a peer's `authenticated` message, which its home sends.
-    pub(crate) fn take_welcome(&mut self, peer: PeerId) -> Map<String, Value> {
-        self.entries.take_welcome(peer).map(|welcome| *welcome).unwrap_or_default()
+    /// Returns the additional fields of a peer's `authenticated` message, which its home sends.
+    pub(crate) fn welcome(&self, peer: PeerId) -> Map<String, Value> {
+        let entry = self.entries.get(peer);
+        entry.and_then(|entry| entry.welcome.as_deref().cloned()).unwrap_or_default()
     }
 
     /// Makes a peer a member that the room's home has admitted and welcomed.
     pub(crate) fn admitted_elsewhere(&mut self, peer: PeerId) {
         if self.entries.state(peer) == Some(State::Asking { known: false }) {
             self.entries.set(peer, State::Member);
+            self.entries.welcomed(peer);
         }
     }
 
@@ -285,6 +300,8 @@ impl Roster {
                 let member = &self.entries.get(peer)?.member;
                 Some(Output::Announce(RoomMessage::joined(peer, member.public())))
             }
+            Step::AnnounceTo(ref message) => Some(Output::Announce(message.clone())),
+            Step::Tell(ref message) => Some(Output::Deliver(message.clone())),
             Step::Admit(peer) => self.admit(peer),
             Step::Joined(peer) => Some(Output::Joined(peer)),
             Step::Leave(peer) => Some(Output::Leave(peer)),
@@ -340,7 +357,10 @@ impl Roster {
         self.steps = steps
             .filter_map(|step| match step {
                 Step::AnnounceLeft(peer) => Some(Step::TellLeft(peer)),
-                Step::TellLeft(_) | Step::Restarted | Step::Reject(..) => Some(step),
+                Step::AnnounceTo(message) => Some(Step::Tell(message)),
+                Step::TellLeft(_) | Step::Tell(_) | Step::Restarted | Step::Reject(..) => {
+                    Some(step)
+                }
                 Step::Announce(_) | Step::Admit(_) | Step::Joined(_) | Step::Leave(_) => None,
             })
             .collect();
@@ -351,6 +371,7 @@ impl Roster {
         if self.phase == Phase::Open {
             self.phase = Phase::Restarting;
         }
+        self.is_frozen = false;
         let members: Vec<_> = self.members().map(Member::peer_id).collect();
         members.into_iter().for_each(|peer| self.entries.set(peer, State::Stale));
     }
@@ -398,7 +419,10 @@ impl Roster {
         if self.phase == Phase::Restarting {
             self.phase = Phase::Open;
         }
-        self.steps.push_back(Step::Restarted);
+        self.is_frozen = false;
+        if !self.reconcile() {
+            self.steps.push_back(Step::Restarted);
+        }
         self.announce_departures();
     }
 

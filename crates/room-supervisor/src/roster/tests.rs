@@ -129,7 +129,8 @@ impl World {
     }
 
     fn deliver(&mut self, message: &RoomMessage) {
-        let receivers: Vec<_> = self.roster.receivers(message).expect("all of them").collect();
+        let receivers: Vec<_> =
+            self.roster.receivers(message, None).expect("all of them").collect();
         let is_among =
             |member: &Member| receivers.iter().any(|outbox| Arc::ptr_eq(outbox, member.outbox()));
         let members: Vec<_> = self.roster.visible().filter(|member| is_among(member)).collect();
@@ -163,7 +164,9 @@ impl World {
         for sender in self.there.iter().filter_map(|peer| self.roster.entries.get(*peer)) {
             let sender = &sender.member;
             let word = RoomMessage { from: Some(sender.peer_id()), ..word.clone() };
-            let Some(receivers) = self.roster.direct_receivers(sender, &word) else { continue };
+            let Some(receivers) = self.roster.direct_receivers(sender, &word, None) else {
+                continue;
+            };
             let receivers: Vec<_> = receivers.collect();
             assert!(self.views.contains_key(&sender.peer_id()), "it has not joined");
             for hearer in self.roster.entries.iter().map(|entry| &entry.member) {
@@ -227,7 +230,7 @@ impl World {
             assert_eq!(*view, others, "each member sees the others");
             let word = RoomMessage::new("word", &()).expect("nothing").to(To::All);
             let sender = self.roster.member(*peer).expect("a member");
-            assert!(self.roster.direct_receivers(sender, &word).is_some(), "it can send");
+            assert!(self.roster.direct_receivers(sender, &word, None).is_some(), "it can send");
         }
     }
 }

@@ -110,7 +110,7 @@ impl World {
         assert_eq!(home.home(), None);
         let (b, c) = (self.b2.open(name).await, self.c3.open(name).await);
         for away in [&b, &c] {
-            assert_eq!(away.home(), Some(self.a1.cluster.node()));
+            assert_eq!(away.home().as_ref(), Some(self.a1.cluster.node()));
         }
         [home, b, c]
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_cluster::{
-    Change, Claim, Cluster, ClusterBuilder, Directory, DirectoryError, Embedded, Key, MemoryWire,
-    Revision, Session,
+    Change, Claim, Cluster, ClusterBuilder, Directory, DirectoryError, Embedded, Epoch, Key,
+    MemoryWire, Revision, Session, SessionState,
 };
 use callboard_room_supervisor::*;
 use callboard_supervision::SupervisorRef;
@@ -19,15 +19,42 @@ use tokio::time::{Instant, sleep, timeout};
 pub(crate) struct Cable {
     directory: Embedded,
     cut: Arc<watch::Sender<bool>>,
+    /// The answers to claims are lost.
+    deaf: Arc<watch::Sender<bool>>,
 }
 
 impl Cable {
     pub(crate) fn new(directory: &Embedded) -> Self {
-        Self { directory: directory.clone(), cut: Arc::new(watch::Sender::new(false)) }
+        let [cut, deaf] = [false; 2].map(|it| Arc::new(watch::Sender::new(it)));
+        Self { directory: directory.clone(), cut, deaf }
+    }
+
+    /// Lets the answers to claims be lost.
+    pub(crate) fn deafen(&self, deaf: bool) {
+        self.deaf.send_replace(deaf);
     }
 
     pub(crate) fn cut(&self, cut: bool) {
         self.cut.send_replace(cut);
+    }
+
+    /// Waits until a node holds a room by a claim after this one, as the directory has it.
+    pub(crate) async fn claimed_after(&self, room: &str, epoch: Epoch) {
+        let newer = |name: &str, claim: &Claim| {
+            name == room && claim.holder.is_some() && claim.epoch > epoch
+        };
+        let mut changes = self.directory.changes();
+        while let Some(change) = changes.next().await {
+            match change {
+                Change::Claim(name, claim, _) if newer(&name, &claim) => return,
+                Change::Whole(whole)
+                    if whole.claims.iter().any(|(it, claim, _)| newer(it, claim)) =>
+                {
+                    return;
+                }
+                _ => {}
+            }
+        }
     }
 
     async fn whole(cut: &watch::Sender<bool>) {
@@ -62,7 +89,11 @@ impl Directory for Cable {
     }
 
     fn claim(&self, room: Arc<str>, claim: Claim, was: Option<Revision>) -> Outcome<'_> {
-        self.pass(async move { self.directory.claim(room, claim, was).await })
+        self.pass(async move {
+            let claimed = self.directory.claim(room, claim, was).await;
+            Self::whole(&self.deaf).await;
+            claimed
+        })
     }
 
     fn forget(&self, key: Key, was: Revision) -> Outcome<'_, ()> {
@@ -143,6 +174,29 @@ impl Node {
         .await
     }
 
+    /// Ends the node without a word, as if its machine were gone: nothing of it reaches these others or the directory
+    /// any more, which is told that it is dead.
+    pub(crate) async fn kill(&self, wire: &MemoryWire, others: &[&Self]) {
+        self.cable.cut(true);
+        let here = self.cluster.node();
+        for other in others.iter().map(|other| other.cluster.node()) {
+            wire.cut(here, other, true);
+            wire.cut(other, here, true);
+        }
+        loop {
+            let Some(Change::Whole(whole)) = self.cable.directory.changes().next().await else {
+                panic!("all that there is comes first")
+            };
+            let mut sessions = whole.sessions.into_iter();
+            let (mut session, at) = sessions.find(|(session, _)| session.node == *here).unwrap();
+            session.state = SessionState::Sealed;
+            // A renewal may have been under way.
+            if self.cable.directory.seal(session, Some(at)).await.is_ok() {
+                return;
+            }
+        }
+    }
+
     pub(crate) async fn stop(self) {
         for tree in self.trees {
             tree.stop().await;
@@ -151,10 +205,15 @@ impl Node {
 }
 
 /// Waits until this holds.
-pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(holds: impl FnMut() -> bool) {
+    until_or(holds, || "it does not hold".to_owned()).await;
+}
+
+/// Waits until this holds; `what` says what there is instead.
+pub(crate) async fn until_or(mut holds: impl FnMut() -> bool, what: impl Fn() -> String) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "it does not hold after {PATIENCE:?}");
+        assert!(began.elapsed() < PATIENCE, "after {PATIENCE:?}: {}", what());
         sleep(PAUSE).await;
     }
 }

@@ -9,7 +9,7 @@ use super::world::timing;
 use crate::boot_time::{BootTime, Now};
 use crate::core::claim::MOST_ROOMS;
 use crate::core::{Call, CallId, Core, Identity, Output, Refused, Ticket, Timing};
-use crate::directory::{Change, Key, Whole};
+use crate::directory::{Change, DirectoryError, Key, Whole};
 use crate::node_id::{Incarnation, NodeId};
 use crate::record::{Claim, Epoch, Revision, Session, SessionState};
 
@@ -21,6 +21,11 @@ struct Alone {
 impl Alone {
     /// Creates a core whose session stands, in a directory with these claims.
     fn new(claims: Vec<(Arc<str>, Claim, Revision)>) -> Self {
+        Self::remembering(claims, Duration::from_nanos(10))
+    }
+
+    /// Creates such a core, which removes records of no use after this time.
+    fn remembering(claims: Vec<(Arc<str>, Claim, Revision)>, memory: Duration) -> Self {
         let me = Identity {
             node: NodeId::new("a1").unwrap(),
             url: None,
@@ -29,7 +34,7 @@ impl Alone {
             term: 1,
             unique: false,
         };
-        let times = Timing { memory: Duration::from_nanos(10), ..timing(50) };
+        let times = Timing { memory, ..timing(50) };
         let mut alone = Self { core: Core::new(me, times), nanos: 1_000 };
         alone.tell(Core::handle_asked);
         let revision = Revision(claims.len() as u64);
@@ -138,6 +143,54 @@ fn of_a_room_that_was_claimed_for_no_request_nothing_is_left() {
 
     let (_, forget) = alone.only_call(is_forget);
     assert_eq!(forget, Call::Forget(Key::Room("demo".into()), Revision(3)));
+}
+
+/// Claims of this process whose answers are lost give no hold: they do not come between two that do.
+#[test]
+fn a_claim_whose_answer_was_lost_counts_as_no_hold_of_another() {
+    let (node, process) = (NodeId::new("a1").unwrap(), Uuid::from_u128(1));
+    let earlier = Claim::held(node.clone(), Incarnation::new(process, 0), Epoch(5));
+    let claims = vec![("demo".into(), earlier, Revision(1))];
+    let mut alone = Alone::remembering(claims, Duration::from_secs(1));
+    let (room, mut revision) = (Arc::<str>::from("demo"), 2);
+    for seen_late in [false, true] {
+        alone.claim("demo");
+        let (hold, call) = alone.only_call(is_claim);
+        let Call::Claim(_, claim, _) = call else { panic!("{call:?}") };
+        alone.nanos += 15;
+        let lost = Err(DirectoryError::Unknown("lost".into()));
+        alone.tell(|core, now| core.handle_outcome(now, hold, lost));
+        revision += 1;
+        let written = Change::Claim(Arc::clone(&room), claim, Revision(revision));
+        alone.tell(|core, now| core.handle_change(now, written));
+        // No request waits for it any more, and it is given back.
+        alone.nanos += 4;
+        alone.tell(Core::handle_timeout);
+        let (release, call) = alone.only_call(is_claim);
+        let Call::Claim(_, released @ Claim { holder: None, .. }, _) = call else {
+            panic!("{call:?}")
+        };
+        revision += 1;
+        if seen_late {
+            alone.outcome(release, revision);
+        } else {
+            let change = Change::Claim(Arc::clone(&room), released, Revision(revision));
+            alone.tell(|core, now| core.handle_change(now, change));
+            alone.outcome(release, revision);
+        }
+        alone.outputs();
+    }
+
+    alone.claim("demo");
+    let (hold, _) = alone.only_call(is_claim);
+    alone.outcome(hold, revision + 1);
+
+    let outputs = alone.outputs();
+    let granted = outputs.iter().find_map(|output| match output {
+        Output::Answer(_, Ok(granted)) => Some(granted.after),
+        _ => None,
+    });
+    assert_eq!(granted, Some(Some(Epoch(5))), "{outputs:?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Guests of a room: the peers of one other node. For the room each is a member like any other; this actor stands for
 //! their sockets.
 
+mod offers;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem::{replace, take};
 use std::pin::Pin;
@@ -12,12 +14,14 @@ use actix::fut::ActorFutureExt;
 use actix::prelude::*;
 use bytes::Bytes;
 use bytestring::ByteString;
+use callboard_cluster::NodeId;
 use callboard_outbox::{CloseFrame, Deliver, Outbox, OutboxLimits, OutboxReady, SocketNumber};
-use callboard_supervision::{ChildSpec, Restart, StartError};
+use callboard_supervision::{ChildSpec, Restart, StartError, Status};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::texts::{PER_TEXT, Texts};
 use crate::auth::AuthData;
 use crate::command::RoomCommand;
 use crate::error::{ForwardError, JoinError};
@@ -30,7 +34,9 @@ use crate::member::{Member, NewMember};
 use crate::membership::Membership;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
+use crate::roster::Offered;
 use crate::server_messages::Description;
+use crate::tenure::Tenure;
 use crate::wake_ups::WakeUps;
 
 /// Actor of the guests that one other node has in a room.
@@ -54,8 +60,15 @@ pub(super) struct Guests {
     dirty: bool,
     /// Number of batches that the edge has not handled.
     under_way: usize,
-    /// Messages of guests behind which no mark was sent yet.
-    said: BTreeMap<Seat, usize>,
+    /// Guests that have said something behind which no mark was sent yet, with the number of the last message.
+    said: BTreeMap<Seat, u64>,
+    /// Messages that the edge learns to be handled from the batches under way: for each batch, guests and the numbers
+    /// of their last ones.
+    settling: VecDeque<Vec<(PeerId, u64)>>,
+    /// Members of an earlier home that the edge has offered, until it has offered all.
+    offers: Vec<(Seat, Offered)>,
+    /// Nodes with links, as the edge knows them.
+    edges: Vec<NodeId>,
     /// Whether a mark waits in the room's mailbox.
     marked: bool,
     /// Whether it looks again whether the line is full.
@@ -66,7 +79,7 @@ struct Guest {
     membership: Arc<Membership>,
     outbox: Arc<Outbox>,
     socket: SocketNumber,
-    joining: SpawnHandle,
+    joining: Option<SpawnHandle>,
 }
 
 impl Guests {
@@ -89,6 +102,9 @@ impl Guests {
                 dirty: true,
                 under_way: 0,
                 said: BTreeMap::new(),
+                settling: VecDeque::new(),
+                offers: Vec::new(),
+                edges: Vec::new(),
                 marked: false,
                 waits: false,
             });
@@ -107,31 +123,34 @@ impl Guests {
             // The hub has opened it.
             ToHome::Open { .. } => {}
             ToHome::Join { seat, peer, texts, messages, bytes } => {
-                let limits = OutboxLimits {
-                    messages: messages.min(MAX_OUTBOX.messages),
-                    bytes: bytes.min(MAX_OUTBOX.bytes),
-                };
                 match Joining::read(peer, &texts, payload.clone()) {
-                    Some((auth, welcome)) => self.join(seat, auth, welcome, limits, ctx),
+                    Some((auth, welcome)) => {
+                        self.join(seat, auth, welcome, limits(messages, bytes), ctx);
+                    }
                     None => self.joined.push((seat, Some(Refusal::RoomUnavailable))),
                 }
             }
+            ToHome::Offer(offer) => self.offer(offer, payload),
+            ToHome::Offered { tags } => self.offered(tags, ctx),
             ToHome::Leave { seat } => self.leave(seat, ctx),
             ToHome::Detach { seat } => self.detach(seat),
             ToHome::Adopt { seat, peer } => self.adopt(seat, peer, ctx),
             // On a link of its own.
             ToHome::Take { .. } => {}
-            ToHome::Forward { seat, event, to } => match link::message(event, to, payload) {
-                Ok(message) => self.forward(seat, message, ctx),
-                // It costs its sender that message, and the others nothing.
-                Err(error) => {
-                    log::warn!("room {:?}: a guest's message: {error}", self.room.name());
-                    self.batch.handled.push((seat, 1));
+            ToHome::Forward { seat, number, event, to } => {
+                match link::message(event, to, payload) {
+                    Ok(message) => self.forward(seat, number, message),
+                    // It costs its sender that message, and the others nothing.
+                    Err(error) => {
+                        log::warn!("room {:?}: a guest's message: {error}", self.room.name());
+                    }
                 }
-            },
+                self.said.insert(seat, number);
+                self.mark(ctx);
+            }
             ToHome::Send { event, to } => {
                 let delivered = link::message(event, to, payload).map(|message| {
-                    let delivered = self.room.shared.deliver(&message, &WakeUps::default());
+                    let delivered = self.room.shared.deliver(&message, None, &WakeUps::default());
                     delivered.map_err(|error| error.to_string())
                 });
                 if let Err(error) = delivered.unwrap_or_else(|error| Err(error.to_string())) {
@@ -151,7 +170,13 @@ impl Guests {
                 // This actor ends with the room.
                 actix::spawn(async move { room.stop(details).await });
             }
-            ToHome::Took => self.under_way = self.under_way.saturating_sub(1),
+            ToHome::Took => {
+                self.under_way = self.under_way.saturating_sub(1);
+                if let Some(settled) = self.settling.pop_front().filter(|it| !it.is_empty()) {
+                    let mut roster = self.room.shared.roster();
+                    settled.into_iter().for_each(|(peer, number)| roster.settle(peer, number));
+                }
+            }
             ToHome::Close => ctx.stop(),
         }
         Ok(())
@@ -167,7 +192,7 @@ impl Guests {
     ) {
         let outbox = Arc::new(Outbox::new(limits));
         let socket = outbox.attach(ctx.address().recipient(), None);
-        let member = NewMember::new(auth, Arc::clone(&outbox)).welcome(welcome);
+        let member = NewMember::new(auth, Arc::clone(&outbox)).welcome(welcome).guest();
         let membership = match self.room.reserve(member) {
             Ok(membership) => Arc::new(membership),
             Err(error) => return self.joined.push((seat, Some(error.into()))),
@@ -179,7 +204,7 @@ impl Guests {
         };
         let joining =
             joining.into_actor(self).map(move |joined, this, _| this.decided(seat, joined));
-        let joining = ctx.spawn(joining);
+        let joining = Some(ctx.spawn(joining));
         self.guests.insert(seat, Guest { membership, outbox, socket, joining });
     }
 
@@ -195,8 +220,9 @@ impl Guests {
 
     fn leave(&mut self, seat: Seat, ctx: &mut Context<Self>) {
         if let Some(guest) = self.guests.remove(&seat) {
-            ctx.cancel_future(guest.joining);
+            guest.joining.map(|joining| ctx.cancel_future(joining));
         }
+        self.offers.retain(|(other, _)| *other != seat);
         self.joined.retain(|(other, _)| *other != seat);
     }
 
@@ -219,26 +245,22 @@ impl Guests {
         let outbox = Arc::clone(member.outbox());
         let socket = outbox.attach(ctx.address().recipient(), None);
         let membership = Arc::new(Membership::new(self.room.clone(), member));
-        let joining = SpawnHandle::default();
-        self.guests.insert(seat, Guest { membership, outbox, socket, joining });
+        membership.member().set_guest(true);
+        self.guests.insert(seat, Guest { membership, outbox, socket, joining: None });
         self.joined.push((seat, None));
         self.dirty = true;
     }
 
     /// Forwards a guest's message; if that is refused, its client is told, as a peer's actor does.
-    fn forward(&mut self, seat: Seat, message: RoomMessage, ctx: &mut Context<Self>) {
+    fn forward(&mut self, seat: Seat, number: u64, message: RoomMessage) {
         let Some(Guest { membership, outbox, .. }) = self.guests.get(&seat) else { return };
-        let (description, details) = match membership.forward(message) {
+        let (description, details) = match membership.forward_as(message, number) {
             Err(ForwardError::TooManyInFlight) => (Description::TooManyMessages, "slow down"),
             Err(_) => (Description::RoomUnavailable, "the message was not delivered"),
-            Ok(()) => {
-                *self.said.entry(seat).or_default() += 1;
-                return self.mark(ctx);
-            }
+            Ok(()) => return,
         };
         let error = RoomMessage::error(membership.peer_id(), description, &details.into());
         _ = outbox.push(error.encode());
-        self.batch.handled.push((seat, 1));
     }
 
     /// Puts a mark behind the messages in the room's mailbox: when it is handled, so are they.
@@ -274,6 +296,10 @@ impl Guests {
             if batch.is_empty() {
                 return;
             }
+            let settling = batch.handled.iter().filter_map(|(seat, number)| {
+                Some((self.guests.get(seat)?.membership.peer_id(), *number))
+            });
+            self.settling.push_back(settling.collect());
             let public = payload.iter().map(Vec::as_slice);
             let texts = texts.iter().map(|text| text.as_bytes().as_ref());
             self.link.send(&ToEdge::Batch(batch), &public.chain(texts).collect::<Vec<_>>());
@@ -300,6 +326,7 @@ impl Guests {
             return texts.texts;
         }
         self.compare_members();
+        self.compare_edges();
         while texts.bytes < LARGE_BATCH
             && let Some(member) = self.came.pop_front()
         {
@@ -332,7 +359,17 @@ impl Guests {
         self.batch.frames = same.into_iter().map(|(places, seats)| (seats, places)).collect();
         self.dirty = texts.bytes >= LARGE_BATCH;
         self.batch.texts = texts.texts.iter().map(|text| text.len()).collect();
+        self.room.shared.roster().tags_of(&texts.texts, &mut self.batch);
         texts.texts
+    }
+
+    /// Notes which nodes have links, if the edge does not know it.
+    fn compare_edges(&mut self) {
+        let edges = self.room.shared.tenure().map(Tenure::edges).unwrap_or_default();
+        if edges != self.edges {
+            self.edges.clone_from(&edges);
+            self.batch.edges = edges;
+        }
     }
 
     /// Notes which members have come and gone since the edge was told.
@@ -358,9 +395,11 @@ impl Actor for Guests {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.link.send(&ToEdge::Opened, &[]);
-        if let Some(tenure) = self.room.shared.tenure() {
-            tenure.add_guests(ctx.address().recipient());
+        let tenure = self.room.shared.tenure();
+        let epoch = tenure.and_then(Tenure::epoch).unwrap_or_default();
+        self.link.send(&ToEdge::Opened { epoch }, &[]);
+        if let Some(tenure) = tenure {
+            tenure.add_guests(self.link.node().clone(), ctx.address().recipient());
         }
         ctx.spawn(PumpWhenIdle);
         if let Some(parts) = self.parts.take() {
@@ -370,8 +409,16 @@ impl Actor for Guests {
 
     /// Says the room's last words, if it has ended.
     fn stopped(&mut self, _: &mut Self::Context) {
+        let node = self.room.supervisor();
+        if node.is_none_or(|node| node.snapshot().status != Status::Running) {
+            // The room is being stopped with its node. Its guests stay members where it goes on: they do not leave.
+            self.room.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
+        }
         self.dirty = true;
         self.pump(true);
+        if self.room.shared.is_over() {
+            self.link.send(&ToEdge::Ended, &[]);
+        }
     }
 }
 
@@ -418,53 +465,15 @@ impl ActorFuture<Guests> for PumpWhenIdle {
     }
 }
 
-/// Texts of a batch, each once.
-#[derive(Default)]
-struct Texts {
-    texts: Vec<ByteString>,
-    /// Places in the list by address and length: texts of a broadcast are the same memory.
-    places: HashMap<(usize, usize), usize>,
-    bytes: usize,
-}
-
-impl Texts {
-    /// Adds a text, and returns its place.
-    fn add(&mut self, text: ByteString) -> usize {
-        let key = (text.as_ptr().addr(), text.len());
-        self.bytes += PER_PLACE;
-        *self.places.entry(key).or_insert_with(|| {
-            self.bytes += text.len() + PER_TEXT;
-            self.texts.push(text);
-            self.texts.len() - 1
-        })
-    }
+fn limits(messages: usize, bytes: usize) -> OutboxLimits {
+    OutboxLimits { messages: messages.min(MAX_OUTBOX.messages), bytes: bytes.min(MAX_OUTBOX.bytes) }
 }
 
 /// Number of batches that an edge may have to handle: a bound on what waits there.
 const WINDOW: usize = 16;
 /// Bytes of texts after which a batch gets no more.
 const LARGE_BATCH: usize = 1 << 20;
-/// Bytes that a text counts beside its own, so that the number of texts has a bound.
-const PER_TEXT: usize = 64;
-/// Bytes that a text counts for each guest: its place in the list.
-const PER_PLACE: usize = 8;
 /// Largest outbox of a guest.
 const MAX_OUTBOX: OutboxLimits = OutboxLimits { messages: 1 << 16, bytes: 8 << 20 };
 /// Longest wait for a room's start.
 const STARTING: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_of_many_guests_is_in_a_batch_once() {
-        let (broadcast, mut texts) = (ByteString::from("to all"), Texts::default());
-
-        let places = [broadcast.clone(), "to one".into(), broadcast.clone(), "to all".into()];
-        let places = places.map(|text| texts.add(text));
-
-        assert_eq!(places, [0, 1, 0, 2]);
-        assert_eq!(texts.texts, ["to all", "to one", "to all"]);
-    }
-}

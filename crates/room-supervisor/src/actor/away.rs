@@ -1,0 +1,335 @@
+//! Room that another node runs: its actor here passes on what its peers say, and looks for the next home if that node
+//! dies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::ActorFutureExt;
+use actix::prelude::*;
+use callboard_cluster::{ClaimError, Epoch, Hold};
+use callboard_supervision::{Exit, ExitReason};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{ABANDONED, RoomActor};
+use crate::away::{Next, Returning, Unhandled};
+use crate::command::RoomCommand;
+use crate::error::ForwardError;
+use crate::link::{Away, Opened, Part, Parts, stream};
+use crate::peer_id::PeerId;
+use crate::room::OpenedRoom;
+use crate::roster::Origin;
+use crate::settings::OnCrash;
+use crate::shared::Shared;
+use crate::tenure::ROOM_LOST;
+
+/// Reason why an edge has lost the home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The line to it has ended: it is dead, or cannot be reached.
+    LineDown,
+    /// It says that the room is not there any more, or the directory does.
+    Left,
+}
+
+/// Home that was found for a room.
+enum Found {
+    /// This node has claimed the room.
+    Here(Hold),
+    There(Opened),
+    /// None, in time; or the old one goes on without the peers of this node.
+    Nothing,
+}
+
+/// What waits for a room that comes to this node, until it has adopted its members.
+pub(super) struct Waiting {
+    messages: Vec<(PeerId, Unhandled)>,
+    joins: Vec<RoomCommand>,
+}
+
+impl RoomActor {
+    pub(super) fn start_away(&mut self, ctx: &mut Context<Self>) {
+        self.roster().started();
+        if let Some(parts) = self.link.take() {
+            self.listen(parts, ctx);
+        }
+        // Who has asked for it may have given up meanwhile.
+        ctx.run_later(ABANDONED, |this, ctx| {
+            if this.edge.is_some() {
+                this.end_edge_if_empty(ctx);
+            }
+        });
+    }
+
+    fn listen(&mut self, parts: Parts, ctx: &mut Context<Self>) {
+        self.stream = Some(ctx.add_stream(stream(parts)));
+        self.watch_claim(ctx);
+    }
+
+    /// Leaves the home when the directory says that another node has claimed the room, whether it knows that or not.
+    fn watch_claim(&mut self, ctx: &mut Context<Self>) {
+        let Some(away) = self.shared.away() else { return };
+        let (shared, epoch) = (Arc::clone(&self.shared), away.epoch);
+        let watching = async move {
+            if let Some(tenure) = shared.tenure() {
+                tenure.cluster.claimed_after(&shared.name, epoch).await;
+            }
+        };
+        let watching = watching.into_actor(self).map(|(), this, ctx| {
+            this.watch = None;
+            if this.edge.is_some() {
+                this.lose_home(Cause::Left, ctx);
+            }
+        });
+        self.watch = Some(ctx.spawn(watching));
+    }
+
+    pub(super) fn stop_away(&mut self, has_panicked: bool) {
+        if let Some(away) = self.shared.away() {
+            away.end();
+        }
+        if !has_panicked && !self.roster().is_closed() {
+            self.shared.close(&"shutdown".into(), callboard_outbox::CloseFrame::GOING_AWAY);
+        }
+        self.roster().terminate();
+    }
+
+    pub(super) fn handle_away(&mut self, command: RoomCommand, ctx: &mut Context<Self>) {
+        let Some(edge) = &mut self.edge else { return };
+        match command {
+            RoomCommand::Join { peer, answer } => {
+                if !edge.join(peer, answer) {
+                    self.end_edge_if_empty(ctx);
+                }
+            }
+            RoomCommand::ForwardFrom { origin, message, credit } => {
+                edge.forward(origin.peer, message, credit);
+            }
+            RoomCommand::Detach { member, answer } => edge.detach(&member, answer),
+            RoomCommand::Adopt { member, answer } => edge.adopt(member, answer),
+            RoomCommand::Depart => {
+                edge.depart();
+                self.end_edge_if_empty(ctx);
+            }
+            RoomCommand::Forward { answer, .. } => {
+                _ = answer.send(Err(ForwardError::RoomUnavailable));
+            }
+            RoomCommand::Stop { details, close, done } => {
+                self.shared.close(&details, close);
+                self.end_edge(ctx);
+                _ = done.send(());
+            }
+            // A message of the application stays on its node, a room is handed over by its home, and nothing here makes
+            // marks.
+            RoomCommand::Tell(_)
+            | RoomCommand::Freeze { .. }
+            | RoomCommand::AdoptOffered
+            | RoomCommand::Mark(_) => {}
+        }
+    }
+
+    fn end_edge_if_empty(&mut self, ctx: &mut Context<Self>) {
+        let mut roster = self.roster();
+        // One that was closed meanwhile ends in any case.
+        let ends = if self.settings.reopens { roster.close_if_empty() } else { roster.is_closed() };
+        drop(roster);
+        if ends {
+            self.end_edge(ctx);
+        }
+    }
+
+    /// Closes the room here: it was closed at its home, or no home is found.
+    fn close_edge(&mut self, ctx: &mut Context<Self>) {
+        self.shared.close(&"elsewhere".into(), ROOM_LOST);
+        self.end_edge(ctx);
+    }
+
+    fn end_edge(&mut self, ctx: &mut Context<Self>) {
+        self.roster().terminate();
+        ctx.exit(ExitReason::Normal);
+    }
+
+    /// Handles that the home is lost: looks for the next one, if clients wait for that.
+    fn lose_home(&mut self, cause: Cause, ctx: &mut Context<Self>) {
+        for task in self.stream.take().into_iter().chain(self.watch.take()) {
+            ctx.cancel_future(task);
+        }
+        let (Some(edge), Some(away)) = (&mut self.edge, self.shared.away()) else { return };
+        away.link.close();
+        edge.lose_link();
+        let is_wanted = edge.has_peers() || !self.settings.reopens;
+        if !is_wanted || self.settings.on_crash == OnCrash::Close || self.roster().is_closed() {
+            return self.close_edge(ctx);
+        }
+        log::info!("room {:?}: its home {} is lost ({cause:?})", self.shared.name, away.node());
+        let (shared, lost) = (Arc::clone(&self.shared), away.epoch);
+        let seeking = async move {
+            let finding = find_home(&shared, lost, cause);
+            timeout(SEEKING, finding).await.unwrap_or(Found::Nothing)
+        };
+        ctx.spawn(seeking.into_actor(self).map(|found, this, ctx| {
+            let found_at = match &found {
+                Found::Here(_) => "this node".to_owned(),
+                Found::There(Opened { link, .. }) => link.node().to_string(),
+                Found::Nothing => "none".to_owned(),
+            };
+            log::info!("room {:?}: its next home is {found_at}", this.shared.name);
+            match found {
+                Found::Here(hold) => this.come_home(hold, ctx),
+                Found::There(opened) => this.follow(opened, ctx),
+                Found::Nothing => this.close_edge(ctx),
+            }
+        }));
+    }
+
+    /// Goes on with another home.
+    fn follow(&mut self, Opened { link, parts, epoch }: Opened, ctx: &mut Context<Self>) {
+        let members = self.shared.away().map(|away| away.members()).unwrap_or_default();
+        self.shared.set_away(Some(Away::new(link, epoch, members)));
+        if let Some(edge) = &mut self.edge {
+            edge.follow();
+        }
+        self.listen(parts, ctx);
+    }
+
+    /// Goes on as the room's home: opens the room, and adopts its members when the other edges have offered theirs.
+    fn come_home(&mut self, hold: Hold, ctx: &mut Context<Self>) {
+        let (Some(mut edge), Some(tenure)) = (self.edge.take(), self.shared.tenure()) else {
+            return;
+        };
+        let Returning { members, tags, messages, joins, edges } = edge.come_home();
+        let here = tenure.cluster.node();
+        tenure.hold(hold);
+        {
+            let mut roster = self.shared.roster();
+            roster.come_home(members);
+            roster.offered_all(here.clone(), tags);
+            // Until all are members again, what they say waits its turn.
+            roster.freeze(true);
+        }
+        let home = self.shared.away();
+        let is_edge = |node: &_| *node != *here && home.as_ref().is_none_or(|it| it.node() != node);
+        let edges: Vec<_> = edges.into_iter().filter(is_edge).collect();
+        self.shared.set_away(None);
+        // A panic here is that of a home, which is started anew.
+        match (self.open)(&self.context, None) {
+            Ok(OpenedRoom { room, .. }) => self.room = Some(room),
+            Err(rejection) => {
+                log::error!("room {:?} is not opened here: {}", self.shared.name, rejection.text());
+                return self.close_edge(ctx);
+            }
+        }
+        let joins = joins.into_iter().map(|(peer, answer)| RoomCommand::Join { peer, answer });
+        self.waiting = Some(Waiting { messages, joins: joins.collect() });
+        self.lapsed = false;
+        self.watch_hold(ctx);
+        let shared = Arc::clone(&self.shared);
+        let offers = async move {
+            let offered = shared.wait_until(|shared| shared.roster().has_offers_of(&edges));
+            _ = timeout(OFFERING, offered).await;
+        };
+        ctx.wait(offers.into_actor(self).map(|(), this, ctx| this.adopt(ctx)));
+    }
+
+    /// Adopts members of an earlier home that another node has offered.
+    pub(super) fn adopt_offered(&mut self, ctx: &mut Context<Self>) {
+        if self.roster().adoptable().is_empty() {
+            return;
+        }
+        if self.roster().has_adopted() {
+            return self.adopt(ctx);
+        }
+        // Nodes that come later find that their peers were said to have left.
+        let offers = sleep(OFFERING).into_actor(self);
+        ctx.wait(offers.map(|(), this, ctx| this.adopt(ctx)));
+    }
+
+    /// Lets in what has waited for the room.
+    pub(super) fn handle_waiting(&mut self, ctx: &mut Context<Self>) {
+        let Some(Waiting { messages, joins }) = self.waiting.take() else { return };
+        for (peer, (number, message, credit)) in messages {
+            let message = crate::message::RoomMessage { from: Some(peer), ..message };
+            self.forward_from(Origin { peer, number }, message);
+            self.settle(ctx);
+            drop(credit);
+        }
+        joins.into_iter().for_each(|join| ctx.notify(Later(join)));
+    }
+}
+
+/// Command that waits in the room's mailbox.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Later(RoomCommand);
+
+impl Handler<Later> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, Later(command): Later, ctx: &mut Self::Context) {
+        Handler::<RoomCommand>::handle(self, command, ctx);
+    }
+}
+
+impl StreamHandler<Part> for RoomActor {
+    fn handle(&mut self, part: Part, ctx: &mut Self::Context) {
+        let Some(edge) = &mut self.edge else { return };
+        match edge.handle_part(part) {
+            Ok(Next::GoOn) => {}
+            Ok(Next::Seek) => self.lose_home(Cause::Left, ctx),
+            Ok(Next::Close) => self.close_edge(ctx),
+            Err(error) => {
+                let name = &self.shared.name;
+                log::warn!("room {name:?}: its home sends what cannot be read: {error}");
+                self.close_edge(ctx);
+            }
+        }
+    }
+
+    /// The line to the home has ended.
+    fn finished(&mut self, ctx: &mut Self::Context) {
+        if self.stream.take().is_some() && self.edge.is_some() {
+            self.lose_home(Cause::LineDown, ctx);
+        }
+    }
+}
+
+/// Looks for the home of a room: claims it, or opens a link to the node that has.
+async fn find_home(shared: &Shared, lost: Epoch, cause: Cause) -> Found {
+    let Some(tenure) = shared.tenure() else { return Found::Nothing };
+    let Some(opener) = &tenure.opener else { return Found::Nothing };
+    let began = Instant::now();
+    loop {
+        let pause = match tenure.cluster.claim(&shared.name).await {
+            Ok(hold) => return Found::Here(hold),
+            // For it, the peers of this node have left. If it is about to leave the cluster, it will say so.
+            Err(ClaimError::Elsewhere(there))
+                if there.epoch <= lost && cause == Cause::LineDown =>
+            {
+                if began.elapsed() > LEAVING {
+                    return Found::Nothing;
+                }
+                PAUSE
+            }
+            Err(ClaimError::Elsewhere(there)) => {
+                match opener.open(&there.node, &shared.name).await {
+                    Ok(opened) if opened.epoch > lost => return Found::There(opened),
+                    Ok(_) => return Found::Nothing,
+                    // It is being opened there, or closed.
+                    Err(_) => PAUSE,
+                }
+            }
+            Err(ClaimError::Unavailable { retry_after }) => retry_after.clamp(PAUSE, LONGEST_PAUSE),
+            Err(_) => return Found::Nothing,
+        };
+        sleep(pause).await;
+    }
+}
+
+/// Longest time for which clients wait for the next home of their room.
+const SEEKING: Duration = Duration::from_secs(10);
+/// Time after which a home to which the line has ended, and that lives, is one that cannot be reached.
+const LEAVING: Duration = Duration::from_secs(2);
+/// Time for which a room waits for the members that other nodes offer it.
+const OFFERING: Duration = Duration::from_secs(2);
+/// Bounds of the pause before a home is looked for again.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);

@@ -1,0 +1,111 @@
+//! Members that a new instance of a room takes over: after a crash, or from an earlier home.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::fut::{ActorFutureExt, ActorStreamExt};
+use actix::prelude::*;
+use futures_util::stream;
+use tokio::time::timeout;
+
+use super::RoomActor;
+use super::lapse::unless_fenced;
+use crate::error::JoinError;
+use crate::member::Member;
+use crate::peer_id::PeerId;
+use crate::room::Readopt;
+
+impl RoomActor {
+    /// Readopts the members after a crash, without telling the others; then tells all members of the restart, and of
+    /// peers that are members no more.
+    pub(super) fn readopt(&mut self, ctx: &mut Context<Self>) {
+        let members = self.roster().readopt();
+        self.carry_out();
+        self.readopt_these(members, ctx);
+    }
+
+    /// Adopts the members of an earlier home of the room, as it readopts its own after a crash.
+    pub(super) fn adopt(&mut self, ctx: &mut Context<Self>) {
+        let members = self.roster().adoptable();
+        self.readopt_these(members, ctx);
+    }
+
+    fn readopt_these(&mut self, members: Vec<Member>, ctx: &mut Context<Self>) {
+        if members.is_empty() {
+            return self.readopted(ctx);
+        }
+        let (context, room) = (Rc::clone(&self.context), self.room.take());
+        let (limit, shared) = (self.settings.join_timeout, Arc::clone(&self.shared));
+        let asking = async move {
+            let Some(mut room) = room else { return (None, members, None) };
+            let readopting = timeout(limit, room.on_readopt(&members, &context));
+            let readopting = unless_fenced(&shared, context.wake_ups.meanwhile(readopting));
+            let answer = readopting.await.and_then(Result::ok);
+            (Some(room), members, answer)
+        };
+        ctx.wait(asking.into_actor(self).map(|(room, members, answer), this, ctx| {
+            this.room = room;
+            if !this.has_lapsed(ctx) {
+                this.readopt_as(answer, members, ctx);
+            }
+        }));
+    }
+
+    fn readopt_as(
+        &mut self,
+        answer: Option<Readopt>,
+        members: Vec<Member>,
+        ctx: &mut Context<Self>,
+    ) {
+        match answer {
+            Some(Readopt::OneByOne) => {
+                let asking = stream::iter(members).into_actor(self);
+                let asking = asking.then(|member, this, _| this.readopt_one(member.peer_id()));
+                ctx.wait(asking.finish().map(|(), this, ctx| this.readopted(ctx)));
+            }
+            Some(Readopt::AllBut(rejected)) => {
+                let mut rejected: std::collections::HashMap<_, _> = rejected.into_iter().collect();
+                let mut roster = self.roster();
+                for peer in members.iter().map(Member::peer_id) {
+                    let rejected = rejected.remove(&peer).map(JoinError::Rejected);
+                    _ = roster.answered(peer, rejected.map_or(Ok(()), Err));
+                }
+                drop(roster);
+                self.readopted(ctx);
+            }
+            None => {
+                for peer in members.iter().map(Member::peer_id) {
+                    _ = self.roster().answered(peer, Err(JoinError::TimedOut));
+                }
+                self.readopted(ctx);
+            }
+        }
+    }
+
+    fn readopt_one(&mut self, peer: PeerId) -> impl ActorFuture<Self, Output = ()> + use<> {
+        // A room that has lost its name is closed when all are passed over.
+        let fenced = self.shared.is_fenced();
+        let asked = (!fenced).then(|| self.roster().ask(peer, None).ok().flatten()).flatten();
+        let asking = asked.map(|member| self.ask(member));
+        let asking: Box<dyn ActorFuture<Self, Output = _> + Unpin> = match asking {
+            Some(asking) => Box::new(Box::pin(asking)),
+            // It has left.
+            None => Box::new(actix::fut::ready(Ok(()))),
+        };
+        asking.map(|_, this: &mut Self, _| {
+            if !this.shared.is_fenced() {
+                this.carry_out();
+            }
+        })
+    }
+
+    fn readopted(&mut self, ctx: &mut Context<Self>) {
+        if self.has_lapsed(ctx) {
+            return;
+        }
+        self.roster().readopted();
+        self.settle(ctx);
+        self.handle_waiting(ctx);
+        self.close_if_empty(ctx);
+    }
+}

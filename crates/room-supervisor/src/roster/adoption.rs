@@ -1,0 +1,383 @@
+//! Roster of a room whose home was another node: it adopts the members that their nodes offer, and tells each client
+//! the difference between what it knows and what is.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::mem::take;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use callboard_cluster::NodeId;
+use serde_json::Map;
+
+use super::entries::{Entry, State};
+use super::{Phase, Roster, Step};
+use crate::error::JoinError;
+use crate::link::{Batch, Tag};
+use crate::member::Member;
+use crate::message::{RoomMessage, To};
+use crate::peer_id::PeerId;
+
+/// Peers of which a client has been told that they are in the room, with itself: sorted.
+pub(crate) type View = Arc<Vec<PeerId>>;
+
+/// Member that an earlier home of the room has admitted.
+pub(crate) struct Offered {
+    pub(crate) member: Member,
+    pub(crate) view: View,
+    /// Place of the last tag that its client was sent.
+    pub(crate) seen: u64,
+}
+
+/// Message of a peer, by the number that it has for all homes of the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    pub(crate) peer: PeerId,
+    pub(crate) number: u64,
+}
+
+/// What the members of an earlier home have brought.
+#[derive(Debug, Default)]
+pub(super) struct Adoption {
+    /// Members that have not been told what has changed, and what they know.
+    views: HashMap<PeerId, View>,
+    /// Nodes that have offered all of their members.
+    offered: HashSet<NodeId>,
+    /// Places of messages that some have, and that may be sent again.
+    places: HashMap<Origin, u64>,
+    /// The last place that each member has.
+    seen: HashMap<PeerId, u64>,
+    /// Peers whose departure was told though no one has said that they left. They do not come again.
+    told_left: HashSet<PeerId>,
+    /// Whether members were adopted, and told what they did not know.
+    is_over: bool,
+}
+
+impl Roster {
+    /// Begins as that of the room's home, with the members of this node, which was an edge of another.
+    pub(crate) fn come_home(&mut self, members: Vec<(PeerId, View, u64)>) {
+        self.phase = Phase::Restarting;
+        self.departed.clear();
+        let states: Vec<_> =
+            self.entries.iter().map(|entry| (entry.member.peer_id(), entry.state())).collect();
+        for (peer, state) in states {
+            match state {
+                State::Member | State::Stale => self.entries.set(peer, State::Stale),
+                // The others are told by what they know.
+                State::Departed { .. } => self.entries.remove(peer),
+                // No home has decided on it.
+                _ => self.entries.set(peer, State::Reserved),
+            }
+        }
+        for (peer, view, seen) in members {
+            if self.entries.state(peer) == Some(State::Stale) {
+                self.note_offered(peer, view, seen);
+            }
+        }
+    }
+
+    /// Adds a member of another node that an earlier home has admitted.
+    ///
+    /// # Errors
+    /// [`JoinError`]: it cannot be a member any more.
+    pub(crate) fn offer(&mut self, offered: Offered) -> Result<(), JoinError> {
+        let Offered { member, view, seen } = offered;
+        let peer = member.peer_id();
+        if self.is_closed() || self.was_told_left(peer) {
+            return Err(JoinError::RoomUnavailable);
+        }
+        if self.entries.get(peer).is_some() {
+            return Err(JoinError::PeerIdTaken);
+        }
+        self.entries.insert(Entry::reserved(member, Map::new()));
+        self.entries.set(peer, State::Stale);
+        self.note_offered(peer, view, seen);
+        // Until it is a member again, what it says waits its turn.
+        self.is_frozen = true;
+        Ok(())
+    }
+
+    fn note_offered(&mut self, peer: PeerId, view: View, seen: u64) {
+        self.tags.get_or_insert_default().follow(seen);
+        let adoption = self.adoption.get_or_insert_default();
+        adoption.views.insert(peer, view);
+        adoption.seen.insert(peer, seen);
+    }
+
+    /// Notes that a node has offered all of its members, and which messages of guests they have.
+    pub(crate) fn offered_all(&mut self, node: NodeId, tags: Vec<Tag>) {
+        let adoption = self.adoption.get_or_insert_default();
+        adoption.offered.insert(node);
+        for Tag { place, peer, number } in tags {
+            adoption.places.insert(Origin { peer, number }, place);
+            self.tags.get_or_insert_default().follow(place);
+        }
+    }
+
+    /// Returns whether all of these nodes have offered their members.
+    pub(crate) fn has_offers_of(&self, nodes: &[NodeId]) -> bool {
+        let has = |node| self.adoption.as_ref().is_some_and(|it| it.offered.contains(node));
+        nodes.iter().all(has)
+    }
+
+    /// Returns whether members of an earlier home were adopted.
+    pub(crate) fn has_adopted(&self) -> bool {
+        self.adoption.as_ref().is_some_and(|adoption| adoption.is_over)
+    }
+
+    /// Returns the members to be adopted: those that this instance of the room has not decided on.
+    pub(crate) fn adoptable(&self) -> Vec<Member> {
+        let Some(adoption) = &self.adoption else { return Vec::new() };
+        let is_new = |member: &&Member| adoption.views.contains_key(&member.peer_id());
+        self.select(|state| state == State::Stale).filter(is_new).cloned().collect()
+    }
+
+    /// Returns whether clients were told that this peer has left, in the name of a node that did not come.
+    pub(super) fn was_told_left(&self, peer: PeerId) -> bool {
+        self.adoption.as_ref().is_some_and(|adoption| adoption.told_left.contains(&peer))
+    }
+
+    /// Tells the members that were adopted what they do not know, and the others of them. Returns false if there are
+    /// none.
+    pub(super) fn reconcile(&mut self) -> bool {
+        let Some(adoption) = &mut self.adoption else { return false };
+        let views = take(&mut adoption.views);
+        if views.is_empty() {
+            return false;
+        }
+        adoption.is_over = true;
+        let present: BTreeSet<PeerId> = self.members().map(Member::peer_id).collect();
+        let new: BTreeSet<PeerId> =
+            present.iter().filter(|peer| views.contains_key(peer)).copied().collect();
+        let old: Vec<PeerId> = present.difference(&new).copied().collect();
+        self.tell_departed_to(&old, &views);
+        let mut groups: HashMap<&[PeerId], Vec<PeerId>> = HashMap::new();
+        for peer in &new {
+            groups.entry(views[peer].as_slice()).or_default().push(*peer);
+        }
+        for (known, members) in groups {
+            let known: BTreeSet<PeerId> = known.iter().copied().collect();
+            for &gone in known.difference(&present) {
+                self.tell(RoomMessage::left(gone), members.clone());
+                self.adoption.get_or_insert_default().told_left.insert(gone);
+            }
+            for &come in present.difference(&known) {
+                let others = members.iter().copied().filter(|peer| *peer != come).collect();
+                self.tell_joined(come, others);
+            }
+        }
+        for &come in &new {
+            self.tell_joined(come, old.clone());
+        }
+        let peers: Vec<PeerId> = present.into_iter().collect();
+        let restarted = RoomMessage::room_restarted(&peers);
+        let to = if old.is_empty() { To::All } else { To::Peers(new.iter().copied().collect()) };
+        if !new.is_empty() {
+            self.steps.push_back(Step::Tell(restarted.to(to)));
+        }
+        true
+    }
+
+    /// Tells old members of the departures that were not announced. New ones never learn of these peers, or by what
+    /// they know.
+    fn tell_departed_to(&mut self, old: &[PeerId], views: &HashMap<PeerId, View>) {
+        for peer in take(&mut self.departed) {
+            if self.entries.state(peer) == Some(State::Departed { admitted: true }) {
+                self.steps.push_back(Step::Leave(peer));
+            }
+            self.entries.remove(peer);
+            if !views.contains_key(&peer) {
+                self.tell(RoomMessage::left(peer), old.to_vec());
+            }
+        }
+    }
+
+    fn tell_joined(&mut self, peer: PeerId, to: Vec<PeerId>) {
+        if let Some(member) = self.member(peer) {
+            self.tell(RoomMessage::joined(peer, member.public()), to);
+        }
+    }
+
+    fn tell(&mut self, message: RoomMessage, to: Vec<PeerId>) {
+        if !to.is_empty() {
+            self.steps.push_back(Step::AnnounceTo(message.to(To::Peers(to))));
+        }
+    }
+
+    /// Returns whether a member is not sent what a peer says: one that has not been told of that peer yet.
+    pub(super) fn is_unknown(&self, from: Option<PeerId>) -> impl Fn(PeerId) -> bool {
+        let views = self.adoption.as_deref().map(|it| &it.views).filter(|views| !views.is_empty());
+        let known = views.zip(from);
+        move |peer| {
+            known.is_some_and(|(views, from)| {
+                views.get(&peer).is_some_and(|view| !view.contains(&from))
+            })
+        }
+    }
+
+    /// Returns whether a member has what has come of a message already: by an earlier home of the room.
+    pub(crate) fn has_seen(&self, origin: Option<Origin>) -> impl Fn(PeerId) -> bool {
+        let adoption = self.adoption.as_deref();
+        let seen = origin
+            .zip(adoption)
+            .and_then(|(origin, adoption)| Some((*adoption.places.get(&origin)?, &adoption.seen)));
+        move |peer| {
+            seen.is_some_and(|(place, seen)| seen.get(&peer).is_some_and(|its| *its >= place))
+        }
+    }
+
+    /// Returns whether what comes of a message is tagged: its sender is a guest, which might send it again to another
+    /// home.
+    pub(crate) fn tags_what_comes_of(&self, origin: Option<Origin>) -> bool {
+        let guest = origin.filter(|origin| origin.number > 0);
+        guest.is_some_and(|guest| self.member(guest.peer).is_some_and(Member::is_guest))
+    }
+
+    /// Tags what has come of a message.
+    pub(crate) fn tag(&mut self, text: Option<ByteString>, origin: Option<Origin>) {
+        if let (Some(text), Some(Origin { peer, number })) = (text, origin) {
+            self.tags.get_or_insert_default().tag(text, peer, number);
+        }
+    }
+
+    /// Adds the tags of these texts to a batch.
+    pub(crate) fn tags_of(&self, texts: &[ByteString], batch: &mut Batch) {
+        if let Some(tags) = &self.tags {
+            tags.add_to(texts, batch);
+        }
+    }
+
+    /// Forgets the messages of a peer that goes to another node, which numbers them anew.
+    pub(crate) fn forget_messages_of(&mut self, peer: PeerId) {
+        self.settle(peer, u64::MAX);
+        if let Some(adoption) = &mut self.adoption {
+            adoption.places.retain(|origin, _| origin.peer != peer);
+        }
+    }
+
+    /// Notes that the node of a guest knows that its messages up to this number were handled.
+    pub(crate) fn settle(&mut self, peer: PeerId, number: u64) {
+        if let Some(tags) = &mut self.tags {
+            tags.settle(peer, number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use callboard_outbox::{Outbox, OutboxLimits};
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::auth::AuthData;
+    use crate::member::NewMember;
+    use crate::roster::Output;
+
+    fn member(peer: PeerId) -> Member {
+        let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+        Member::new(NewMember::new(AuthData::new(peer), outbox)).0
+    }
+
+    /// What becomes of a peer: one that has joined here before the others came, or one that is offered and stays,
+    /// leaves, or is rejected; or one that no node offers.
+    #[derive(Clone, Copy, Debug)]
+    enum Kind {
+        Old { leaves: bool },
+        Offered { leaves: bool, rejected: bool },
+        Lost,
+    }
+
+    fn kind() -> impl Strategy<Value = Kind> {
+        prop_oneof![
+            any::<bool>().prop_map(|leaves| Kind::Old { leaves }),
+            any::<(bool, bool)>().prop_map(|(leaves, rejected)| Kind::Offered {
+                leaves: leaves && rejected,
+                rejected: rejected && !leaves,
+            }),
+            Just(Kind::Lost),
+        ]
+    }
+
+    proptest! {
+        /// However views differ, each client is told what it does not know, once, and nothing else.
+        #[test]
+        fn after_an_adoption_each_client_knows_who_is_there(
+            kinds in proptest::collection::vec((kind(), any::<[bool; 8]>()), 1..8),
+        ) {
+            let peers: Vec<_> = kinds.iter().map(|(kind, knows)| (PeerId::random(), *kind, *knows)).collect();
+            let (mut roster, mut views) = (Roster::default(), BTreeMap::<PeerId, BTreeSet<PeerId>>::new());
+            assert!(!roster.started());
+            prop_assume!(peers.iter().any(|(_, kind, _)| matches!(kind, Kind::Offered { .. })));
+            let is_old = |kind: &Kind| matches!(kind, Kind::Old { .. });
+            let old: BTreeSet<_> =
+                peers.iter().filter(|(_, kind, _)| is_old(kind)).map(|(peer, ..)| *peer).collect();
+            let mut members = BTreeMap::new();
+            for peer in &old {
+                let new = member(*peer);
+                members.insert(*peer, new.clone());
+                roster.reserve(new, Map::new()).unwrap();
+                roster.ask(*peer, None).unwrap();
+                roster.answered(*peer, Ok(())).unwrap();
+                while roster.poll_output().is_some() {}
+                views.insert(*peer, old.clone());
+            }
+            for (peer, kind, knows) in &peers {
+                if !matches!(kind, Kind::Offered { .. }) {
+                    continue;
+                }
+                let others = peers.iter().zip(knows).filter(|((_, kind, _), knows)| **knows && !is_old(kind));
+                let mut view: BTreeSet<_> = others.map(|((peer, ..), _)| *peer).collect();
+                view.insert(*peer);
+                let new = member(*peer);
+                members.insert(*peer, new.clone());
+                let known = Arc::new(view.iter().copied().collect());
+                roster.offer(Offered { member: new, view: known, seen: 0 }).unwrap();
+                views.insert(*peer, view);
+            }
+            for (peer, kind, _) in &peers {
+                if matches!(kind, Kind::Old { leaves: true } | Kind::Offered { leaves: true, .. }) {
+                    roster.leave(&members[peer]);
+                    views.remove(peer);
+                }
+            }
+
+            for adopted in roster.adoptable() {
+                let peer = adopted.peer_id();
+                let rejected = peers.iter().any(|(it, kind, _)| {
+                    *it == peer && matches!(kind, Kind::Offered { rejected: true, .. })
+                });
+                roster.ask(peer, None).unwrap();
+                _ = roster.answered(peer, if rejected { Err(JoinError::TimedOut) } else { Ok(()) });
+                if rejected {
+                    views.remove(&peer);
+                }
+            }
+            roster.readopted();
+
+            let present: BTreeSet<_> = roster.members().map(Member::peer_id).collect();
+            prop_assert_eq!(&present, &views.keys().copied().collect());
+            while let Some(output) = roster.poll_output() {
+                let (Output::Announce(message) | Output::Deliver(message)) = output else { continue };
+                let to = match message.to.unwrap() {
+                    To::All => present.iter().copied().collect(),
+                    To::Peers(peers) => peers,
+                };
+                let data: Value = serde_json::from_str(message.data.get()).unwrap();
+                let about = || serde_json::from_value::<PeerId>(data["peer_id"].clone()).unwrap();
+                for peer in &to {
+                    let Some(view) = views.get_mut(peer) else { continue };
+                    match message.event.as_str() {
+                        "joined" => prop_assert!(view.insert(about())),
+                        "left" => prop_assert!(view.remove(&about())),
+                        _ => prop_assert_eq!(&*view, &present),
+                    }
+                }
+            }
+            for view in views.values() {
+                prop_assert_eq!(view, &present);
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Homes that die: the clients of the other nodes stay, and the room goes on at one of those.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use callboard_room_supervisor::*;
+use serde_json::{Value, json};
+
+use crate::common::Client;
+use crate::common::nodes::{until, within};
+use crate::world::{World, expect_closed, join, say};
+
+/// Reads what a client is told when its home has died, up to the restart: returns who has left.
+async fn expect_restart(client: &mut Client, stay: &[PeerId]) -> BTreeSet<PeerId> {
+    let mut left = BTreeSet::new();
+    loop {
+        let (event, message) = client.event().await;
+        match event.as_str() {
+            "left" => {
+                let peer = serde_json::from_value(message["data"]["peer_id"].clone()).unwrap();
+                assert!(left.insert(peer), "left twice");
+            }
+            "room_restarted" => {
+                let peers =
+                    serde_json::from_value::<BTreeSet<PeerId>>(message["data"]["peers"].clone());
+                assert_eq!(peers.unwrap(), stay.iter().copied().collect());
+                return left;
+            }
+            other => panic!("{other}: {message}"),
+        }
+    }
+}
+
+async fn kill_a1(world: &World) {
+    world.a1.kill(&world.wire, &[&world.b2, &world.c3]).await;
+}
+
+#[actix::test]
+async fn when_the_home_dies_the_clients_of_other_nodes_stay_in_the_room() {
+    for name in ["demo", "direct"] {
+        let world = World::new().await;
+        let [a, b, c] = world.open(name).await;
+        let (mut ann, _) = join(&a, "ann").await;
+        let (mut bob, _) = join(&b, "bob").await;
+        let (mut bea, _) = join(&b, "bea").await;
+        let (mut cid, _) = join(&c, "cid").await;
+        for (client, others) in [(&mut ann, 3), (&mut bob, 2), (&mut bea, 1)] {
+            for _ in 0..others {
+                client.expect("joined").await;
+            }
+        }
+        let stay = [bob.id, bea.id, cid.id];
+
+        kill_a1(&world).await;
+
+        for client in [&mut bob, &mut bea, &mut cid] {
+            assert_eq!(expect_restart(client, &stay).await, BTreeSet::from([ann.id]));
+        }
+        // One has the room, the other follows it.
+        let homes = [b.home(), c.home()];
+        let nodes = [world.b2.cluster.node().clone(), world.c3.cluster.node().clone()];
+        assert!(
+            homes == [None, Some(nodes[0].clone())] || homes == [Some(nodes[1].clone()), None],
+            "{homes:?}"
+        );
+        say(&bob, "hello", &json!(1), To::All).unwrap();
+        say(&cid, "hello", &json!(2), vec![bob.id]).unwrap();
+        assert_eq!((bea.expect("hello").await, cid.expect("hello").await), (json!(1), json!(1)));
+        assert_eq!(bob.expect("hello").await, json!(2));
+        for room in [&b, &c] {
+            until(|| room.peers().into_iter().collect::<BTreeSet<_>>() == BTreeSet::from(stay))
+                .await;
+        }
+        // Who comes now is told all, and so are the others.
+        let (mut eve, welcome) = join(&c, "eve").await;
+        assert_eq!(welcome["peers"].as_array().unwrap().len(), 3);
+        for client in [&mut bob, &mut bea, &mut cid] {
+            assert_eq!(client.expect("joined").await["peer_id"], json!(eve.id));
+        }
+        bob.leave();
+        for client in [&mut bea, &mut cid, &mut eve] {
+            assert_eq!(client.expect("left").await["peer_id"], json!(bob.id));
+            assert!(client.has_read_all());
+        }
+    }
+}
+
+/// One after the other.
+#[actix::test]
+async fn the_last_node_has_the_room_when_two_homes_have_died() {
+    let world = World::new().await;
+    let [a, b, c] = world.open("demo").await;
+    let ((ann, _), (mut bob, _)) = (join(&a, "ann").await, join(&b, "bob").await);
+    let (mut cid, _) = join(&c, "cid").await;
+    bob.expect("joined").await;
+
+    kill_a1(&world).await;
+    let stay = [bob.id, cid.id];
+    for client in [&mut bob, &mut cid] {
+        assert_eq!(expect_restart(client, &stay).await, BTreeSet::from([ann.id]));
+    }
+    let (dies, goes_on, last) = match b.home() {
+        None => (&world.b2, &c, &mut cid),
+        Some(_) => (&world.c3, &b, &mut bob),
+    };
+    let other = if dies.cluster.node() == world.b2.cluster.node() { &world.c3 } else { &world.b2 };
+    dies.kill(&world.wire, &[other]).await;
+
+    let stays = [last.id];
+    let gone = stay.iter().copied().filter(|peer| *peer != last.id).collect::<BTreeSet<_>>();
+    assert_eq!(expect_restart(last, &stays).await, gone);
+    assert_eq!(goes_on.home(), None);
+    let (_eve, welcome) = join(goes_on, "eve").await;
+    assert_eq!(welcome["peers"], json!([last.id]));
+}
+
+#[actix::test]
+async fn what_is_said_while_the_home_is_dead_arrives_once_and_in_order() {
+    let world = World::new().await;
+    let [_, b, c] = world.open("demo").await;
+    let ((mut bob, _), (mut cid, _)) = (join(&b, "bob").await, join(&c, "cid").await);
+    bob.expect("joined").await;
+    for number in 0..50 {
+        say(&bob, "number", &json!(number), To::All).unwrap();
+        say(&cid, "number", &json!(number), vec![bob.id]).unwrap();
+    }
+
+    kill_a1(&world).await;
+    for number in 50..100 {
+        say(&bob, "number", &json!(number), To::All).unwrap();
+        say(&cid, "number", &json!(number), vec![bob.id]).unwrap();
+    }
+
+    for client in [&mut bob, &mut cid] {
+        let mut numbers: Vec<u64> = Vec::new();
+        while numbers.last() != Some(&99) {
+            let (event, message) = client.event().await;
+            if event == "number" {
+                numbers.push(message["data"].as_u64().unwrap());
+            } else {
+                assert_eq!(event, "room_restarted");
+            }
+        }
+        assert!(numbers.is_sorted_by(|before, after| before < after), "{numbers:?}");
+        // What the dead home had taken and not passed on is lost, and nothing else.
+        assert!((50..100).all(|number| numbers.contains(&number)), "{numbers:?}");
+    }
+}
+
+#[actix::test]
+async fn who_joins_while_the_home_is_dead_waits_for_the_next() {
+    let world = World::new().await;
+    let [_, b, c] = world.open("demo").await;
+    let ((mut bob, _), (mut cid, _)) = (join(&b, "bob").await, join(&c, "cid").await);
+    bob.expect("joined").await;
+    kill_a1(&world).await;
+    let [eve, fay] = [&b, &c].map(|room| Client::named(room, "late", OutboxLimits::default()));
+
+    let joined = futures_util::future::join(within(eve.join()), within(fay.join())).await;
+
+    assert_eq!(joined, (Ok(()), Ok(())));
+    for client in [&mut bob, &mut cid] {
+        let mut joined = BTreeSet::new();
+        while joined.len() < 2 {
+            let (event, message) = client.event().await;
+            if event == "joined" {
+                joined.insert(message["data"]["peer_id"].to_string());
+            } else {
+                assert_eq!(event, "room_restarted");
+            }
+        }
+        assert_eq!(joined, BTreeSet::from([eve.id, fay.id].map(|id| json!(id).to_string())));
+    }
+}
+
+/// As with `kill`, but it says so.
+#[actix::test]
+async fn when_the_home_is_stopped_the_clients_of_other_nodes_stay_in_the_room() {
+    let World { a1, b2, c3, book, wire: _wire, directory: _directory } = World::new().await;
+    let (a, b, c) = (a1.open("demo").await, b2.open("demo").await, c3.open("demo").await);
+    let ((mut ann, _), (mut bob, _)) = (join(&a, "ann").await, join(&b, "bob").await);
+    let (mut cid, _) = join(&c, "cid").await;
+    bob.expect("joined").await;
+    ann.expect("joined").await;
+    ann.expect("joined").await;
+
+    within(a1.stop()).await;
+
+    expect_left_then_closed(&mut ann).await;
+    let stay = [bob.id, cid.id];
+    for client in [&mut bob, &mut cid] {
+        assert_eq!(expect_restart(client, &stay).await, BTreeSet::from([ann.id]));
+    }
+    assert_eq!(book.inits.load(Ordering::SeqCst), 2);
+    say(&bob, "hello", &json!(1), To::All).unwrap();
+    assert_eq!(cid.expect("hello").await, json!(1));
+}
+
+async fn expect_left_then_closed(client: &mut Client) {
+    loop {
+        match client.next().await {
+            Deliver::Frame(text) => {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                assert!(matches!(message["event"].as_str(), Some("left" | "error")), "{message}");
+            }
+            Deliver::Close(close) => return assert_eq!(close.code, 1001),
+        }
+    }
+}
+
+#[actix::test]
+async fn clients_wait_ten_seconds_at_most_for_a_room_that_no_node_can_open() {
+    let World { a1, b2, c3: _c3, book: _, wire: _wire, directory: _directory } = World::new().await;
+    let (_, b) = (a1.open("demo").await, b2.open("demo").await);
+    let (mut bob, _) = join(&b, "bob").await;
+    b2.cable.cut(true);
+
+    within(a1.stop()).await;
+
+    let began = tokio::time::Instant::now();
+    expect_closed(&mut bob, "elsewhere", 1012).await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(20));
+    bob.leave();
+    within(b.freed()).await;
+    b2.cable.cut(false);
+}
