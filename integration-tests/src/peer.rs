@@ -30,6 +30,8 @@ pub enum PeerKind {
     Aiortc,
     /// The crate `webrtc`, as a program of its own.
     WebrtcRs,
+    /// Pion, as a program of its own. It has neither data channels nor perfect negotiation.
+    Pion,
 }
 
 impl fmt::Display for PeerKind {
@@ -39,6 +41,7 @@ impl fmt::Display for PeerKind {
             Self::Firefox => "firefox",
             Self::Aiortc => "aiortc",
             Self::WebrtcRs => "webrtc-rs",
+            Self::Pion => "pion",
         })
     }
 }
@@ -71,7 +74,13 @@ impl Peer {
                 command.arg(script);
                 Self::as_program(kind, command)
             }
-            PeerKind::WebrtcRs => Self::as_program(kind, Command::new(webrtc_rs_peer())),
+            PeerKind::WebrtcRs => Self::as_program(kind, Command::new(built("webrtc-rs-peer"))),
+            PeerKind::Pion => {
+                let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pages/bots");
+                let mut command = Command::new(built("pion-peer"));
+                command.args(["picture.ivf", "sound.ivf"].map(|file| files.join(file)));
+                Self::as_program(kind, command)
+            }
         }
     }
 
@@ -239,7 +248,7 @@ async fn serve_a_page() -> String {
     address
 }
 
-/// Returns the program around the crate `webrtc`, as `integration-tests/run` has built it.
-fn webrtc_rs_peer() -> PathBuf {
-    program::of_the_machine("webrtc-rs-peer", "nothing: it is built there")
+/// Returns the path of a peer that `integration-tests/run` has built.
+fn built(name: &str) -> PathBuf {
+    program::of_the_machine(name, "nothing: it is built there")
 }

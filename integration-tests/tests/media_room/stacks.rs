@@ -40,6 +40,23 @@ fn aiortc_sends_to_browsers_and_receives_from_them() {
     });
 }
 
+/// It does not decode: it counts pictures that are whole, from a key frame on.
+#[test]
+fn pion_sends_to_browsers_and_receives_from_them() {
+    in_network_namespace(async || {
+        let server = server().await;
+        for kind in [Kind::Chromium, Kind::Firefox] {
+            let room = format!("{kind:?}");
+            let page = CallPage::open("page", kind, &server, &room).await;
+            let mut other = Member::join(PeerKind::Pion, &server, &room).await;
+            other.receives(20).await;
+            sees_picture(&page, &mut other, 320).await;
+            other.receives(20).await;
+            page.close().await;
+        }
+    });
+}
+
 /// It has no codecs: what it sends looks like VP8 and Opus, and it counts frames that are whole, from a key frame on.
 #[test]
 fn webrtc_rs_sends_to_others_and_receives_from_them() {
