@@ -156,7 +156,8 @@ impl RoomActor {
         let (Some(edge), Some(away)) = (&mut self.edge, self.shared.away()) else { return };
         away.link.close();
         edge.lose_link();
-        let is_wanted = edge.has_peers() || !self.settings.reopens;
+        // Also by those that have not asked yet to join.
+        let is_wanted = !self.shared.roster().is_empty() || !self.settings.reopens;
         if !is_wanted || self.settings.on_crash == OnCrash::Close || self.roster().is_closed() {
             return self.close_edge(ctx);
         }

@@ -117,11 +117,6 @@ impl Edge {
         }
     }
 
-    /// Returns whether clients wait for the room.
-    pub(crate) fn has_peers(&self) -> bool {
-        self.seats.values().any(|guest| !guest.member.outbox().is_closed())
-    }
-
     /// Asks the home to admit a peer. Returns false if the peer has been answered, and there may be none left.
     pub(crate) fn join(&mut self, peer: PeerId, answer: Answer) -> bool {
         let asked = self.shared.roster().ask(peer, None);

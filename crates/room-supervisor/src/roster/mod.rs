@@ -102,6 +102,11 @@ impl Roster {
         matches!(self.phase, Phase::Closing | Phase::Closed | Phase::GivenUp)
     }
 
+    /// Returns whether no peer has a membership, and no departure is left to announce.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Adds a peer that may join. `welcome` are additional fields of its `authenticated` message.
     ///
     /// # Errors
