@@ -122,12 +122,7 @@ impl Server {
         rooms.start_supervised(room).await.expect("a free name");
         let signaling = Signaling::new(options(PeerOptions::new((), rooms.clone())));
         let counters = signaling.counters();
-        let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let server = tune(HttpServer::new(app).workers(1).disable_signals());
-        actix_web::rt::spawn(server.listen(listener).expect("a listener").run());
-        Self { address, rooms, counters }
+        Self { address: serve(signaling), rooms, counters }
     }
 
     /// Starts a server that lets clients resume their sessions.
@@ -142,6 +137,16 @@ impl Server {
     pub(crate) async fn join(&self) -> Client {
         join(self.address).await
     }
+}
+
+/// Serves these routes, and returns the address. It is compiled once, and not for each kind of options of a test.
+fn serve(signaling: Signaling<TestPeer>) -> SocketAddr {
+    let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = tune(HttpServer::new(app).workers(1).disable_signals());
+    actix_web::rt::spawn(server.listen(listener).expect("a listener").run());
+    address
 }
 
 pub(crate) fn url(address: SocketAddr) -> String {

@@ -21,6 +21,20 @@ use tokio::net::TcpStream;
 use crate::common::{Client, TestPeer, TestRoom};
 use crate::peers::{self, Peer, connect, negotiate};
 
+/// Serves these routes, and returns the address. It is compiled once, and not for each kind of options of a test.
+fn listen(signaling: Signaling<TestPeer>, admin: Admin) -> SocketAddr {
+    let app = move || {
+        let app = App::new().configure(signaling.at(&["/socket/{room}"]));
+        app.configure(admin.at("/admin"))
+    };
+    let server = tune(HttpServer::new(app).workers(1).disable_signals())
+        .bind(("127.0.0.1", 0))
+        .expect("a port");
+    let address = server.addrs()[0];
+    actix_web::rt::spawn(server.run());
+    address
+}
+
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) root: SupervisorRef,
@@ -72,16 +86,7 @@ impl Server {
             .counters(signaling.counters())
             .graft(move || graft.lock().unwrap().clone());
         let admin = options(admin).build();
-        let mounted = admin.clone();
-        let app = move || {
-            let app = App::new().configure(signaling.at(&["/socket/{room}"]));
-            app.configure(mounted.at("/admin"))
-        };
-        let server = tune(HttpServer::new(app).workers(1).disable_signals())
-            .bind(("127.0.0.1", 0))
-            .expect("a port");
-        let address = server.addrs()[0];
-        actix_web::rt::spawn(server.run());
+        let address = listen(signaling, admin.clone());
         Self { address, root, admin, connections, owned }
     }
 
