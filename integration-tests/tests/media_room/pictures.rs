@@ -1,7 +1,8 @@
-//! What comes of the pictures of a sender of ours in browsers.
+//! What comes of the pictures of a sender of ours in browsers: turned ones, and those of a stream that has run for
+//! long.
 
 use callboard_peer_connection::VideoOrientation;
-use integration_tests::{CallPage, Kind, in_network_namespace};
+use integration_tests::{CallPage, Kind, Moment, Server, TEST_TIME, in_network_namespace, until};
 use serde_json::json;
 
 use crate::ours::Ours;
@@ -39,3 +40,33 @@ fn a_picture_is_turned_as_its_sender_says() {
         }
     });
 }
+
+/// The numbers of 16 bits wrap on the way to the server, and to a viewer that is there from the beginning; one that
+/// comes late does not know how often they have wrapped (RFC 3711 §3.3.1).
+#[test]
+fn a_viewer_sees_the_picture_also_when_it_comes_after_70_000_packets() {
+    in_network_namespace(async || {
+        let server = Server::of("media-room", &UNLIMITED).await;
+        let ours = Ours::start().await;
+        let manner = Manner { rush: 70_000, ..Manner::default() };
+        let sender = Sender::join(&ours, &server, ("demo", "Camera"), manner).await;
+        let early = CallPage::open("early", Kind::Chromium, &server, "demo?synthetic").await;
+
+        until("70,000 packets", TEST_TIME, async || match sender.packets() {
+            70_000.. => Moment::Now(()),
+            sent => Moment::NotYet(format!("{sent} packets")),
+        })
+        .await;
+
+        sees(&early, 1).await;
+        let late = CallPage::open("late", Kind::Firefox, &server, "demo?synthetic").await;
+        sees(&late, 2).await;
+        sees(&early, 2).await;
+        for page in [early, late] {
+            page.close().await;
+        }
+    });
+}
+
+/// Arguments of a server that sends all to every viewer: on a busy machine estimates of bandwidth would be low.
+const UNLIMITED: [&str; 4] = ["--listen", "127.0.0.1:0", "--first-estimate", "0"];

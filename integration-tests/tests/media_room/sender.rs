@@ -1,5 +1,7 @@
-//! Member of ours that sends a picture without a browser, turned as a test wants it.
+//! Member of ours that sends a picture without a browser: turned, in many packets, or many of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use callboard_peer_connection::messages::*;
@@ -24,17 +26,27 @@ pub(crate) struct Manner {
     /// Packets of each frame, as far as it has bytes for them.
     pub(crate) packets: usize,
     pub(crate) orientation: Option<VideoOrientation>,
+    /// Packets that are sent as fast as possible, before all others.
+    pub(crate) rush: u64,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { rate: 15, packets: 1, orientation: None }
+        Self { rate: 15, packets: 1, orientation: None, rush: 0 }
     }
 }
 
 /// Member that sends a picture. It leaves when this is dropped.
 pub(crate) struct Sender {
+    sent: Arc<Sent>,
     running: JoinHandle<()>,
+}
+
+/// What a member has sent.
+#[derive(Debug, Default)]
+struct Sent {
+    frames: AtomicU64,
+    packets: AtomicU64,
 }
 
 impl Sender {
@@ -59,7 +71,7 @@ impl Sender {
         };
         connection.send(sending).await.unwrap().unwrap();
         let sender = connection.send(GetTransceivers).await.unwrap()[0].sender;
-        let frames = frames();
+        let (sent, frames) = (Arc::default(), frames());
         let mut run = Run {
             manner,
             socket,
@@ -70,12 +82,16 @@ impl Sender {
             payload_type: 0,
             frames,
             place: 0,
-            count: 0,
-            sent: 0,
+            sent: Arc::clone(&sent),
         };
         timeout(PATIENCE, run.connect()).await.expect("it connects");
         let running = tokio::spawn(async move { run.forever().await });
-        Self { running }
+        Self { sent, running }
+    }
+
+    /// Returns how many packets it has sent.
+    pub(crate) fn packets(&self) -> u64 {
+        self.sent.packets.load(Ordering::Relaxed)
     }
 }
 
@@ -102,10 +118,7 @@ struct Run {
     frames: Vec<&'static [u8]>,
     /// Place of the next frame.
     place: usize,
-    /// Frames that were sent.
-    count: u64,
-    /// Packets that were sent.
-    sent: u64,
+    sent: Arc<Sent>,
 }
 
 impl Run {
@@ -123,15 +136,21 @@ impl Run {
     }
 
     async fn forever(&mut self) {
-        let began = Instant::now();
-        let mut pace = interval(Duration::from_secs(1) / self.manner.rate);
+        let (began, Manner { rate, packets, rush, .. }) = (Instant::now(), self.manner);
+        self.send(began, RUSH, rush).await;
+        self.send(began, (rate, packets), u64::MAX).await;
+    }
+
+    /// Sends frames until that many packets were sent: so many in a second, each in so many packets.
+    async fn send(&mut self, began: Instant, (rate, packets): (u32, usize), until: u64) {
+        let mut pace = interval(Duration::from_secs(1) / rate);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        while self.sent.packets.load(Ordering::Relaxed) < until {
             tokio::select! {
                 come = self.next() => self.handle(come).await,
                 _ = pace.tick() => {
                     let timestamp = (began.elapsed().as_micros() * 9 / 100) as u32;
-                    self.show(timestamp).await;
+                    self.show(timestamp, packets).await;
                 }
             }
         }
@@ -178,14 +197,15 @@ impl Run {
         self.socket.send(Message::text(text)).await.expect("it is open");
     }
 
-    /// Sends the next frame (RFC 7741 §4.2: a picture id of 15 bits).
-    async fn show(&mut self, timestamp: u32) {
+    /// Sends the next frame in so many packets (RFC 7741 §4.2: a picture id of 15 bits).
+    async fn show(&mut self, timestamp: u32, packets: usize) {
         let frame = self.frames[self.place];
         self.place = (self.place + 1) % self.frames.len();
-        let [_, _, high, low] = (self.count as u32 & 0x7fff).to_be_bytes();
-        self.count += 1;
-        let length = frame.len().div_ceil(self.manner.packets);
+        let count = self.sent.frames.fetch_add(1, Ordering::Relaxed);
+        let [_, _, high, low] = (count as u32 & 0x7fff).to_be_bytes();
+        let length = frame.len().div_ceil(packets);
         let last = frame.len().div_ceil(length) - 1;
+        let first = self.sent.packets.load(Ordering::Relaxed);
         let mut extensions = HeaderExtensions::default();
         extensions.video_orientation = self.manner.orientation;
         let mut batch = Vec::new();
@@ -195,7 +215,7 @@ impl Run {
                 transceiver: TransceiverId(self.connection.id().0),
                 rid: None,
                 payload_type: self.payload_type,
-                sequence_number: self.sent,
+                sequence_number: first + place as u64,
                 timestamp,
                 marker: place == last,
                 at: Instant::now().into_std(),
@@ -204,9 +224,9 @@ impl Run {
                 vp8: None,
                 extensions: extensions.clone(),
             };
-            self.sent += 1;
             batch.push(WriteRtp { sender: self.sender, packet });
         }
+        self.sent.packets.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.connection.send(WriteRtpBatch(batch)).await.expect("it is connected");
     }
 }
@@ -231,3 +251,6 @@ fn frames() -> Vec<&'static [u8]> {
     }
     frames
 }
+
+/// Frames in a second, and packets of each, while they are sent as fast as possible.
+const RUSH: (u32, usize) = (100, 80);
