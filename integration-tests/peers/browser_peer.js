@@ -16,6 +16,7 @@ class Peer {
         this.tallies = new Map();
         this.echoes = false;
         this.perfect_mode = null;
+        this.with_all_extensions = false;
         this.connection = null;
         for (const source of this.sources ?? []) source.stop();
         this.sources = [];
@@ -143,12 +144,30 @@ class Peer {
         });
     }
 
+    // Lets media that follow have the header extensions that the browser has, and does not offer by itself.
+    all_extensions() {
+        this.with_all_extensions = true;
+    }
+
+    // Returns whether it knows of all that it receives when that was captured.
+    captured() {
+        const sources = this.connection.getReceivers().map((receiver) => receiver.getSynchronizationSources());
+        return sources.every((all) => all.some(({ captureTimestamp }) => captureTimestamp > 0));
+    }
+
     async media({ kind }) {
         const stream = kind === "video" ? moving(this) : sounding(this);
         const [track] = stream.getTracks();
         const sender = this.connection.addTrack(track, stream);
+        const transceiver = this.connection.getTransceivers().find((one) => one.sender === sender);
+        if (this.with_all_extensions) {
+            const all = transceiver.getHeaderExtensionsToNegotiate();
+            // Not all of them at once: there are more than ids of the short form.
+            const wanted = ["abs-capture-time", "video-layers-allocation00", "dependency-descriptor"];
+            for (const one of all) if (wanted.some((name) => one.uri.includes(name))) one.direction = "sendrecv";
+            transceiver.setHeaderExtensionsToNegotiate(all);
+        }
         if (kind === "video") {
-            const transceiver = this.connection.getTransceivers().find((one) => one.sender === sender);
             const all = RTCRtpSender.getCapabilities("video").codecs;
             const first = all.filter(({ mimeType }) => mimeType === "video/VP8");
             transceiver?.setCodecPreferences?.([...first, ...all.filter(({ mimeType }) => mimeType !== "video/VP8")]);

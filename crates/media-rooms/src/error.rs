@@ -1,7 +1,7 @@
 //! Errors of media rooms.
 
 use callboard_peer_connection::Codec;
-use callboard_peer_connection::error::{SetDescriptionError, TransceiverError};
+use callboard_peer_connection::error::{OfferSlotsError, SetDescriptionError};
 use callboard_supervision::{CallError, NoSupervisorError, StartChildError};
 
 /// Error of a peer connection that does not join a media room.
@@ -44,9 +44,9 @@ pub enum AcceptMediaOfferError {
     /// The offer cannot be used.
     #[error(transparent)]
     Description(#[from] SetDescriptionError),
-    /// A section of the offer takes no track.
+    /// Another offer came between.
     #[error(transparent)]
-    Transceiver(#[from] TransceiverError),
+    Slots(#[from] OfferSlotsError),
 }
 
 /// Error of a tap that is not started.

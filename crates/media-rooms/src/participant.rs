@@ -7,10 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use callboard_peer_connection::messages::*;
-use callboard_peer_connection::sdp::{Sdp, Section};
+use callboard_peer_connection::sdp::{MediaKind, Sdp};
 use callboard_peer_connection::{
-    ConnectionEvent, Direction, LocalTrack, PeerConnectionState, RtpCodecCapability,
-    SenderPosition, SessionDescription,
+    ConnectionEvent, PeerConnectionState, SenderPosition, SessionDescription,
 };
 use callboard_supervision::CallError;
 
@@ -51,40 +50,18 @@ impl Participant {
         offer: SessionDescription,
     ) -> Result<SessionDescription, AcceptMediaOfferError> {
         let connection = &self.seat.connection;
-        let directions = directions(&offer.sdp);
+        let (places, slots) = read(&offer.sdp);
         connection.send(SetRemoteDescription(offer)).await??;
-        let mut places = [0, 0];
-        for transceiver in connection.send(GetTransceivers).await? {
-            let place = &mut places[transceiver.kind as usize];
-            *place += 1;
-            let mid = transceiver.mid.as_deref().filter(|_| !transceiver.stopped);
-            let Some(&direction) = mid.and_then(|mid| directions.get(mid)) else { continue };
-            let direction = match direction {
-                // Browsers show nothing of what comes in a section in which they send simulcast.
-                Direction::SendRecv if !transceiver.encodings.is_empty() => Direction::RecvOnly,
-                direction => direction,
-            };
-            if direction.sends() && transceiver.track.is_none() {
-                let codec = RtpCodecCapability::new(transceiver.kind.name());
-                let stream = format!("slot-{place}");
-                let track = LocalTrack::new(codec, format!("{}-{place}", transceiver.kind), stream);
-                let (sender, track) = (transceiver.sender, Some(track));
-                connection.send(ReplaceTrack { sender, track }).await??;
-                let kept = ConfigureSender { resend: Some(RESENT), ..ConfigureSender::new(sender) };
-                connection.send(kept).await??;
-            }
-            // What the client has offered and no more: the server never needs an offer of its own.
-            connection.send(SetDirection { transceiver: transceiver.id, direction }).await??;
-        }
+        // What the client has offered and no more: the server never needs an offer of its own.
+        connection.send(OfferSlots(slots)).await??;
         connection.send(SetLocalDescription(None)).await??;
         let answer = connection.send(LocalDescription).await?;
         let transceivers = connection.send(GetTransceivers).await?;
         let mut sections = Vec::with_capacity(transceivers.len());
-        let mut places = [0, 0];
         let negotiated = transceivers.into_iter().filter_map(|transceiver| {
-            let place = &mut places[transceiver.kind as usize];
-            *place += 1;
-            section(transceiver, *place)
+            // A section without a mid is no slot.
+            let place = places.get(transceiver.mid.as_deref()?).copied().unwrap_or_default();
+            section(transceiver, place)
         });
         for mut section in negotiated {
             if section.receives {
@@ -171,25 +148,39 @@ impl Participant {
     }
 }
 
-/// Returns the direction of each section of an offer, seen from this side, by its mid. Those whose transceivers the
-/// client has stopped are not among them.
-fn directions(offer: &str) -> HashMap<String, Direction> {
+/// Returns the place of each section of an offer among those of its kind, from 1, by its mid; and slots for those in
+/// which the client receives.
+fn read(offer: &str) -> (HashMap<String, usize>, Vec<Slot>) {
     let offer = Sdp::parse(offer);
-    let direction = |section: &Section| {
-        let offered = section.direction().or(offer.session().direction());
-        match offered {
-            Some("sendonly") => Direction::RecvOnly,
-            Some("recvonly") => Direction::SendOnly,
-            Some("inactive") => Direction::Inactive,
-            _ => Direction::SendRecv,
+    let (mut places, mut slots, mut counts) = (HashMap::new(), Vec::new(), [0, 0]);
+    for section in offer.media() {
+        let count = match section.kind() {
+            MediaKind::Audio => &mut counts[0],
+            MediaKind::Video => &mut counts[1],
+            _ => continue,
+        };
+        *count += 1;
+        let (place, Some(mid)) = (*count, section.mid()) else { continue };
+        places.insert(mid.to_owned(), place);
+        let receives = match section.direction().or(offer.session().direction()) {
+            Some("sendonly" | "inactive") => false,
+            Some("recvonly") => true,
+            // Browsers show nothing of what comes in a section in which they send simulcast.
+            _ => !section
+                .attributes("simulcast")
+                .any(|it| it.split_whitespace().any(|it| it == "send")),
+        };
+        if receives {
+            let id = format!("{}-{place}", section.media());
+            let slot = Slot::new(mid, format!("slot-{place}"), id);
+            slots.push(slot.resend(RESENT.0, RESENT.1));
         }
-    };
-    let stopped = |section: &Section| section.port() == Some(0) && !section.has("bundle-only");
-    let sections = offer.media().iter().filter(|section| !stopped(section));
-    sections.filter_map(|section| Some((section.mid()?.to_owned(), direction(section)))).collect()
+    }
+    (places, slots)
 }
 
-/// Returns what was negotiated for a transceiver, the so many-th of its kind; none for one without a section in use.
+/// Returns what was negotiated for a transceiver, in the so many-th section of its kind; none for one whose section is
+/// not in use.
 fn section(transceiver: TransceiverInfo, stream: usize) -> Option<stage::Section> {
     let direction = transceiver.current_direction.filter(|_| !transceiver.stopped)?;
     Some(stage::Section {

@@ -11,6 +11,8 @@ use callboard_transport::gather::{IceServer, IceTransportPolicy};
 use callboard_transport::mux::RouteOptions;
 
 use crate::error::AddTrackError;
+use crate::header_extensions::HeaderExtension;
+use crate::jsep::Chosen;
 use crate::media::*;
 
 /// The codecs of connections (webrtc-rs' and Pion's `MediaEngine`).
@@ -253,6 +255,11 @@ impl ApiInner {
     pub(crate) fn sctp_buffer(&self) -> usize {
         (256 << 10).max(self.settings.max_message_size as usize)
     }
+
+    /// Returns the header extensions that connections may agree on.
+    pub(crate) fn extensions(&self) -> Chosen {
+        Chosen::new(&self.settings.extensions, self.registry.transport_wide_feedback)
+    }
 }
 
 /// Makes a connection's handshake from the DTLS that the connection would otherwise have.
@@ -313,6 +320,9 @@ pub struct ApiSettings {
     pub failed_close_timeout: Option<Duration>,
     /// Whether to write candidates into local descriptions as well. Default: no; they are sent one by one as events.
     pub inline_candidates: bool,
+    /// Header extensions that are offered, and agreed to where a peer offers them, beside those that every connection
+    /// has. Each packet that carries one is some bytes longer. Default: audio level, send time, video orientation.
+    pub extensions: Vec<HeaderExtension>,
 }
 
 impl Default for ApiSettings {
@@ -334,6 +344,7 @@ impl Default for ApiSettings {
             failed_timeout: Duration::from_secs(30),
             failed_close_timeout: Some(Duration::from_secs(30)),
             inline_candidates: false,
+            extensions: HeaderExtension::DEFAULT.into(),
         }
     }
 }

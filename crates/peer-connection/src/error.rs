@@ -295,6 +295,15 @@ pub enum TransceiverError {
     Closed,
 }
 
+/// Reason why slots were not taken. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OfferSlotsError {
+    /// No offer of the peer waits for its answer (W3C `InvalidStateError`).
+    #[error("there is no offer to answer in the signaling state {0}")]
+    InvalidState(SignalingState),
+}
+
 /// Reason why a sample or packet was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -317,7 +326,7 @@ pub enum WriteError {
     /// Samples are for connections in sample mode, packets for those in RTP mode.
     #[error("the connection is in the other media mode")]
     OtherMode,
-    /// The payload of a packet is larger than 1,500 bytes, which no path carries.
+    /// The payload of a packet, with its long header extensions, is larger than 1,500 bytes, which no path carries.
     #[error("the payload is too large")]
     TooLarge,
     /// [`RtpPacket::vp8`](crate::RtpPacket) is set, and the payload has no VP8 descriptor.

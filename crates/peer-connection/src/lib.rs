@@ -43,6 +43,7 @@ pub mod error;
 mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod header_extensions;
 mod id_map;
 mod jsep;
 mod logging;
@@ -57,6 +58,7 @@ mod pool;
 mod sctp;
 pub mod sdp;
 mod session;
+mod slots;
 mod state;
 mod stats;
 
@@ -73,12 +75,16 @@ pub use event::{
     CloseReason, ConnectionEvent, DataChannelMessage, FailureReason, PacketBatch,
     PeerConnectionEvent, PeerConnectionId, ReceptionReport, SenderReport,
 };
+pub use header_extensions::{
+    CaptureTime, HeaderExtension, HeaderExtensions, PlayoutDelay, VideoFormat, VideoLayer,
+    VideoLayers, VideoOrientation,
+};
 pub use jsep::{AnsweredSections, RejectedSection, RejectionReason};
 pub use logging::RateLimitedLog;
 pub use media::{
-    Direction, HeaderExtensions, KeyframeRequestKind, LocalTrack, ParseRidError, ReceivedSample,
-    Rid, RtpCodecCapability, RtpPacket, Sample, SenderId, SenderPosition, TrackKind, TransceiverId,
-    VideoOrientation, Vp8Rewrite,
+    Direction, KeyframeRequestKind, LocalTrack, ParseRidError, ReceivedSample, Rid,
+    RtpCodecCapability, RtpPacket, Sample, SenderId, SenderPosition, TrackKind, TransceiverId,
+    Vp8Rewrite,
 };
 pub use owners::{ConnectionOwners, OWNER_PREFIX};
 pub use pool::{

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::header_extensions::HeaderExtensions;
+
 /// Kind of media of a track (W3C `MediaStreamTrack.kind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -359,41 +361,6 @@ pub struct SenderPosition {
     pub timestamp: u32,
     /// What was replaced in its VP8 descriptor.
     pub vp8: Option<Vp8Rewrite>,
-}
-
-/// Header extensions of a packet (RFC 8285) that travel with its contents from one connection to another.
-///
-/// Extensions that belong to one connection (MID, RID, send times, transport-wide numbers) are made anew.
-#[derive(Clone, Default, PartialEq)]
-pub struct HeaderExtensions {
-    /// Whether the packet contains a voice (RFC 6464). Default: unknown, which is sent as no beside an audio level.
-    pub voice_activity: Option<bool>,
-    /// Rotation of the picture when it is shown (3GPP TS 26.114 §7.4.5). Default: not sent.
-    pub video_orientation: Option<VideoOrientation>,
-    pub(crate) others: Option<Arc<str0m::rtp::ExtensionValues>>,
-}
-
-impl fmt::Debug for HeaderExtensions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeaderExtensions")
-            .field("voice_activity", &self.voice_activity)
-            .field("video_orientation", &self.video_orientation)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Rotation of a picture, clockwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "four quarters of a turn")]
-pub enum VideoOrientation {
-    /// No rotation.
-    Upright,
-    /// 90°.
-    Quarter,
-    /// 180°.
-    Half,
-    /// 270°.
-    ThreeQuarters,
 }
 
 /// RTCP message that asks for a key frame.

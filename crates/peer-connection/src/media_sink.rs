@@ -70,7 +70,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::media::{HeaderExtensions, TransceiverId};
+    use crate::header_extensions::HeaderExtensions;
+    use crate::media::TransceiverId;
 
     /// Sink that keeps its first message until it is let go, with a mailbox for two.
     struct Slow {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::error::*;
 use crate::session::PeerConnectionCounters;
+pub use crate::slots::{OfferSlots, Slot};
 use crate::stats::StatsReport;
 use crate::*;
 

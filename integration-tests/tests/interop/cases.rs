@@ -11,6 +11,7 @@ use integration_tests::PeerKind;
 use serde_json::json;
 
 use crate::estimate::estimate;
+use crate::extensions::extensions;
 use crate::redundant::redundant;
 use crate::table::{Outcome, Table, text};
 
@@ -24,7 +25,7 @@ macro_rules! cases {
     };
 }
 
-pub(crate) const ALL: [(&str, Case); 17] = cases! {
+pub(crate) const ALL: [(&str, Case); 18] = cases! {
     "connect" connect
     "echo" echo
     "10,000-in-order" ten_thousand
@@ -34,6 +35,7 @@ pub(crate) const ALL: [(&str, Case); 17] = cases! {
     "media-theirs-later" media_theirs_later
     "estimate" estimate
     "redundant" redundant
+    "extensions" extensions
     "renegotiate-theirs" renegotiate_theirs
     "stop-first-theirs" stop_first_theirs
     "restart-ours" restart_ours
@@ -56,6 +58,9 @@ pub(crate) fn not_applicable(kind: PeerKind, name: &str, _: bool) -> Option<&'st
         (PeerKind::Aiortc, "glare-polite" | "glare-impolite") => Some("aiortc has no rollback"),
         (PeerKind::Firefox | PeerKind::Aiortc | PeerKind::WebrtcRs, "redundant") => {
             Some("it has no redundant audio")
+        }
+        (PeerKind::Firefox | PeerKind::Aiortc | PeerKind::WebrtcRs, "extensions") => {
+            Some("it has no choice of header extensions")
         }
         (PeerKind::Aiortc, "estimate") => Some("aiortc does not say when packets arrive"),
         _ => None,

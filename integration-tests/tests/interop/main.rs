@@ -4,6 +4,7 @@
 
 mod cases;
 mod estimate;
+mod extensions;
 mod forged;
 #[path = "../../../crates/ice-handshake/tests/forgery/mod.rs"]
 mod forgery;
@@ -38,6 +39,7 @@ fn interop(kind: PeerKind) {
                 }
                 let api = match name {
                     "redundant" => redundant::api(),
+                    "extensions" => extensions::api(),
                     name => estimate::api(name),
                 };
                 let mut table = Table::lay(&ours, &api, &mut theirs, we_offer).await;

@@ -236,10 +236,14 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Sends a packet of sound back as it came.
+    /// Sends a packet back as it came.
     async fn write_back(&mut self, packet: &RtpPacket) -> Outcome<()> {
-        *self.frames.entry(TrackKind::Audio).or_default() += 1;
-        let Some(&sender) = self.senders.get(&TrackKind::Audio) else { return Ok(()) };
+        let kind = match self.video == Some(packet.transceiver) {
+            true => TrackKind::Video,
+            false => TrackKind::Audio,
+        };
+        *self.frames.entry(kind).or_default() += 1;
+        let Some(&sender) = self.senders.get(&kind) else { return Ok(()) };
         self.tell(WriteRtp { sender, packet: packet.clone() }).await?.map_err(text)
     }
 

@@ -292,7 +292,11 @@ impl Handler<PeerConnectionEvent> for Owner {
                 self.work.hear_message(message, line)
             }
             (ConnectionEvent::Packet(_), Some(line)) => self.work.hear_packet(line),
-            (event, _) => _ = self.tell.as_ref().map(|tell| tell.send(event)),
+            (event, _) => {
+                if let Some(tell) = &self.tell {
+                    _ = tell.send(event);
+                }
+            }
         }
     }
 }

@@ -38,6 +38,8 @@ handle! {
         |session, now| session.make_offer(now);
     AcceptOffer(offer) => AcceptOffer,
         |session, now| session.accept_offer(now, offer);
+    OfferSlots(slots) => OfferSlots,
+        |session, now| session.offer_slots(now, slots);
     LocalDescription => LocalDescription,
         |session, _| session.with_candidates(session.jsep().local());
     CurrentLocalDescription => CurrentLocalDescription,

@@ -1,6 +1,5 @@
 //! Conversions between this crate's types and str0m's.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use str0m::bwe::BweKind;
@@ -8,7 +7,7 @@ use str0m::format::{Codec as FormatCodec, PayloadParams};
 use str0m::media::{
     Frequency, KeyframeRequestKind as StrKeyframe, MediaKind, Rid as StrRid, TelephoneEvent,
 };
-use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, Vp8Descriptor, Vp8Patch};
+use str0m::rtp::{Vp8Descriptor, Vp8Patch};
 use str0m::{IceConnectionState, RtcError};
 
 use super::{EngineEvent, IceProgress};
@@ -88,60 +87,6 @@ pub(super) fn vp8_patch(payload: &[u8], rewrite: Vp8Rewrite) -> Option<Vp8Patch>
     patch.build().ok()
 }
 
-/// Returns the extensions of a received packet.
-pub(super) fn extensions(values: ExtensionValues) -> HeaderExtensions {
-    use str0m::rtp::VideoOrientation as Str;
-    HeaderExtensions {
-        voice_activity: values.voice_activity,
-        video_orientation: values.video_orientation.map(|orientation| match orientation {
-            Str::Deg0 => VideoOrientation::Upright,
-            Str::Deg90 => VideoOrientation::Quarter,
-            Str::Deg180 => VideoOrientation::Half,
-            Str::Deg270 => VideoOrientation::ThreeQuarters,
-        }),
-        others: has_others(&values).then(|| Arc::new(values)),
-    }
-}
-
-/// Returns whether there are extensions that only packets of few streams have; they are kept in a box.
-fn has_others(values: &ExtensionValues) -> bool {
-    values.video_content_type.is_some()
-        || values.abs_capture_time.is_some()
-        || values.play_delay_min.is_some()
-        || values.play_delay_max.is_some()
-        || values.video_timing.is_some()
-        || values.frame_mark.is_some()
-}
-
-/// Returns the extensions of a packet to send; str0m adds those of the connection.
-pub(super) fn extension_values(
-    audio_level: Option<i8>,
-    extensions: &HeaderExtensions,
-) -> ExtensionValues {
-    use str0m::rtp::VideoOrientation as Str;
-    let mut values = ExtensionValues {
-        audio_level,
-        // str0m writes both or none.
-        voice_activity: extensions.voice_activity.or(audio_level.map(|_| false)),
-        video_orientation: extensions.video_orientation.map(|orientation| match orientation {
-            VideoOrientation::Upright => Str::Deg0,
-            VideoOrientation::Quarter => Str::Deg90,
-            VideoOrientation::Half => Str::Deg180,
-            VideoOrientation::ThreeQuarters => Str::Deg270,
-        }),
-        ..ExtensionValues::default()
-    };
-    if let Some(others) = extensions.others.as_deref() {
-        values.video_content_type = others.video_content_type;
-        values.abs_capture_time = others.abs_capture_time;
-        values.play_delay_min = others.play_delay_min;
-        values.play_delay_max = others.play_delay_max;
-        values.video_timing = others.video_timing;
-        values.frame_mark = others.frame_mark;
-    }
-    values
-}
-
 pub(super) fn frequency(rate: u32) -> Frequency {
     Frequency::new(rate).unwrap_or(Frequency::NINETY_KHZ)
 }
@@ -198,17 +143,6 @@ fn is_named(codec: FormatCodec, name: &str) -> bool {
     own.eq_ignore_ascii_case(name)
 }
 
-pub(super) fn without_transport_cc(extensions: &mut ExtensionMap) {
-    let kept: Vec<(u8, Extension)> = (1..=14)
-        .filter_map(|id| extensions.lookup(id).map(|extension| (id, extension.clone())))
-        .filter(|(_, extension)| *extension != Extension::TransportSequenceNumber)
-        .collect();
-    *extensions = ExtensionMap::empty();
-    for (id, extension) in kept {
-        extensions.set(id, extension);
-    }
-}
-
 pub(super) fn write_error(error: RtcError) -> WriteError {
     match error {
         RtcError::UnknownPt(_) => WriteError::NotNegotiated,
@@ -220,39 +154,3 @@ pub(super) fn write_error(error: RtcError) -> WriteError {
 
 /// Volume of tones in −dBm0, the volume of telephones.
 const TONE_VOLUME: u8 = 10;
-
-#[cfg(test)]
-mod tests {
-    use str0m::media::MediaTime;
-
-    use super::*;
-
-    /// Reading these relies on extensions of the engine that no description of this crate negotiates.
-    #[test]
-    fn the_other_extensions_of_a_packet_go_on_with_it() {
-        let came = ExtensionValues {
-            audio_level: Some(-30),
-            video_content_type: Some(1),
-            play_delay_min: Some(MediaTime::from_millis(100)),
-            play_delay_max: Some(MediaTime::from_millis(200)),
-            frame_mark: Some(7),
-            // The next connection adds its own.
-            transport_cc: Some(9),
-            ..ExtensionValues::default()
-        };
-
-        let kept = extensions(came);
-        let sent = extension_values(None, &kept);
-
-        let expected = ExtensionValues {
-            video_content_type: Some(1),
-            play_delay_min: Some(MediaTime::from_millis(100)),
-            play_delay_max: Some(MediaTime::from_millis(200)),
-            frame_mark: Some(7),
-            ..ExtensionValues::default()
-        };
-        assert_eq!(sent, expected);
-        let plain = ExtensionValues { audio_level: Some(-30), ..ExtensionValues::default() };
-        assert_eq!(extensions(plain).others, None, "nothing is kept where there is nothing");
-    }
-}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use str0m::Event;
 
-use super::{Engine, EngineEvent, MediaEgressStats, convert};
+use super::{Engine, EngineEvent, MediaEgressStats, convert, extension_values};
 use crate::event::{ReceptionReport, SenderReport};
 use crate::media::*;
 
@@ -67,7 +67,7 @@ impl Engine {
                     marker: packet.header.marker,
                     at: packet.timestamp,
                     audio_level: packet.header.ext_vals.audio_level,
-                    extensions: convert::extensions(packet.header.ext_vals),
+                    extensions: extension_values::received(packet.header.ext_vals),
                     payload: packet.payload,
                     vp8: None,
                 })

@@ -6,10 +6,30 @@ use std::sync::{Arc, PoisonError, RwLock};
 use str0m::media::Mid;
 use str0m::rtp::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues};
 
-use crate::jsep::{Extensions, MID, engine_mid};
+use super::extension_values::{Carrier, DEPENDENCIES, LAYERS};
+use crate::header_extensions::HeaderExtension;
+use crate::jsep::{Chosen, Extensions, MID, engine_mid};
 
 /// Mids of the peer, by the engine's names for them. Only those that differ.
 pub(super) type Names = Arc<RwLock<HashMap<Mid, Box<str>>>>;
+
+/// Returns the extensions that were chosen, under the ids at which they are offered.
+pub(super) fn choose(chosen: Chosen) -> ExtensionMap {
+    let mut all = ExtensionMap::standard();
+    all.set(5, Extension::AbsoluteCaptureTime);
+    all.set(6, Extension::PlayoutDelay);
+    let layers = HeaderExtension::VideoLayersAllocation.uri();
+    all.set(7, Extension::with_serializer(layers, Carrier::<LAYERS>));
+    let dependencies = HeaderExtension::DependencyDescriptor.uri();
+    all.set(8, Extension::with_serializer(dependencies, Carrier::<DEPENDENCIES>));
+    let mut map = ExtensionMap::empty();
+    for (id, extension) in all.iter() {
+        if chosen.uris().any(|uri| uri == extension.as_uri()) {
+            map.set(id, extension.clone());
+        }
+    }
+    map
+}
 
 /// Puts the extensions of `map` under the peer's ids; those that the peer has not asked for get free ids.
 pub(super) fn place(map: &mut ExtensionMap, wanted: &Extensions, names: &Names) {
@@ -92,19 +112,35 @@ mod tests {
     use super::*;
     use crate::jsep::KNOWN_EXTENSIONS;
 
+    fn all() -> ExtensionMap {
+        use HeaderExtension::*;
+        let others = [
+            AudioLevel,
+            AbsoluteSendTime,
+            VideoOrientation,
+            AbsoluteCaptureTime,
+            PlayoutDelay,
+            VideoLayersAllocation,
+            DependencyDescriptor,
+        ];
+        choose(Chosen::new(&others, true))
+    }
+
     #[test]
     fn the_engine_has_what_is_agreed_on() {
-        let standard = ExtensionMap::standard();
-        let mut known: Vec<&str> = standard.iter().map(|(_, one)| one.as_uri()).collect();
+        let all = all();
+        let mut known: Vec<&str> = all.iter().map(|(_, one)| one.as_uri()).collect();
         let mut ours = KNOWN_EXTENSIONS;
         known.sort_unstable();
         ours.sort_unstable();
         assert_eq!(known, ours);
+        // Unless others are chosen, it is as str0m has it.
+        assert_eq!(choose(Chosen::default()), ExtensionMap::standard());
     }
 
     #[test]
     fn an_extension_may_have_two_ids() {
-        let mut map = ExtensionMap::standard();
+        let mut map = all();
         let wanted = Extensions { ids: vec![(1, MID), (4, MID)], renames: false };
         place(&mut map, &wanted, &Names::default());
         assert_eq!(map.lookup(1), Some(&Extension::RtpMid));

@@ -7,7 +7,7 @@ use str0m::format::PayloadParams;
 use str0m::media::{MediaTime, Mid, Pt};
 use str0m::rtp::{RtpWrite, Ssrc};
 
-use super::{Engine, convert};
+use super::{Engine, convert, extension_values};
 use crate::error::{KeyframeError, WriteError};
 use crate::media::*;
 
@@ -101,7 +101,8 @@ const HALF: u64 = 1 << 15;
 const LATE: u64 = 1 << 12;
 /// Highest number of RTP and SRTP (RFC 3711 §3.3.1); numbers beyond belong to packets before the first.
 const MOST: u64 = (1 << 48) - 1;
-/// Largest payload in bytes: no path without jumbo frames carries more, and header extensions have room beside it.
+/// Largest payload in bytes, with header extensions whose length is not fixed: no path without jumbo frames carries
+/// more, and other extensions have room beside it.
 const LARGEST_PAYLOAD: usize = 1_500;
 
 impl Engine {
@@ -185,7 +186,7 @@ impl Engine {
             return Err(WriteError::NotNegotiated);
         }
         // The engine panics at packets beyond its buffer of 2,000 bytes.
-        if packet.payload.len() > LARGEST_PAYLOAD {
+        if packet.payload.len() + packet.extensions.long() > LARGEST_PAYLOAD {
             return Err(WriteError::TooLarge);
         }
         let rewrite = |rewrite| convert::vp8_patch(&packet.payload, rewrite);
@@ -207,7 +208,7 @@ impl Engine {
         let numbering = outgoing.numbering(stream.ssrc(), &packet);
         // Older than everything that can be sent: it would be too late anyway.
         let Some(number) = numbering.number(&packet) else { return Ok(()) };
-        let values = convert::extension_values(packet.audio_level, &packet.extensions);
+        let values = extension_values::to_send(packet.audio_level, &packet.extensions);
         let mut write =
             RtpWrite::new(pt, number.into(), packet.timestamp, packet.at, packet.payload)
                 .marker(packet.marker)

@@ -8,6 +8,7 @@ mod codecs;
 mod convert;
 mod descriptions;
 mod events;
+mod extension_values;
 mod extensions;
 mod media;
 mod rtc_builder;

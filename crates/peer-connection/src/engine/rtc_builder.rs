@@ -8,7 +8,7 @@ use callboard_transport::Label;
 use str0m::crypto::CryptoProvider;
 use str0m::{Rtc, RtcConfig};
 
-use super::{codecs, convert, extensions};
+use super::{codecs, extensions};
 use crate::api::{ApiInner, MediaMode};
 use crate::jsep::Extensions;
 use crate::sctp::{SctpGuard, SctpReport};
@@ -43,9 +43,7 @@ impl Recipe {
         config.set_max_stun_rto(LONGEST_CHECK_INTERVAL);
         config.set_max_stun_retransmits(UNANSWERED_CHECKS);
         *config.codec_config() = codecs::codecs(&self.api.media_engine, registry);
-        if !registry.transport_wide_feedback {
-            convert::without_transport_cc(config.extension_map());
-        }
+        *config.extension_map() = extensions::choose(self.api.extensions());
         if let Some(wanted) = &self.extensions {
             extensions::place(config.extension_map(), wanted, &self.names);
         }

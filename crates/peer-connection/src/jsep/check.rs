@@ -7,6 +7,7 @@ use std::sync::Arc;
 use callboard_ice_handshake::handshake::Fingerprint;
 
 use super::checked::{Checked, Extensions, Facts, RemoteTransport, transport_section};
+use super::chosen::Chosen;
 use super::formats;
 use super::local_description::{Outline, Part};
 use super::names::{is_token, section_name};
@@ -25,6 +26,8 @@ pub(crate) struct Known<'a> {
     pub(crate) lite: bool,
     /// Allowed number of sections, if there are not more already.
     pub(crate) max_sections: usize,
+    /// Header extensions that may be agreed on.
+    pub(crate) extensions: Chosen,
 }
 
 /// Checks an offer.
@@ -159,7 +162,8 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
             return Err(DescriptionError::OtherFingerprint);
         }
     }
-    Ok(Checked { sdp, transport: transport.map(Arc::new), facts, extensions: None })
+    let (transport, chosen) = (transport.map(Arc::new), known.extensions);
+    Ok(Checked { sdp, transport, facts, extensions: None, chosen })
 }
 
 /// Removes BUNDLE groups without a mid, which mean the same as none at all.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use callboard_ice_handshake::handshake::Fingerprint;
 
+use super::chosen::Chosen;
 use super::formats;
 use crate::sdp::{Sdp, Section};
 
@@ -19,6 +20,8 @@ pub(crate) struct Checked {
     pub(super) facts: Box<[Facts]>,
     /// Places of header extensions in the engine, from the first round on; none if the engine's own places will do.
     pub(super) extensions: Option<Arc<Extensions>>,
+    /// Header extensions that may be agreed on.
+    pub(super) chosen: Chosen,
 }
 
 /// Facts about a section.

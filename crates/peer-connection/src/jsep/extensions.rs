@@ -1,6 +1,7 @@
 //! RTP header extensions (RFC 8285): which ids the peer uses in which section, and which the engine must know.
 
 use super::checked::{Checked, Extensions};
+use super::chosen::{KNOWN, MID};
 use super::names::engine_mid;
 use crate::sdp::{Sdp, Section};
 
@@ -19,16 +20,22 @@ impl Extensions {
             ids.iter().any(|(id, uri)| ids.iter().any(|(other, same)| same == uri && other != id));
         let renames = usable(first).any(|section| {
             let renamed = section.mid().is_some_and(|mid| is_renamed(mid) && mid.len() <= LONGEST);
-            renamed && extmaps(&first.sdp, section).any(|one| one.uri == MID)
+            renamed && extmaps(first, section).any(|one| one.uri == MID)
         });
         (twice || renames).then_some(Self { ids, renames })
     }
 }
 
-/// Returns the extensions of a section that the engine understands: its own, and those of the session (RFC 8285 §5).
-pub(super) fn extmaps<'a>(sdp: &'a Sdp, section: &'a Section) -> impl Iterator<Item = ExtMap> + 'a {
+/// Returns the extensions of a section that this connection may agree on: its own, and those of the session (RFC 8285
+/// §5).
+pub(super) fn extmaps<'a>(
+    of: &'a Checked,
+    section: &'a Section,
+) -> impl Iterator<Item = ExtMap> + 'a {
+    let chosen = of.chosen;
+    let read = move |value| read(value).filter(|one| chosen.has(one.uri));
     let own = move || section.attributes("extmap").filter_map(read).take(MOST);
-    let of_session = sdp.session().attributes("extmap").filter_map(read).take(MOST);
+    let of_session = of.sdp.session().attributes("extmap").filter_map(read).take(MOST);
     own().chain(
         of_session.filter(move |one| !own().any(|own| own.uri == one.uri || own.id == one.id)),
     )
@@ -41,7 +48,7 @@ pub(super) fn agreed(remote: &Checked, before: Option<&Checked>) -> Vec<(u8, &'s
     let mut ids: Vec<(u8, &'static str)> = Vec::new();
     let mut known: Vec<&'static str> = Vec::new();
     for description in before.into_iter().chain([remote]) {
-        let all = || usable(description).flat_map(|section| extmaps(&description.sdp, section));
+        let all = || usable(description).flat_map(|section| extmaps(description, section));
         let mids_first =
             all().filter(|one| one.uri == MID).chain(all().filter(|one| one.uri != MID));
         for ExtMap { id, uri } in mids_first {
@@ -116,20 +123,6 @@ fn read(value: &str) -> Option<ExtMap> {
     Some(ExtMap { id, uri })
 }
 
-pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
-/// Numbers by which a receiver tells its sender when each packet arrived.
-pub(super) const TRANSPORT_CC: &str =
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
-/// Extensions of the engine.
-pub(crate) const KNOWN: [&str; 7] = [
-    MID,
-    "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
-    "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
-    TRANSPORT_CC,
-    "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
-    "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
-    "urn:3gpp:video-orientation",
-];
 /// Highest id that the engine has room for. RFC 8285 allows 255, and no extension has to be accepted.
 const LARGEST_ID: u8 = 16;
 /// Extensions that are read of a section; there are fewer ids.

@@ -6,6 +6,7 @@
 mod answer_plan;
 mod check;
 mod checked;
+mod chosen;
 mod extensions;
 mod formats;
 mod local_description;
@@ -23,8 +24,8 @@ use std::collections::VecDeque;
 pub(crate) use answer_plan::{AnswerPlan, CommitPlan};
 pub(crate) use checked::{Checked, Extensions, RemoteTransport};
 #[cfg(test)]
-pub(crate) use extensions::KNOWN as KNOWN_EXTENSIONS;
-pub(crate) use extensions::MID;
+pub(crate) use chosen::KNOWN as KNOWN_EXTENSIONS;
+pub(crate) use chosen::{Chosen, MID};
 pub(crate) use local_description::Local;
 pub(crate) use names::engine_mid;
 pub(crate) use offer::OfferPlan;
@@ -81,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) offer_active: bool,
     /// Whether bandwidth to the peer is estimated, by its feedback.
     pub(crate) estimates: bool,
+    /// Header extensions that may be agreed on.
+    pub(crate) extensions: Chosen,
 }
 
 /// State machine of descriptions.
@@ -304,6 +307,7 @@ impl Jsep {
             restart_offered: false,
             lite: self.settings.lite,
             max_sections: self.settings.max_sections,
+            extensions: self.settings.extensions,
         };
         let checked = check::offer(&description.sdp, &known)?;
         // Both sides have offered: the local offer is rolled back (W3C §4.4.1.5, "implicit rollback").
@@ -331,6 +335,7 @@ impl Jsep {
             restart_offered: self.offers_restart(),
             lite: self.settings.lite,
             max_sections: self.settings.max_sections,
+            extensions: self.settings.extensions,
         };
         let checked = check::answer(&description.sdp, &known)?;
         let plan = self.commit_plan(&checked);

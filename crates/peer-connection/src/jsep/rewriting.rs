@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::checked::Checked;
-use super::extensions::{self, ExtMap, MID, TRANSPORT_CC};
+use super::chosen::{MID, TRANSPORT_CC};
+use super::extensions::{self, ExtMap};
 use super::formats;
 use super::names::{is_token, section_name};
 use super::transceiver::Transceiver;
@@ -104,7 +105,7 @@ fn write_rtp(
     line(text, format_args!("\r\na=mid:{mid}"));
     line(text, format_args!("a={}", direction.name()));
     let carries_mid = section.mid().is_some_and(|mid| extensions::carries_mid(remote, mid));
-    for ExtMap { id, uri } in extensions::extmaps(&remote.sdp, section) {
+    for ExtMap { id, uri } in extensions::extmaps(remote, section) {
         if ids.contains(&(id, uri)) && (uri != MID || carries_mid) {
             line(text, format_args!("a=extmap:{id} {uri}"));
         }

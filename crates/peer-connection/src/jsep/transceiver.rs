@@ -76,6 +76,12 @@ impl Transceiver {
         self
     }
 
+    /// Sends this track from now on. The peer sees it under the ids of the first one.
+    pub(crate) fn attach(&mut self, track: LocalTrack) {
+        self.msid.get_or_insert_with(|| (track.stream_id.clone(), track.id.clone()));
+        self.track = Some(track);
+    }
+
     /// Keeps the state before a description changes it.
     pub(crate) fn remember(&mut self) {
         if self.before.is_none() {
@@ -216,10 +222,10 @@ impl Transceivers {
                 TrackKind::Video => TrackKind::Audio,
             }));
         }
-        if let (Some(track), None) = (&track, &transceiver.msid) {
-            transceiver.msid = Some((track.stream_id.clone(), track.id.clone()));
+        match track {
+            Some(track) => transceiver.attach(track),
+            None => transceiver.track = None,
         }
-        transceiver.track = track;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod negotiation;
 mod rest;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod simulated_pair;
+mod slots;
 mod states;
 mod statistics;
 
@@ -161,6 +162,7 @@ impl Session {
             answer_active: settings.answering_role == Role::Client,
             offer_active: settings.offer_active,
             estimates: api.registry.bandwidth_estimation.is_some(),
+            extensions: api.extensions(),
         });
         let ufrag = engine.local_ufrag();
         let mut session = Self {

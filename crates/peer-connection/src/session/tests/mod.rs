@@ -4,6 +4,7 @@ mod accept;
 mod batches;
 mod channels;
 mod details;
+mod extensions;
 mod forwarding;
 mod guards;
 mod ice;
@@ -17,6 +18,7 @@ mod redundant;
 mod rest;
 mod rollback;
 mod rtp;
+mod slots;
 mod sources;
 mod table;
 
