@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::credit::Credit;
 use crate::error::{ForwardError, JoinError};
+use crate::link::Progress;
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
@@ -36,9 +37,9 @@ pub(crate) enum RoomCommand {
     Freeze { answer: oneshot::Sender<Option<Snapshot>>, fate: oneshot::Receiver<Fate> },
     /// Ends the seat of a peer of this node at the room's home, to which it goes on from another node. Answered when
     /// all has come that was sent to it here.
-    Detach { member: Member, answer: oneshot::Sender<()> },
+    Detach { member: Member, answer: oneshot::Sender<Progress> },
     /// Takes the seat at the room's home of a peer that has come from another node.
-    Adopt { member: Member, answer: oneshot::Sender<Result<(), JoinError>> },
+    Adopt { member: Member, progress: Progress, answer: oneshot::Sender<Result<(), JoinError>> },
     /// Says that all commands before this one were handled.
     Mark(oneshot::Sender<()>),
     /// Tells all peers that the room closes, runs `on_terminate`, and ends.

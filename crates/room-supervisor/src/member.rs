@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use callboard_outbox::{CloseFrame, Outbox, OutboxLimits};
@@ -25,6 +25,8 @@ struct Inner {
     in_flight: AtomicUsize,
     /// Whether it is, at its room's home, a peer of another node.
     is_guest: AtomicBool,
+    /// Number of its last message, at its home; 0 if it was never a guest there.
+    number: AtomicU64,
 }
 
 /// Handle of the application's to a peer.
@@ -68,7 +70,8 @@ impl Member {
     ) -> (Self, Map<String, Value>) {
         let in_flight = AtomicUsize::new(0);
         let (handle, is_guest) = (Mutex::new(handle), AtomicBool::new(is_guest));
-        (Self(Arc::new(Inner { auth, outbox, handle, in_flight, is_guest })), welcome)
+        let number = AtomicU64::new(0);
+        (Self(Arc::new(Inner { auth, outbox, handle, in_flight, is_guest, number })), welcome)
     }
 
     /// Returns a member whose client is connected to another node: of that, this one knows no more than its clients do.
@@ -122,6 +125,16 @@ impl Member {
     /// Returns whether this is, at its room's home, a peer of another node.
     pub(crate) fn is_guest(&self) -> bool {
         self.0.is_guest.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of its last message: its next node goes on from there.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.number.load(Ordering::Acquire)
+    }
+
+    /// Notes the number of its last message.
+    pub(crate) fn set_number(&self, number: u64) {
+        self.0.number.fetch_max(number, Ordering::AcqRel);
     }
 
     /// Notes whether it is a peer of another node.

@@ -15,7 +15,7 @@ use crate::command::{RoomCommand, ask};
 use crate::error::JoinError;
 use crate::hand_over::{PeerKeeper, RestoredPeer};
 use crate::handle::RoomHandle;
-use crate::link::OpenError;
+use crate::link::{OpenError, Progress};
 use crate::member::{Member, NewMember};
 use crate::membership::Membership;
 use crate::rooms::Rooms;
@@ -64,7 +64,7 @@ impl Rooms {
         };
         let limits = OutboxLimits { messages: taken.messages, bytes: taken.bytes };
         let until = Instant::now() + Duration::from_millis(taken.grace_ms);
-        let adopting = self.adopt(&room, auth, limits, waiting);
+        let adopting = self.adopt(&room, (auth, taken.progress), limits, waiting);
         match timeout(ADOPTING, adopting).await {
             Ok(membership) => Ok(RestoredPeer::new(membership, data, until)),
             Err(_) => {
@@ -79,7 +79,7 @@ impl Rooms {
     async fn adopt(
         &self,
         room: &str,
-        auth: AuthData,
+        (auth, progress): (AuthData, Progress),
         limits: OutboxLimits,
         waiting: Vec<ByteString>,
     ) -> Membership {
@@ -88,7 +88,7 @@ impl Rooms {
                 room.running().await;
                 let adopted = match room.shared.away() {
                     None => adopt_here(&room, &auth, &waiting),
-                    Some(_) => adopt_away(&room, &auth, limits, &waiting).await,
+                    Some(_) => adopt_away(&room, (&auth, progress), limits, &waiting).await,
                 };
                 if let Some(membership) = adopted {
                     return membership;
@@ -102,13 +102,14 @@ impl Rooms {
 fn adopt_here(room: &RoomHandle, auth: &AuthData, waiting: &[ByteString]) -> Option<Membership> {
     let member = room.shared.unpark(auth.peer_id)?;
     member.set_guest(false);
+    room.shared.roster().settle(auth.peer_id, u64::MAX);
     member.outbox().put_back(waiting.to_vec());
     Some(Membership::new(room.clone(), member))
 }
 
 async fn adopt_away(
     room: &RoomHandle,
-    auth: &AuthData,
+    (auth, progress): (&AuthData, Progress),
     limits: OutboxLimits,
     waiting: &[ByteString],
 ) -> Option<Membership> {
@@ -118,7 +119,7 @@ async fn adopt_away(
     room.shared.reserve(member.clone(), Map::new()).ok()?;
     // Dropped, it leaves.
     let membership = Membership::new(room.clone(), member.clone());
-    let adopted = ask(&mailbox, |answer| RoomCommand::Adopt { member, answer }).await;
+    let adopted = ask(&mailbox, |answer| RoomCommand::Adopt { member, progress, answer }).await;
     matches!(adopted, Ok(Ok::<(), JoinError>(()))).then_some(membership)
 }
 

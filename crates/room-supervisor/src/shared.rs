@@ -320,7 +320,6 @@ impl Shared {
     /// Keeps a member that is on its way to another node, for a while. What is sent to it waits in its outbox.
     pub(crate) fn park(self: &Arc<Self>, member: Member) {
         member.remove_handle();
-        self.roster().forget_messages_of(member.peer_id());
         self.parked().push(member.clone());
         let shared = Arc::clone(self);
         actix::spawn(async move {

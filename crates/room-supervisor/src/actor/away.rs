@@ -105,7 +105,9 @@ impl RoomActor {
                 edge.forward(origin.peer, message, credit);
             }
             RoomCommand::Detach { member, answer } => edge.detach(&member, answer),
-            RoomCommand::Adopt { member, answer } => edge.adopt(member, answer),
+            RoomCommand::Adopt { member, progress, answer } => {
+                edge.adopt(member, progress, answer);
+            }
             RoomCommand::Depart => {
                 edge.depart();
                 self.end_edge_if_empty(ctx);
@@ -233,10 +235,15 @@ impl RoomActor {
 
     /// Adopts members of an earlier home that another node has offered.
     pub(super) fn adopt_offered(&mut self, ctx: &mut Context<Self>) {
-        if self.roster().adoptable().is_empty() {
+        let (is_due, has_adopted, is_empty) = {
+            let mut roster = self.roster();
+            (roster.adopts(), roster.has_adopted(), roster.adoptable().is_empty())
+        };
+        if !is_due {
             return;
         }
-        if self.roster().has_adopted() {
+        // All of them may have left meanwhile.
+        if has_adopted || is_empty {
             return self.adopt(ctx);
         }
         // Nodes that come later find that their peers were said to have left.
@@ -250,6 +257,7 @@ impl RoomActor {
         for (peer, (number, message, credit)) in messages {
             let message = crate::message::RoomMessage { from: Some(peer), ..message };
             self.forward_from(Origin { peer, number }, message);
+            self.roster().settle(peer, number);
             self.settle(ctx);
             drop(credit);
         }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::fut::{ActorFutureExt, ActorStreamExt};
 use actix::prelude::*;
@@ -103,9 +104,25 @@ impl RoomActor {
         if self.has_lapsed(ctx) {
             return;
         }
-        self.roster().readopted();
+        let more = {
+            let mut roster = self.roster();
+            // What was offered meanwhile.
+            let more = roster.adoptable();
+            if more.is_empty() {
+                roster.readopted();
+            }
+            more
+        };
+        if !more.is_empty() {
+            return self.readopt_these(more, ctx);
+        }
+        // Peers that come so late are others by then.
+        ctx.run_later(TOLD_LEFT, |this, _| this.roster().forget_told_left());
         self.settle(ctx);
         self.handle_waiting(ctx);
         self.close_if_empty(ctx);
     }
 }
+
+/// Time for which a peer that was said to have left cannot come from another node: longer than one looks for a home.
+const TOLD_LEFT: Duration = Duration::from_secs(60);

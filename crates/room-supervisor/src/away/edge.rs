@@ -14,7 +14,7 @@ use crate::auth::PublicMetadata;
 use crate::credit::Credit;
 use crate::error::JoinError;
 use crate::link::{
-    Assembly, Batch, FrameError, Joining, Offer, Part, Refusal, Seat, Tag, ToEdge, ToHome,
+    Assembly, Batch, FrameError, Joining, Offer, Part, Progress, Refusal, Seat, Tag, ToEdge, ToHome,
 };
 use crate::member::Member;
 use crate::message::RoomMessage;
@@ -50,7 +50,7 @@ struct Guest {
     /// Answer to its join, until the room has decided.
     answer: Option<Answer>,
     /// Told when it has no seat at the home any more.
-    detaching: Option<oneshot::Sender<()>>,
+    detaching: Option<oneshot::Sender<Progress>>,
     /// It comes from another node, and the home keeps it a member until it has its seat.
     arrives: bool,
     /// Whether a home has admitted it.
@@ -161,7 +161,7 @@ impl Edge {
     }
 
     /// Ends the seat of a peer that goes on at another node.
-    pub(crate) fn detach(&mut self, member: &Member, answer: oneshot::Sender<()>) {
+    pub(crate) fn detach(&mut self, member: &Member, answer: oneshot::Sender<Progress>) {
         let Some(&seat) = self.by_peer.get(&member.peer_id()) else { return };
         let guest = self.seats.get_mut(&seat).filter(|guest| guest.member.is_same(member));
         // Without a home, it goes nowhere.
@@ -171,16 +171,17 @@ impl Edge {
     }
 
     fn detached(&mut self, seat: Seat) {
-        let Some(Guest { member, detaching, .. }) = self.seats.remove(&seat) else { return };
+        let Some(guest) = self.seats.remove(&seat) else { return };
+        let Guest { member, detaching, seen, number, .. } = guest;
         let peer = member.peer_id();
         self.forget(seat, peer);
         self.shared.forget(&member);
         self.replace_member(Member::remote(peer, member.public().clone()));
-        _ = detaching.map(|answer| answer.send(()));
+        _ = detaching.map(|answer| answer.send(Progress { seen, number }));
     }
 
     /// Takes the seat of a peer that has come from another node.
-    pub(crate) fn adopt(&mut self, member: Member, answer: Answer) {
+    pub(crate) fn adopt(&mut self, member: Member, progress: Progress, answer: Answer) {
         let peer = member.peer_id();
         if let Err(error) = self.shared.roster().ask(peer, None) {
             _ = answer.send(Err(error));
@@ -196,6 +197,7 @@ impl Edge {
         let known = self.members.keys().copied().chain([peer]).collect::<BTreeSet<_>>();
         if let Some(guest) = self.seats.get_mut(&seat) {
             (guest.arrives, guest.view) = (true, Arc::new(known.into_iter().collect()));
+            (guest.seen, guest.number) = (progress.seen, progress.number);
         }
         self.send(&ToHome::Adopt { seat, peer }, &[]);
         self.replace_member(member);

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::command::RoomCommand;
 use crate::hand_over::{GivenPeer, PeerKeeper};
 use crate::handle::RoomHandle;
-use crate::link::{Joining, Taken};
+use crate::link::{Joining, Progress, Taken};
 use crate::member::Member;
 
 /// Stops the peer of a token here; returns what another node needs to go on with it, and what is dropped when that has
@@ -24,18 +24,19 @@ pub(super) async fn give(
     let GivenPeer { kept, membership, guard } = keeper.give(token).await?;
     let room = membership.room();
     let (auth, outbox) = (membership.auth(), membership.outbox());
-    let waiting = match room.shared.away() {
+    let (waiting, progress) = match room.shared.away() {
         // It waits in the outbox, which stays at home.
         None => {
-            membership.retire().then(|| room.shared.park(membership.member().clone()))?;
-            Vec::new()
+            let (member, seen) = (membership.member(), room.shared.roster().last_place());
+            membership.retire().then(|| room.shared.park(member.clone()))?;
+            (Vec::new(), Progress { seen, number: member.number() })
         }
         Some(_) => {
-            detach(room, membership.member()).await?;
+            let progress = detach(room, membership.member()).await?;
             membership.retire();
             let waiting = outbox.waiting();
             outbox.close(CloseFrame::NORMAL);
-            waiting
+            (waiting, progress)
         }
     };
     let joining = Joining::new(auth, &Map::new());
@@ -50,6 +51,7 @@ pub(super) async fn give(
         known: joining.lengths(),
         kept: data.len(),
         waiting: waiting.iter().map(|text| text.len()).collect(),
+        progress,
     };
     let texts = waiting.iter().map(|text| text.as_bytes().to_vec());
     let known = joining.payload().into_iter().map(<[u8]>::to_vec);
@@ -57,7 +59,7 @@ pub(super) async fn give(
 }
 
 /// Ends the seat of a peer at the room's home; returns when all has come that was sent to it here.
-async fn detach(room: &RoomHandle, member: &Member) -> Option<()> {
+async fn detach(room: &RoomHandle, member: &Member) -> Option<Progress> {
     let (answer, detached) = oneshot::channel();
     let member = member.clone();
     // Once for each peer.

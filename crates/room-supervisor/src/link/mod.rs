@@ -24,7 +24,7 @@ pub(crate) use self::frame::{Assembly, FrameError, Part};
 pub(crate) use self::opener::{OpenError, Opened, Opener};
 pub(crate) use self::remote::Away;
 pub(crate) use self::wire::{
-    Batch, Joining, Offer, Refusal, Seat, Tag, Taken, ToEdge, ToHome, message,
+    Batch, Joining, Offer, Progress, Refusal, Seat, Tag, Taken, ToEdge, ToHome, message,
 };
 
 /// All links of this process.

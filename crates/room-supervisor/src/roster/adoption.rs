@@ -1,7 +1,7 @@
 //! Roster of a room whose home was another node: it adopts the members that their nodes offer, and tells each client
 //! the difference between what it knows and what is.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem::take;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(crate) struct Offered {
 }
 
 /// Message of a peer, by the number that it has for all homes of the room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Origin {
     pub(crate) peer: PeerId,
     pub(crate) number: u64,
@@ -43,7 +43,7 @@ pub(super) struct Adoption {
     /// Nodes that have offered all of their members.
     offered: HashSet<NodeId>,
     /// Places of messages that some have, and that may be sent again.
-    places: HashMap<Origin, u64>,
+    places: BTreeMap<Origin, u64>,
     /// The last place that each member has.
     seen: HashMap<PeerId, u64>,
     /// Peers whose departure was told though no one has said that they left. They do not come again.
@@ -57,6 +57,10 @@ impl Roster {
     pub(crate) fn come_home(&mut self, members: Vec<(PeerId, View, u64)>) {
         self.phase = Phase::Restarting;
         self.departed.clear();
+        if let Some(adoption) = &mut self.adoption {
+            adoption.offered.clear();
+            adoption.places.clear();
+        }
         let states: Vec<_> =
             self.entries.iter().map(|entry| (entry.member.peer_id(), entry.state())).collect();
         for (peer, state) in states {
@@ -117,6 +121,45 @@ impl Roster {
     pub(crate) fn has_offers_of(&self, nodes: &[NodeId]) -> bool {
         let has = |node| self.adoption.as_ref().is_some_and(|it| it.offered.contains(node));
         nodes.iter().all(has)
+    }
+
+    /// Returns whether there are members of an earlier home that were not told yet what they do not know. If not, the
+    /// room's messages need not wait for them.
+    pub(crate) fn adopts(&mut self) -> bool {
+        let adopts = self.adoption.as_ref().is_some_and(|adoption| !adoption.views.is_empty());
+        self.is_frozen &= adopts;
+        adopts
+    }
+
+    /// Returns a message about a member that comes or goes, for those who learn of it in this way: members that are
+    /// being adopted learn by what they know. None if there is no one else.
+    pub(super) fn to_those_who_know(&self, message: RoomMessage) -> Option<RoomMessage> {
+        let views = self.adoption.as_deref().map(|adoption| &adoption.views);
+        let Some(views) = views.filter(|views| !views.is_empty()) else { return Some(message) };
+        let others = self.visible().map(Member::peer_id).filter(|peer| !views.contains_key(peer));
+        let others: Vec<PeerId> = others.collect();
+        (!others.is_empty()).then(|| message.to(To::Peers(others)))
+    }
+
+    /// Returns whether a peer is one of those that are being adopted, also if it has left meanwhile.
+    pub(super) fn is_adopted(&self, peer: PeerId) -> bool {
+        self.adoption.as_ref().is_some_and(|adoption| adoption.views.contains_key(&peer))
+    }
+
+    /// Takes the peers whose departure is to be announced, but of those that are being adopted.
+    pub(super) fn take_departed(&mut self) -> Vec<PeerId> {
+        let departed = take(&mut self.departed);
+        let (adopted, departed) = departed.into_iter().partition(|&peer| self.is_adopted(peer));
+        self.departed = adopted;
+        departed
+    }
+
+    /// Forgets which peers were said to have left, and which nodes have offered theirs.
+    pub(crate) fn forget_told_left(&mut self) {
+        if let Some(adoption) = &mut self.adoption {
+            adoption.told_left.clear();
+            adoption.offered.clear();
+        }
     }
 
     /// Returns whether members of an earlier home were adopted.
@@ -246,18 +289,30 @@ impl Roster {
         }
     }
 
-    /// Forgets the messages of a peer that goes to another node, which numbers them anew.
-    pub(crate) fn forget_messages_of(&mut self, peer: PeerId) {
+    /// Forgets what a peer has brought that leaves.
+    pub(super) fn forget_brought(&mut self, peer: PeerId) {
         self.settle(peer, u64::MAX);
         if let Some(adoption) = &mut self.adoption {
-            adoption.places.retain(|origin, _| origin.peer != peer);
+            adoption.seen.remove(&peer);
         }
+    }
+
+    /// Returns the last place that was given to what has come of a message.
+    pub(crate) fn last_place(&self) -> u64 {
+        self.tags.as_ref().map_or(0, |tags| tags.last())
     }
 
     /// Notes that the node of a guest knows that its messages up to this number were handled.
     pub(crate) fn settle(&mut self, peer: PeerId, number: u64) {
         if let Some(tags) = &mut self.tags {
             tags.settle(peer, number);
+        }
+        if let Some(adoption) = &mut self.adoption {
+            let settled = adoption.places.range(..=Origin { peer, number });
+            let settled = settled.rev().map(|(origin, _)| *origin).take_while(|it| it.peer == peer);
+            for origin in settled.collect::<Vec<_>>() {
+                adoption.places.remove(&origin);
+            }
         }
     }
 }
@@ -287,6 +342,38 @@ mod tests {
         Old { leaves: bool },
         Offered { leaves: bool, rejected: bool },
         Lost,
+    }
+
+    /// Tells the clients what the roster says.
+    fn tell(
+        roster: &mut Roster,
+        views: &mut BTreeMap<PeerId, BTreeSet<PeerId>>,
+    ) -> Result<(), TestCaseError> {
+        while let Some(output) = roster.poll_output() {
+            let (Output::Announce(message) | Output::Deliver(message)) = output else { continue };
+            let to = match message.to.unwrap() {
+                To::All => roster.visible().map(Member::peer_id).collect(),
+                To::Peers(peers) => peers,
+            };
+            let data: Value = serde_json::from_str(message.data.get()).unwrap();
+            let peer = || serde_json::from_value::<PeerId>(data["peer_id"].clone()).unwrap();
+            let peers = || serde_json::from_value::<BTreeSet<_>>(data["peers"].clone()).unwrap();
+            for to in &to {
+                if message.event == "authenticated" {
+                    let mut known = peers();
+                    known.insert(*to);
+                    prop_assert!(views.insert(*to, known).is_none());
+                }
+                let Some(view) = views.get_mut(to) else { continue };
+                match message.event.as_str() {
+                    "joined" => prop_assert!(view.insert(peer())),
+                    "left" => prop_assert!(view.remove(&peer())),
+                    "authenticated" => {}
+                    _ => prop_assert_eq!(&*view, &peers()),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn kind() -> impl Strategy<Value = Kind> {
@@ -343,6 +430,14 @@ mod tests {
                 }
             }
 
+            // The room goes on meanwhile.
+            roster.announce_departures();
+            let new = PeerId::random();
+            roster.reserve(member(new), Map::new()).unwrap();
+            roster.ask(new, None).unwrap();
+            roster.answered(new, Ok(())).unwrap();
+            tell(&mut roster, &mut views)?;
+
             for adopted in roster.adoptable() {
                 let peer = adopted.peer_id();
                 let rejected = peers.iter().any(|(it, kind, _)| {
@@ -355,26 +450,10 @@ mod tests {
                 }
             }
             roster.readopted();
+            tell(&mut roster, &mut views)?;
 
             let present: BTreeSet<_> = roster.members().map(Member::peer_id).collect();
             prop_assert_eq!(&present, &views.keys().copied().collect());
-            while let Some(output) = roster.poll_output() {
-                let (Output::Announce(message) | Output::Deliver(message)) = output else { continue };
-                let to = match message.to.unwrap() {
-                    To::All => present.iter().copied().collect(),
-                    To::Peers(peers) => peers,
-                };
-                let data: Value = serde_json::from_str(message.data.get()).unwrap();
-                let about = || serde_json::from_value::<PeerId>(data["peer_id"].clone()).unwrap();
-                for peer in &to {
-                    let Some(view) = views.get_mut(peer) else { continue };
-                    match message.event.as_str() {
-                        "joined" => prop_assert!(view.insert(about())),
-                        "left" => prop_assert!(view.remove(&about())),
-                        _ => prop_assert_eq!(&*view, &present),
-                    }
-                }
-            }
             for view in views.values() {
                 prop_assert_eq!(view, &present);
             }

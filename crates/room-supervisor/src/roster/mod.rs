@@ -131,7 +131,7 @@ impl Roster {
     pub(crate) fn leave(&mut self, member: &Member) {
         let peer = member.peer_id();
         if self.entries.get(peer).is_some_and(|entry| entry.member.is_same(member)) {
-            self.settle(peer, u64::MAX);
+            self.forget_brought(peer);
             self.end_membership(peer);
         }
     }
@@ -274,7 +274,7 @@ impl Roster {
 
     /// Announces the departures.
     pub(crate) fn announce_departures(&mut self) {
-        for peer in std::mem::take(&mut self.departed) {
+        for peer in self.take_departed() {
             let state = self.entries.state(peer);
             if state == Some(State::Departed { admitted: true }) {
                 self.steps.push_back(Step::Leave(peer));
@@ -303,7 +303,8 @@ impl Roster {
         match *step {
             Step::Announce(peer) => {
                 let member = &self.entries.get(peer)?.member;
-                Some(Output::Announce(RoomMessage::joined(peer, member.public())))
+                let joined = RoomMessage::joined(peer, member.public());
+                self.to_those_who_know(joined).map(Output::Announce)
             }
             Step::AnnounceTo(ref message) => Some(Output::Announce(message.clone())),
             Step::Tell(ref message) => Some(Output::Deliver(message.clone())),
@@ -312,11 +313,11 @@ impl Roster {
             Step::Leave(peer) => Some(Output::Leave(peer)),
             Step::AnnounceLeft(peer) => {
                 self.entries.remove(peer);
-                Some(Output::Announce(RoomMessage::left(peer)))
+                self.to_those_who_know(RoomMessage::left(peer)).map(Output::Announce)
             }
             Step::TellLeft(peer) => {
                 self.entries.remove(peer);
-                Some(Output::Deliver(RoomMessage::left(peer)))
+                self.to_those_who_know(RoomMessage::left(peer)).map(Output::Deliver)
             }
             Step::Restarted => {
                 let peers: Vec<_> = self.members().map(Member::peer_id).collect();
@@ -343,8 +344,11 @@ impl Roster {
             }
             _ => return None,
         }
-        let known =
-            |entry: &&Entry| matches!(entry.state(), State::Member | State::Departed { .. });
+        let known = |entry: &&Entry| match entry.state() {
+            State::Member => true,
+            State::Departed { .. } => !self.is_adopted(entry.member.peer_id()),
+            _ => false,
+        };
         let others = self.entries.iter().filter(known).map(|entry| &entry.member);
         let others = others.map(|member| (member.peer_id(), member.public()));
         let welcome = self.entries.get(peer)?.welcome.as_deref();

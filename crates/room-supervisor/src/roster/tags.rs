@@ -19,6 +19,10 @@ pub(super) struct Tags {
 }
 
 impl Tags {
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Goes on after tags of an earlier home.
     pub(super) fn follow(&mut self, place: u64) {
         self.last = self.last.max(place);

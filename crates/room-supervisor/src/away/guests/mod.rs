@@ -246,14 +246,18 @@ impl Guests {
         let socket = outbox.attach(ctx.address().recipient(), None);
         let membership = Arc::new(Membership::new(self.room.clone(), member));
         membership.member().set_guest(true);
+        // What it has said at another node comes before.
+        self.said.insert(seat, membership.member().number());
         self.guests.insert(seat, Guest { membership, outbox, socket, joining: None });
         self.joined.push((seat, None));
         self.dirty = true;
+        self.mark(ctx);
     }
 
     /// Forwards a guest's message; if that is refused, its client is told, as a peer's actor does.
     fn forward(&mut self, seat: Seat, number: u64, message: RoomMessage) {
         let Some(Guest { membership, outbox, .. }) = self.guests.get(&seat) else { return };
+        membership.member().set_number(number);
         let (description, details) = match membership.forward_as(message, number) {
             Err(ForwardError::TooManyInFlight) => (Description::TooManyMessages, "slow down"),
             Err(_) => (Description::RoomUnavailable, "the message was not delivered"),

@@ -74,6 +74,15 @@ pub(crate) enum ToEdge {
     Taken(Taken),
 }
 
+/// How far a member is with what goes to it and what it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Place of the last tag that its client was sent.
+    pub(crate) seen: u64,
+    /// Number of its last message.
+    pub(crate) number: u64,
+}
+
 /// Peer that goes on at another node. The payload has what is known of it ([`Joining`]), what its keeper keeps, and the
 /// texts that wait for its client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +97,9 @@ pub(crate) struct Taken {
     pub(crate) known: Vec<usize>,
     pub(crate) kept: usize,
     pub(crate) waiting: Vec<usize>,
+    /// What its client has, and how far its messages are numbered.
+    #[serde(default)]
+    pub(crate) progress: Progress,
 }
 
 impl Taken {

@@ -102,10 +102,11 @@ fn messages_are_as_they_were_in_the_first_version() {
         known,
         kept,
         waiting,
+        progress: Progress { seen: 7, number: 3 },
     };
     let golden_taken = json!({ "taken": {
         "room": "demo", "peer": peer, "grace_ms": 5, "messages": 8, "bytes": 9, "known": [2, 4, 2, 2], "kept": 2,
-        "waiting": [1],
+        "waiting": [1], "progress": { "seen": 7, "number": 3 },
     } });
     let payload = Bytes::from_static(b"{}null{}{}[]x");
     let (auth, data, texts) = taken.read(payload.clone()).unwrap();
