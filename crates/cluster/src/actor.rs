@@ -12,7 +12,7 @@ use crate::core::{Call, CallId, Core, Granted, Output, Refused, Ticket};
 use crate::directory::{Change, Directory, DirectoryError};
 use crate::error::{ClaimError, Elsewhere};
 use crate::hold::{Hold, Inner, Lease};
-use crate::messages::{ClaimRoom, Drain, GiveRoomBack, WatchRoom};
+use crate::messages::{ClaimRoom, Drain, GiveRoomBack, ListCandidates, WatchRoom};
 use crate::node_id::Incarnation;
 use crate::record::Revision;
 use crate::shared::{ActorRef, Shared};
@@ -242,9 +242,10 @@ impl Actor for NodeActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let (claims, returns) = (ctx.address().recipient(), ctx.address().recipient());
-        let drains = ctx.address().recipient();
-        let watches = ctx.address().recipient();
-        self.shared.begin(self.instance, ActorRef { claims, returns, drains, watches });
+        let (drains, watches) = (ctx.address().recipient(), ctx.address().recipient());
+        let candidates = ctx.address().recipient();
+        let actor = ActorRef { claims, returns, drains, watches, candidates };
+        self.shared.begin(self.instance, actor);
         self.listen(ctx);
         if self.shared.is_draining() {
             self.drive(ctx, Core::handle_drain);
@@ -316,6 +317,14 @@ impl Handler<ClaimRoom> for NodeActor {
         let request = Request { room: Arc::clone(&room), answer, kept: held.flatten() };
         self.requests.insert(ticket, request);
         self.drive(ctx, |core, now| core.handle_claim(now, &room, ticket));
+    }
+}
+
+impl Handler<ListCandidates> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, ListCandidates { room, answer }: ListCandidates, _: &mut Context<Self>) {
+        _ = answer.send(self.core.candidates(self.shared.clock.now(), &room));
     }
 }
 

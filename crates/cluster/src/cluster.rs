@@ -23,9 +23,10 @@ use crate::error::{BuildError, ClaimError};
 use crate::facts::ClusterFacts;
 use crate::hold::Hold;
 use crate::line::{Lines, LinesActor};
-use crate::messages::{ClaimRoom, WatchRoom};
+use crate::messages::{ClaimRoom, ListCandidates, WatchRoom};
 use crate::node_id::NodeId;
 use crate::nodes::NodeView;
+use crate::placement::Candidate;
 use crate::presence::{Presence, PresenceError};
 use crate::record::Epoch;
 use crate::shared::{Name, Shared};
@@ -212,6 +213,16 @@ impl Cluster {
             // The node's actor is restarted, or has ended.
             sleep(self.shared.timing.renewal).await;
         }
+    }
+
+    /// Returns the nodes that take rooms, this one included, with the numbers of rooms that they have, for a
+    /// [`RoomPlacement`](crate::RoomPlacement) to choose from. None if a node has this room, or may have it for all
+    /// that is known here. Costs a look at all rooms of the cluster.
+    pub async fn candidates(&self, room: &str) -> Option<Vec<Candidate>> {
+        let (answer, answered) = oneshot::channel();
+        // Each caller has one request at a time.
+        self.shared.actor()?.candidates.do_send(ListCandidates { room: room.to_owned(), answer });
+        timeout(self.shared.timing.patience, answered).await.ok()?.ok()?
     }
 
     async fn wait_for_claim(&self, room: &str) -> Result<Hold, ClaimError> {

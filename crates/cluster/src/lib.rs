@@ -63,6 +63,7 @@ mod messages;
 mod nats;
 mod node_id;
 mod nodes;
+mod placement;
 mod presence;
 mod record;
 mod requests;
@@ -85,6 +86,7 @@ pub use line::{KeptLine, LineError, LineEvent, LineFacts, LineId, Lines, Served,
 pub use nats::{Nats, NatsError, NatsOptions, NatsWire};
 pub use node_id::{Incarnation, NodeId, NodeIdError};
 pub use nodes::NodeView;
+pub use placement::{Candidate, Hash, LeastLoad, Local, RoomPlacement};
 pub use presence::{
     MissedChanges, Presence, PresenceChange, PresenceChanges, PresenceError, Present, Tracked,
 };

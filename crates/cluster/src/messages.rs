@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::error::ClaimError;
 use crate::hold::Hold;
+use crate::placement::Candidate;
 use crate::record::Epoch;
 
 /// Claim a room, and answer with its hold.
@@ -15,6 +16,14 @@ use crate::record::Epoch;
 pub(crate) struct ClaimRoom {
     pub(crate) room: Arc<str>,
     pub(crate) answer: oneshot::Sender<Result<Hold, ClaimError>>,
+}
+
+/// Answer with the nodes that may open a room; none if a node may have it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ListCandidates {
+    pub(crate) room: String,
+    pub(crate) answer: oneshot::Sender<Option<Vec<Candidate>>>,
 }
 
 /// Say that this node takes no more rooms.

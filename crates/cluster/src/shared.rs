@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::facts::Counts;
 use crate::hold::Lease;
 use crate::line::Shared as LinesShared;
-use crate::messages::{ClaimRoom, Drain, GiveRoomBack, WatchRoom};
+use crate::messages::{ClaimRoom, Drain, GiveRoomBack, ListCandidates, WatchRoom};
 use crate::node_id::NodeId;
 use crate::nodes::Nodes;
 use crate::presence::Shared as PresenceShared;
@@ -69,6 +69,7 @@ pub(crate) struct ActorRef {
     pub(crate) returns: Recipient<GiveRoomBack>,
     pub(crate) drains: Recipient<Drain>,
     pub(crate) watches: Recipient<WatchRoom>,
+    pub(crate) candidates: Recipient<ListCandidates>,
 }
 
 impl Running {

@@ -3,6 +3,7 @@
 //! It takes the time, changes of the directory and outcomes of its calls, and says what to call. It decides by outcomes
 //! of compare-and-swap and by its own boot clock; what it has seen of the directory may be of any age.
 
+mod candidates;
 mod claim;
 mod others;
 mod own;

@@ -31,7 +31,7 @@ pub(super) struct Own {
     pub(super) unseen: Option<(Revision, BootTime)>,
     leaving: Leaving,
     /// It says that the node takes no more rooms.
-    draining: bool,
+    pub(super) draining: bool,
     /// It has held before.
     pub(super) entered: bool,
 }

@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use callboard_cluster::Cluster;
+use callboard_cluster::{Cluster, RoomPlacement};
 use callboard_supervision::ArbiterPool;
 use tokio::sync::Semaphore;
 
+use super::placing::Placing;
 use super::{OpenOnDemand, Rooms, Shared};
 use crate::away::Hub;
 use crate::hand_over::HandOver;
@@ -24,6 +25,7 @@ pub struct RoomsBuilder {
     start: Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>,
     cluster: Option<Cluster>,
     hand_over: HandOver,
+    policy: Option<Box<dyn RoomPlacement>>,
 }
 
 impl Rooms {
@@ -37,6 +39,7 @@ impl Rooms {
             start: Box::new(Vec::new),
             cluster: None,
             hand_over: HandOver::default(),
+            policy: None,
         }
     }
 }
@@ -93,13 +96,24 @@ impl RoomsBuilder {
         Self { cluster: Some(cluster.clone()), ..self }
     }
 
+    /// Sets which node of the [cluster](Self::cluster) opens a room on demand that no node has:
+    /// [`Local`](callboard_cluster::Local), [`Hash`](callboard_cluster::Hash),
+    /// [`LeastLoad`](callboard_cluster::LeastLoad), or a policy of your own. Needs lines; a room that is not shared
+    /// [across nodes](crate::RoomOptions::across_nodes) is opened where it is asked for. If the node does not open it
+    /// within 2 s, this one does. Default: where it is asked for.
+    pub fn place(self, policy: impl RoomPlacement) -> Self {
+        Self { policy: Some(Box::new(policy)), ..self }
+    }
+
     pub(crate) fn handed_over(self, hand_over: HandOver) -> Self {
         Self { hand_over, ..self }
     }
 
     /// Builds the rooms, which do not run yet.
     pub fn build(self) -> Rooms {
-        let Self { registry, on_demand, max_on_demand, threads, start, cluster, hand_over } = self;
+        let Self { registry, on_demand, max_on_demand, threads, start, cluster, hand_over, policy } =
+            self;
+        let placing = cluster.as_ref().and_then(|cluster| Placing::new(cluster, policy));
         let hand_over = Arc::new(hand_over);
         let lines = cluster.as_ref().and_then(Cluster::lines);
         let hub = lines.and_then(|lines| {
@@ -115,6 +129,7 @@ impl RoomsBuilder {
             start: Mutex::new(start),
             cluster,
             hub,
+            placing,
             at_start: Mutex::default(),
             threads: (threads > 0).then(|| ArbiterPool::growing(threads)),
             home: Mutex::default(),

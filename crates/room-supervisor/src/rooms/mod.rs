@@ -2,6 +2,7 @@
 
 mod builder;
 mod opening;
+mod placing;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use self::builder::RoomsBuilder;
+use self::placing::Placing;
 use crate::away::Hub;
 use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellError};
 use crate::hand_over::HandOver;
@@ -59,6 +61,8 @@ pub(crate) struct Shared {
     at_start: Mutex<HashMap<Arc<str>, AnyRoomOptions>>,
     /// Links to rooms of other nodes, if the cluster has lines.
     pub(crate) hub: Option<Arc<Hub>>,
+    /// Rooms that other nodes are to open, if the cluster has lines.
+    placing: Option<Placing>,
     /// Threads of the rooms that have no placement of their own; none if they run on their supervisor's thread.
     threads: Option<ArbiterPool>,
     home: Mutex<Option<Home>>,
@@ -132,6 +136,9 @@ impl Rooms {
                 let nodes = rooms.into_iter().map(|options| {
                     options.inheriting(&shared.hand_over).node(Arc::clone(registry), threads).1
                 });
+                if let Some(placing) = &shared.placing {
+                    placing.begin(Arc::downgrade(&shared));
+                }
                 Rooms { shared: Arc::clone(&shared) }.begin_inherited();
                 Ok(nodes.fold(SupervisorSpec::new(flags), SupervisorSpec::child))
             }
@@ -216,6 +223,19 @@ impl Rooms {
     /// # Errors
     /// [`StartRoomError`]: `AlreadyStarted`, `NoSuchRoom`, `TooManyRooms`, and others.
     pub async fn open_on_demand(&self, name: &str) -> Result<RoomHandle, StartRoomError> {
+        self.open_by_name(name, self.shared.placing.as_ref()).await
+    }
+
+    /// Opens a room on demand at this node, whatever the policy says.
+    async fn open_on_demand_here(&self, name: &str) -> Result<RoomHandle, StartRoomError> {
+        self.open_by_name(name, None).await
+    }
+
+    async fn open_by_name(
+        &self,
+        name: &str,
+        placing: Option<&Placing>,
+    ) -> Result<RoomHandle, StartRoomError> {
         let open = self.shared.on_demand.as_ref().and_then(|open| open(name));
         let (mut options, counted) = match (self.shared.at_start(name), open) {
             (Some(options), _) => (options, false),
@@ -228,6 +248,9 @@ impl Rooms {
         let _turn = turn.lock().await;
         if self.lookup(name).is_some() {
             return Err(StartRoomError::AlreadyStarted);
+        }
+        if let Some(placing) = placing.filter(|_| options.across_nodes) {
+            placing.place(name).await;
         }
         options.reopens = true;
         if !counted {
