@@ -307,11 +307,6 @@ impl Handler<ClaimRoom> for NodeActor {
             self.holds.remove(&room);
             self.drive(ctx, |core, now| core.handle_release(now, &room));
         }
-        if self.shared.is_draining() && held.is_none() {
-            let retry_after = self.shared.timing.renewal;
-            _ = answer.send(Err(ClaimError::Unavailable { retry_after }));
-            return;
-        }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let request = Request { room: Arc::clone(&room), answer, kept: held.flatten() };

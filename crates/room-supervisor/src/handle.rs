@@ -51,6 +51,11 @@ impl RoomHandle {
         self.shared.mailbox().is_some()
     }
 
+    /// Returns whether the room's home is reached: always if that is this node.
+    pub fn is_reachable(&self) -> bool {
+        self.shared.away().is_none_or(|away| !away.link.is_closed())
+    }
+
     /// Returns whether the room is closed for good: stopped, given up, or closed because it was empty. It cannot be
     /// joined any more.
     pub fn is_closed(&self) -> bool {

@@ -10,7 +10,7 @@ use callboard_room_supervisor::{RoomHandle, Rooms};
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::moves::Move;
 use crate::peer_ref::PeerRef;
@@ -108,8 +108,14 @@ impl Drain {
         let drained = timeout_at(deadline, async {
             self.move_clients(cluster).await;
             let keepers = self.rooms.keepers();
-            join_all(keepers.iter().map(|keeper| keeper.disconnect())).await;
-            join_all(keepers.iter().map(|keeper| keeper.left())).await;
+            loop {
+                join_all(keepers.iter().map(|keeper| keeper.disconnect())).await;
+                // One may have come while the others were disconnected.
+                let left = join_all(keepers.iter().map(|keeper| keeper.left()));
+                if timeout(AGAIN, left).await.is_ok() {
+                    return;
+                }
+            }
         });
         match drained.await {
             Ok(()) => log::info!("drained: all clients are at other nodes"),
@@ -197,6 +203,8 @@ const SPREAD: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest time in which the clients of a room are told: they see each other's media only where they both are.
 const TOGETHER: Duration = Duration::from_secs(1);
+/// Time after which clients that are still there are disconnected again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Time that the last client has to go.
 const GOES_WITHIN: Duration = Duration::from_secs(2);
 

@@ -316,6 +316,7 @@ impl Core {
                 Step::Answer(Ok(Granted { epoch, after: room.after }))
             }
             _ if must_wait => Step::Rest,
+            _ if self.own.draining => unavailable(self.timing.renewal),
             _ if room.seen.is_none() && self.rooms.len() > MOST_ROOMS => {
                 unavailable(self.timing.renewal)
             }

@@ -86,7 +86,11 @@ impl Hub {
                 let arbiter = self.opener.links.arbiter();
                 let (Some(keeper), Some(arbiter)) = (keeper, arbiter) else { return };
                 arbiter.spawn(async move {
-                    let giving = timeout(GIVING, give(&*keeper, &token)).await;
+                    let giving = tokio::select! {
+                        given = timeout(GIVING, give(&*keeper, &token)) => given,
+                        // The other node waits no more.
+                        _ = parts.recv() => return,
+                    };
                     if let Ok(Some((taken, payload, guard))) = giving {
                         let payload: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
                         link.send(&ToEdge::Taken(taken), &payload);
@@ -113,5 +117,5 @@ impl Hub {
     }
 }
 
-/// Time limit for a peer to stop here, before it goes on at another node.
-const GIVING: Duration = Duration::from_secs(4);
+/// Time limit for a peer to stop here, before it goes on at another node: longer than that waits.
+const GIVING: Duration = Duration::from_secs(6);

@@ -114,10 +114,17 @@ impl<P: Peer> Handler<PeerCommand> for PeerActor<P> {
                 #[cfg(feature = "rpc")]
                 self.context.client.call_table().reopen();
             }
+            PeerCommand::Give(_, answer) if answer.is_closed() => {}
+            // While its room has no home, a peer would be lost on its way.
+            PeerCommand::Give(token, answer) if !self.context.room.is_reachable() => {
+                ctx.notify_later(PeerCommand::Give(token, answer), GIVES_LATER);
+            }
             PeerCommand::Give(token, answer) => _ = answer.send(self.give(token, ctx)),
         }
     }
 }
 
+/// Time after which it is tried again to give a peer away.
+const GIVES_LATER: Duration = Duration::from_millis(100);
 /// Time for which the peer connection of a client lasts that has gone to another node.
 const CONNECTION_LASTS: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ mod resume;
 
 use std::net::IpAddr;
 use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub(crate) struct UpgradeRoute<P: Peer> {
     restoring: Semaphore,
     /// Turns of the peers of other nodes that are taken over.
     taking: Semaphore,
+    /// Clients are asked to come back to another process, and not to this one.
+    leaving: AtomicBool,
     /// Read by each of those peers until it has started.
     starting: Arc<RwLock<()>>,
     /// Threads of those peers, which have no socket whose thread they could share.
@@ -91,6 +94,7 @@ impl<P: Peer> UpgradeRoute<P> {
             peers,
             restoring,
             taking: Semaphore::new(restore::TAKEN_AT_ONCE),
+            leaving: AtomicBool::new(false),
             starting: Arc::default(),
             threads,
         }
@@ -208,7 +212,8 @@ async fn answer_from<P: Peer>(
 ) -> Result<HttpResponse, Refusal> {
     let token = resume::token(&route.policy, request);
     let drains = route.rooms.cluster().is_some_and(Cluster::is_draining);
-    if route.rooms.is_closing() || (drains && token.is_none()) {
+    let leaves = drains && (token.is_none() || route.leaving.load(Ordering::Acquire));
+    if route.rooms.is_closing() || leaves {
         // Also for one who comes back: another process may have its session.
         return Err(shutting_down());
     }

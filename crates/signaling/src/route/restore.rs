@@ -1,11 +1,14 @@
 //! Hand-over of a route's peers to the process that replaces this one, and their start there.
 
 use std::future::ready;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use callboard_room_supervisor::{CloseFrame, GivenPeer, KeptPeer, PeerKeeper, RestoredPeer};
+use callboard_room_supervisor::{
+    CloseFrame, GivenPeer, KeptPeer, PeerKeeper, RestoredPeer, TakePeerError,
+};
 use callboard_supervision::Placement;
 use callboard_websocket::{SocketLink, TokenDigest, prefix_of_token, token_prefix};
 use futures_util::FutureExt;
@@ -23,6 +26,7 @@ use crate::peer_ref::PeerRef;
 impl<P: Peer> PeerKeeper for UpgradeRoute<P> {
     fn disconnect(&self) -> BoxFuture<'static, ()> {
         let (peers, starting) = (Arc::clone(&self.peers), Arc::clone(&self.starting));
+        self.leaving.store(true, Ordering::Release);
         async move {
             // A process that is replaced right after its start has the peers of the one before.
             _ = timeout(START, starting.write()).await;
@@ -66,6 +70,7 @@ impl<P: Peer> PeerKeeper for UpgradeRoute<P> {
     }
 
     fn go_on(&self) {
+        self.leaving.store(false, Ordering::Release);
         // One for each peer.
         self.peers.all().into_iter().for_each(|peer| peer.do_send(PeerCommand::GoOn));
     }
@@ -100,9 +105,12 @@ impl<P: Peer> UpgradeRoute<P> {
         let taken = self.rooms.take_peer(&keeper, &node.node, &String::from(token)).await;
         let peer = match taken {
             Ok(peer) => peer,
+            Err(TakePeerError::NoSuchPeer) => return Ok(None),
+            // It may be there when the client comes again.
             Err(error) => {
-                log::debug!("no peer of node {} goes on here: {error}", node.node);
-                return Ok(None);
+                let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "session_unavailable");
+                let refusal = refusal.noted(format!("node {}: {error}", node.node));
+                return Err(refusal.retry_after(TAKE_AGAIN));
             }
         };
         match serde_json::from_value::<Kept>(peer.data().clone()) {
@@ -158,6 +166,8 @@ impl<P: Peer> UpgradeRoute<P> {
     }
 }
 
+/// Time after which a client may come again whose session could not be fetched.
+const TAKE_AGAIN: Duration = Duration::from_secs(1);
 /// Number of peers of other nodes that are taken over at once.
 pub(super) const TAKEN_AT_ONCE: usize = 256;
 /// Time limit for a peer to handle what it has received.

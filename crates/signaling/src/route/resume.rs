@@ -41,7 +41,13 @@ pub(super) async fn try_resume<P: Peer>(
     }
     let link = match tokens.find(token) {
         Some(link) => link,
-        None => route.take(text).await?.ok_or_else(cannot_resume)?,
+        None => {
+            let (route, text) = (Arc::clone(route), text.to_owned());
+            // To its end, also if the request is given up: the other node has the peer no more.
+            let taking = actix::spawn(async move { route.take(&text).await });
+            let taken = taking.await.unwrap_or(Ok(None))?;
+            taken.ok_or_else(cannot_resume)?
+        }
     };
     let opened = open(route, request, payload, link.max_frame())?;
     let (in_all, from_there) = (policy.max_connections, policy.max_connections_per_address);
