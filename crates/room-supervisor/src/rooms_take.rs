@@ -52,7 +52,8 @@ impl Rooms {
         let hub = self.shared.hub.as_ref().ok_or(TakePeerError::Unreachable)?;
         let keeper = self.shared.hand_over.number_of(keeper).ok_or(TakePeerError::NoSuchPeer)?;
         let taking = timeout(TAKING, hub.opener().take(node, keeper, token.to_owned())).await;
-        let (taken, payload) =
+        // Until it is a member here, the other node must not end: it may be the room's home.
+        let (taken, payload, _link) =
             taking.map_err(|_| TakePeerError::Unreachable)?.map_err(|error| match error {
                 OpenError::NotThere => TakePeerError::NoSuchPeer,
                 OpenError::Unreachable => TakePeerError::Unreachable,

@@ -244,6 +244,36 @@ async fn a_client_that_does_not_know_where_to_go_is_disconnected_and_comes_back_
 }
 
 #[actix::test]
+async fn clients_of_a_room_whose_home_is_drained_find_it_again_at_another_node() {
+    let [(home, home_tree), (edge, _edge_tree), _] = three_nodes().await;
+    let (mut bob, _) = edge.join().await;
+    let (mut ann, token) = home.join_with_token().await;
+    bob.expect("joined").await;
+    let drain = Drain::new(&home.rooms).spread(Duration::from_millis(10)).timeout(GRACE);
+    let run = Run::new().unwrap().rooms(&home.rooms).tree(&home_tree).drain_on_sigterm(&drain);
+    drain.begin();
+    let draining = actix::spawn(run.until(std::future::pending::<()>()));
+
+    ann.expect_close(1001).await;
+    assert_eq!(ann.next().await, None);
+    let path = format!("/socket/demo?resume={token}");
+    assert_eq!(home.refusal(&path, &[]).await.0, 503, "not back to the node that ends");
+    let (mut again, _) = edge.resume(&token).await;
+    assert_eq!(again.id, ann.id);
+    draining.await.unwrap().unwrap();
+
+    // The room goes on at another node, as after the death of its home.
+    again.send(json!({ "event": "hello", "data": 1, "to": [bob.id] })).await;
+    loop {
+        let message = bob.message().await;
+        match message["event"].as_str().unwrap() {
+            "hello" => break assert_eq!(message["from"], json!(ann.id)),
+            event => assert!(["room_restarted", "left", "joined"].contains(&event), "{message}"),
+        }
+    }
+}
+
+#[actix::test]
 async fn the_sessions_of_a_node_that_has_gone_are_over() {
     let [(home, _home), (edge, edge_tree), _] = three_nodes().await;
     let (mut ann, _) = home.join().await;

@@ -65,7 +65,7 @@ impl Opener {
         node: &NodeId,
         keeper: usize,
         token: String,
-    ) -> Result<(Taken, Bytes), OpenError> {
+    ) -> Result<(Taken, Bytes, Link), OpenError> {
         let line =
             timeout(CONNECTING, self.line(node)).await.map_err(|_| OpenError::Unreachable)?;
         let (link, mut parts) = self.links.to_home(node.clone(), line);
@@ -74,7 +74,7 @@ impl Opener {
         while let Some(part) = parts.recv().await {
             match assembly.add(part) {
                 Ok(None) => {}
-                Ok(Some((ToEdge::Taken(taken), payload))) => return Ok((taken, payload)),
+                Ok(Some((ToEdge::Taken(taken), payload))) => return Ok((taken, payload, link)),
                 Ok(Some(_)) => return Err(OpenError::NotThere),
                 Err(error) => {
                     log::warn!("node {node} answers what cannot be read: {error}");
