@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use serde_json::Map;
+use serde_json::{Map, json};
 use tokio::time::Instant;
 
 use crate::admin::{Admin, Inner};
@@ -24,8 +24,15 @@ enum Question {
 
 /// Answer about a tree; the stream of the tree has the same.
 #[derive(Deserialize)]
-struct Sampled {
-    tree: Tree,
+#[serde(untagged)]
+enum Sampled {
+    Tree {
+        tree: Box<Tree>,
+    },
+    /// It is longer than an answer may be.
+    TooLarge {
+        actors: usize,
+    },
 }
 
 /// Answer about a fault: nothing, or why it was not injected.
@@ -69,7 +76,13 @@ impl Admin {
         let answer = self.ask(&node, &Question::Tree, TREE_TIME).await;
         let (name, mut details) = (node.name().to_owned(), Map::new());
         match answer.map(|answer| serde_json::from_slice::<Sampled>(&answer)) {
-            Ok(Ok(Sampled { tree })) => Tree::above(name, "Node", "running", details, vec![tree]),
+            Ok(Ok(Sampled::TooLarge { actors })) => {
+                details.insert("actors".to_owned(), actors.into());
+                Tree::above(name, "Node", "too large", details, Vec::new())
+            }
+            Ok(Ok(Sampled::Tree { tree })) => {
+                Tree::above(name, "Node", "running", details, vec![*tree])
+            }
             Ok(Err(error)) => {
                 log::warn!("node {name} answers what cannot be read: {error}");
                 Tree::above(name, "Node", "unreadable", details, Vec::new())
@@ -113,7 +126,13 @@ impl Admin {
 
     async fn answer(&self, question: &[u8]) -> Option<String> {
         match serde_json::from_slice(question).ok()? {
-            Question::Tree => Some(self.sample(false).await.1.to_string()),
+            Question::Tree => {
+                let tree = self.sample(false).await.1;
+                if tree.len() <= LONGEST {
+                    return Some(tree.to_string());
+                }
+                Some(json!({ "actors": self.tree().await.count() }).to_string())
+            }
             Question::Fault(order) => {
                 let refused = self.inject_here(&order).await.err().map(|error| {
                     let error = AdminError::from(error);
@@ -141,6 +160,8 @@ pub(crate) async fn serve(inner: Weak<Inner>, mut questions: Questions) {
     }
 }
 
+/// Longest answer, in bytes: that of `Requests` of `callboard-cluster`.
+const LONGEST: usize = 1 << 20;
 /// Longest time for the tree of a node.
 const TREE_TIME: Duration = Duration::from_millis(300);
 /// Longest time for a fault at a node.

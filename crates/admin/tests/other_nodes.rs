@@ -182,3 +182,19 @@ async fn a_node_that_does_not_show_itself_is_not_shown_and_shows_no_other() {
     b2.tree.stop().await;
     a1.tree.stop().await;
 }
+
+#[actix::test]
+async fn a_tree_that_is_too_large_for_an_answer_is_said_to_be() {
+    let (directory, wire) = (Embedded::new(), MemoryWire::new());
+    let a1 = Node::start(&directory, &wire, "a1", true).await;
+    let cluster = Cluster::builder(directory).node("b2").wire(wire).build().unwrap();
+    let tree = SupervisorSpec::new(Flags::one_for_one()).child(cluster.child_spec("cluster"));
+    let tree = tree.start_as("server").await.unwrap();
+    // The root, the cluster, its node and its lines.
+    let admin = Admin::builder(tree).annotate(|_| Some(json!("x".repeat(300_000))));
+    let _admin = admin.cluster(&cluster).all_nodes(true).build();
+
+    let is_large = |all: &Tree| node(all, "b2").is_some_and(|node| node.status == "too large");
+    let all = a1.sees("a large tree", is_large).await;
+    assert_eq!(node(&all, "b2").unwrap().details["actors"], 4);
+}

@@ -34,6 +34,7 @@ export function facts(node, since) {
   if (details.undelivered) said.push(`${details.undelivered} packets not delivered`);
   for (const { label, state } of details.channels ?? []) said.push(`${label} ${state}`);
   if (details.shown_elsewhere) said.push(`${details.shown_elsewhere} shown below their peers`);
+  if (details.actors != null) said.push(`${details.actors} actors: more than other nodes show`);
   if (details.silent_ms != null) said.push(`has not answered for ${duration(details.silent_ms + since)}`);
   if (details.note) said.push(String(details.note));
   return said.join(" · ");
