@@ -25,7 +25,8 @@ use crate::room_peers::RoomPeers;
 /// path, or else to the address with which they have begun: that of a load balancer. A client without a session, where
 /// the route has no [grace period](crate::PeerOptions::resume_grace), joins anew.
 ///
-/// A peer connection cannot be moved: the client opens another one. This node keeps the first one for up to 10 s.
+/// A peer connection cannot be moved: `callboard.js` opens another one and closes the first one when that carries
+/// media; this node keeps it for up to 10 s.
 ///
 /// ```no_run
 /// # use std::time::Duration;

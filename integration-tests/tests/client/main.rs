@@ -6,6 +6,7 @@ mod elsewhere;
 mod giving_up;
 mod joining;
 mod moving;
+mod nodes;
 mod offered;
 mod page;
 mod proxy;

@@ -192,12 +192,12 @@ async fn circling() -> Scripted {
     .await
 }
 
-fn lobby(port: u16) -> Value {
+pub(crate) fn lobby(port: u16) -> Value {
     json!(format!("ws://127.0.0.1:{port}/socket/lobby"))
 }
 
 /// Ann and Bob are in the lobby, and what they hear is kept.
-const JOIN: &str = "
+pub(crate) const JOIN: &str = "
     window.ann = await connect('/socket/lobby');
     window.bob = await connect('/socket/lobby');
     await until(() => ann.peers.has(bob.peerId));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::System;
 use actix_web::{App, HttpResponse, HttpServer, web};
+use callboard_cluster::Cluster;
 use callboard_media_rooms::ParticipantId;
 use callboard_peer_connection::messages::{AddTrack, CreateDataChannel};
 use callboard_peer_connection::{
@@ -19,10 +20,11 @@ use callboard_room_supervisor::{
 };
 use callboard_signaling::rpc::HookContext;
 use callboard_signaling::{
-    Hooks, InitContext, Limits, Move, Origins, Peer, PeerContext, PeerInit, PeerOptions, Rate,
-    Signaling, WebRtc, WebRtcLimits, client_script, tune,
+    Drain, Hooks, InitContext, Limits, Move, Origins, Peer, PeerContext, PeerInit, PeerOptions,
+    Rate, Run, Signaling, WebRtc, WebRtcLimits, client_script, tune,
 };
 use callboard_supervision::{CallError, Fault};
+use integration_tests::{Moment, PATIENCE, until};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -65,17 +67,38 @@ impl Default for Setup {
 /// on-demand rooms whose names begin with `pop-`.
 pub(crate) struct Server {
     pub(crate) port: u16,
+    /// Begins to drain it, if it is a node of a cluster.
+    pub(crate) drain: Option<Drain>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Server {
     pub(crate) async fn start(setup: Setup) -> Self {
+        Self::start_as(setup, None).await
+    }
+
+    /// Starts it as this node of a cluster. It ends by itself when it is drained.
+    pub(crate) async fn start_node(setup: Setup, node: &Cluster) -> Self {
+        Self::start_as(setup, Some(node.clone())).await
+    }
+
+    async fn start_as(setup: Setup, node: Option<Cluster>) -> Self {
         let (tell, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || System::new().block_on(serve(setup, tell, stopped)));
-        let port = told.await.expect("the server starts");
-        Self { port, stop: Some(stop), thread: Some(thread) }
+        let serving = move || System::new().block_on(serve(setup, node, tell, stopped));
+        let thread = thread::spawn(serving);
+        let (port, drain) = told.await.expect("the server starts");
+        Self { port, drain, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&self) {
+        until("the end of the server", PATIENCE, async || match &self.thread {
+            Some(thread) if !thread.is_finished() => Moment::NotYet("it runs".to_owned()),
+            _ => Moment::Now(()),
+        })
+        .await;
     }
 
     /// Stops it: its clients are told, and its port is free.
@@ -98,8 +121,21 @@ impl Drop for Server {
     }
 }
 
-async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Receiver<()>) {
-    let rooms = Rooms::builder()
+async fn serve(
+    setup: Setup,
+    node: Option<Cluster>,
+    tell: oneshot::Sender<(u16, Option<Drain>)>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let rooms = match &node {
+        Some(node) => Rooms::builder().cluster(node),
+        None => Rooms::builder(),
+    };
+    let node_tree = match &node {
+        Some(node) => Some(node.start().await.expect("it runs nowhere else")),
+        None => None,
+    };
+    let rooms = rooms
         .on_demand(|name| {
             let options = RoomOptions::<Lobby>::new(name, ()).max_peers(4).close_when_empty(true);
             name.starts_with("pop-").then(|| options.into())
@@ -139,9 +175,17 @@ async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Recei
     let server = server.run();
     let handle = server.handle();
     let serving = actix::spawn(server);
-    _ = tell.send(port);
+    let drain = node_tree.is_some().then(|| Drain::new(&rooms).spread(SPREAD));
+    _ = tell.send((port, drain.clone()));
 
-    _ = stopped.await;
+    match drain {
+        Some(drain) => {
+            let run = Run::new().expect("signals can be listened for").drain_on_sigterm(&drain);
+            let run = run.rooms(&rooms).tree(&tree);
+            node_tree.iter().fold(run, Run::tree).until(stopped).await.expect("it ends in time");
+        }
+        None => _ = stopped.await,
+    }
     rooms.stop_all("shutdown").await;
     tree.stop().await;
     handle.stop(true).await;
@@ -321,5 +365,7 @@ impl Peer for Guest {
     }
 }
 
+/// Time in which the clients of a node that is drained are told.
+const SPREAD: Duration = Duration::from_secs(1);
 /// Longest time for a page to answer a call.
 const ASK_TIME: Duration = Duration::from_secs(5);

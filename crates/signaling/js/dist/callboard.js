@@ -661,6 +661,15 @@ class Channels {
     }
   }
 
+  /** Reports the channels as closed, and sends nothing over them any more. What still comes over them is received. */
+  leave() {
+    for (const [label, channel] of [...this.#all]) {
+      channel.onclose?.(new Event("close"));
+      channel.onopen = channel.onclose = null;
+      channel.onmessage = ({ data }) => this.#host.data(label, data);
+    }
+  }
+
   /** Reports the channels as closed: closing a connection fires no close events of its channels. */
   dispose() {
     for (const channel of [...this.#all.values()]) {
@@ -1087,6 +1096,71 @@ class Negotiation {
 /** Number of candidates that may wait for a description. */
 const MAX_EARLY = 64;
 
+// Overlap of two peer connections: the one to the server that the client has left lasts until the next one carries media.
+
+/** Overlap of the peer connection before with the current one, to another server. */
+class Overlap {
+  /** The connection before. */
+  connection;
+  /** Time at which the next one was connected. @type {number | null} */
+  #connectedAt = null;
+  #began = performance.now();
+  /** Time for which it lasts after that, in ms. */
+  #lingers;
+  #looking;
+  #host;
+
+  /**
+   * @param {RTCPeerConnection} connection the one before
+   * @param {{ carries: () => Promise<boolean>, over: () => void, late: () => void }} host `carries`: shows what carries
+   *   media over the next one, and says whether all does that the one before carries; `over`: the one before is not needed
+   *   any more; `late`: the next one is not connected in time
+   */
+  constructor(connection, host) {
+    this.connection = connection;
+    this.#host = host;
+    // Others may see this until they have moved as well.
+    this.#lingers = connection.getSenders().some(({ track }) => track) ? SENDS_ON : 0;
+    connection.onconnectionstatechange = () => ENDS.has(connection.connectionState) && host.over();
+    this.#looking = setInterval(() => void this.#look(), LOOKS_AFTER);
+  }
+
+  /** Whether the next one is connected. */
+  get isConnected() {
+    return this.#connectedAt !== null;
+  }
+
+  /** Notes that the next one is connected. */
+  connected() {
+    this.#connectedAt ??= performance.now();
+  }
+
+  /** Ends it: closes the connection before. */
+  end() {
+    clearInterval(this.#looking);
+    const { connection } = this;
+    connection.onconnectionstatechange = connection.ondatachannel = null;
+    connection.close();
+  }
+
+  async #look() {
+    const all = await this.#host.carries();
+    const now = performance.now();
+    const isTime = now - this.#began >= LONGEST;
+    if (this.#connectedAt === null) return isTime && this.#host.late();
+    if (isTime || (all && now - this.#connectedAt >= this.#lingers)) this.#host.over();
+  }
+}
+
+/** Longest overlap, in ms: as long as servers keep a connection whose client has moved. */
+const LONGEST = 10_000;
+/** Time for which what is sent goes on over the connection before, in ms: servers move the clients of a room together. */
+const SENDS_ON = 3_000;
+/** Time from one look at what flows to the next, in ms. */
+const LOOKS_AFTER = 40;
+/** States in which a connection carries nothing any more. */
+const ENDS = new Set(["failed", "closed"]);
+
 // Path to the server of one browser's peer connection: ICE, DTLS, and how long they may take.
 
 /** Path to the server of one of the browser's peer connections. Restarts ICE before it counts the connection as lost. */
@@ -1404,6 +1478,8 @@ export class Publication {
 class Publications {
   /** With the transceivers of the current connection. @type {Map<Publication, RTCRtpTransceiver | null>} */
   #published = new Map();
+  /** The same over the connection before, while that lasts. @type {Map<Publication, RTCRtpTransceiver | null>} */
+  #before = new Map();
   /** Current connection, from its first offer on. @type {RTCPeerConnection | null} */
   #connection = null;
   /** What the server was told of the tracks of this connection. */
@@ -1493,8 +1569,13 @@ class Publications {
     return sent?.[0] ?? null;
   }
 
-  /** Forgets the connection, which is about to be replaced. */
-  release() {
+  /**
+   * Forgets the connection, which is about to be replaced.
+   *
+   * @param {boolean} [lasts] whether it goes on until the next one is connected
+   */
+  release(lasts = false) {
+    this.#before = lasts ? new Map(this.#published) : new Map();
     this.#connection = null;
     // What was told of other sections must not be taken for that of the next.
     if (this.#described !== "[]") this.#described = "";
@@ -1505,6 +1586,11 @@ class Publications {
       publication.handleMuted(false);
       this.#published.set(publication, null);
     }
+  }
+
+  /** Notes that the connection before the current one has ended. */
+  releaseBefore() {
+    this.#before.clear();
   }
 
   /** Ends all, with the last connection. */
@@ -1518,6 +1604,8 @@ class Publications {
    * @param {MediaStreamTrack} track
    */
   async #replace(publication, track) {
+    // It is about to end.
+    this.#before.get(publication)?.sender.replaceTrack(track).catch(() => {});
     const transceiver = this.#published.get(publication);
     try {
       await transceiver?.sender.replaceTrack(track);
@@ -1534,6 +1622,8 @@ class Publications {
     const transceiver = this.#published.get(publication);
     this.#published.delete(publication);
     this.#told.delete(publication);
+    this.#before.get(publication)?.sender.replaceTrack(null).catch(() => {});
+    this.#before.delete(publication);
     if (!transceiver) return;
     // Not stopped: so the next track can take its section.
     transceiver.direction = "inactive";
@@ -1568,7 +1658,10 @@ const LONGEST_METADATA = 1_024;
 
 // Streams of the other members: what the server says about the media of the room, put together for the page.
 
-/** Streams of the other members over one peer connection: one for each whose tracks flow in its sections. */
+/**
+ * Streams of the other members over one peer connection: one for each whose tracks flow in its sections. While the
+ * connection before it lasts, the page sees what flows there, until the same flows here.
+ */
 class Streams {
   /** Tracks that the others publish, by their ids. @type {Map<string, PublishedTrack>} */
   #tracks = new Map();
@@ -1576,6 +1669,12 @@ class Streams {
   #slots = new Map();
   /** By peer. @type {Map<string, MediaStream>} */
   #streams = new Map();
+  /** Those of the connection before, while that lasts. @type {Streams | null} */
+  #before;
+  /** Ids by which the page knows tracks that the server names otherwise. @type {Map<string, string>} */
+  #names = new Map();
+  /** Tracks that have carried something here. @type {WeakSet<MediaStreamTrack>} */
+  #carrying = new WeakSet();
   /** Peers that have left lately: nothing of them flows any more. @type {Set<string>} */
   #gone = new Set();
   /** Times that the server has given up this client's media. */
@@ -1591,10 +1690,13 @@ class Streams {
    * @param {RTCPeerConnection} connection
    * @param {{ emit: (event: string, ...told: any[]) => void, flowing: (removed?: string[]) => void, offer: () => void }} host
    *   `flowing`: told when it has changed what is published or received, and what is published no more
+   * @param {Streams | null} before those of the connection that this one replaces, if that lasts for now
    */
-  constructor(connection, host) {
+  constructor(connection, host, before) {
     this.#connection = connection;
     this.#host = host;
+    this.#before = before;
+    if (before) [this.#streams, this.#gone] = [before.#streams, before.#gone];
   }
 
   /**
@@ -1614,9 +1716,29 @@ class Streams {
    * @returns {{ kind: string, received: MediaStreamTrack | null } | null}
    */
   received(track) {
-    const slot = [...this.#slots.values()].find(({ id }) => id === track);
-    const kind = slot?.track.kind ?? this.#tracks.get(track)?.kind;
+    const slot = this.#slot(track);
+    const earlier = slot && this.#carries(slot.track) ? null : this.#before?.received(track);
+    if (earlier?.received) return earlier;
+    const kind = slot?.track.kind ?? this.#tracks.get(track)?.kind ?? earlier?.kind;
     return kind ? { kind, received: slot?.track ?? null } : null;
+  }
+
+  /**
+   * Returns wishes with the ids by which the server knows the tracks.
+   *
+   * @param {Wishes} wishes
+   * @returns {Wishes}
+   */
+  translate(wishes) {
+    if (this.#names.size === 0) return wishes;
+    const theirs = new Map([...this.#names].map(([their, our]) => [our, their]));
+    const their = (/** @type {string} */ id) => theirs.get(id) ?? id;
+    const { tracks, order } = wishes;
+    return {
+      ...wishes,
+      ...(tracks && { tracks: Object.fromEntries(Object.entries(tracks).map(([id, wish]) => [their(id), wish])) }),
+      ...(order && { order: order.map(their) }),
+    };
   }
 
   /**
@@ -1628,13 +1750,15 @@ class Streams {
    */
   handleTracks(added, changed, removed) {
     /** @type {TrackChanges} */
-    const changes = { added, changed: [], removed: [] };
-    for (const id of removed) {
+    const changes = { added: added.map((track) => this.#named(track)), changed: [], removed: [] };
+    const gone = removed.map((id) => this.#name(id));
+    for (const id of gone) {
       const known = this.#tracks.get(id);
       if (known && this.#tracks.delete(id)) changes.removed.push(known);
     }
-    for (const track of added) this.#tracks.set(track.track, track);
-    for (const told of changed) {
+    for (const track of changes.added) this.#tracks.set(track.track, track);
+    for (const one of changed) {
+      const told = { ...one, track: this.#name(one.track) };
       const known = this.#tracks.get(told.track);
       // Its own tracks are not among them.
       if (!known) continue;
@@ -1642,8 +1766,8 @@ class Streams {
       this.#tracks.set(told.track, now);
       changes.changed.push(now);
     }
-    this.#host.flowing(removed);
-    this.#host.emit("tracks", [...this.#tracks.values()], changes);
+    this.#host.flowing(gone);
+    if (!this.#before) this.#host.emit("tracks", [...this.#tracks.values()], changes);
   }
 
   /**
@@ -1655,7 +1779,8 @@ class Streams {
   handleSlots(slots, flows) {
     /** @type {Set<string>} */
     const changed = new Set();
-    const news = [...slots].filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
+    const named = [...slots].map(([mid, bound]) => /** @type {const} */ ([mid, bound && this.#named(bound)]));
+    const news = named.filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
     // A track is taken from one peer before it is given to another: nobody is shown as somebody else.
     for (const [mid] of news) {
       const slot = this.#slots.get(mid);
@@ -1669,15 +1794,73 @@ class Streams {
       if (!bound || !track || this.#gone.has(bound.peer)) continue;
       const { peer, track: id } = bound;
       this.#slots.set(mid, { id, peer, track });
-      const stream = this.#streams.get(peer) ?? new MediaStream();
-      stream.addTrack(track);
-      this.#streams.set(peer, stream);
+      if (this.#before && !this.#carries(track)) continue;
+      this.#show(peer, track);
       changed.add(peer);
     }
     if (news.length > 0) this.#host.flowing();
     for (const peer of changed) this.#tell(peer);
     const bound = new Set([...this.#slots.values()].map(({ id }) => id));
-    for (const flow of flows) if (bound.has(flow.track)) this.#host.emit("flow", flow);
+    const ours = flows.map((flow) => Object.freeze({ ...flow, track: this.#name(flow.track) }));
+    for (const flow of ours) if (bound.has(flow.track)) this.#host.emit("flow", flow);
+  }
+
+  /**
+   * Shows what carries media by now in place of what flows over the connection before.
+   *
+   * @returns {Promise<boolean>} whether all does
+   */
+  async carry() {
+    for (const { track } of this.#slots.values()) {
+      if (!this.#carries(track) && (await this.#hasCome(track))) this.#carrying.add(track);
+    }
+    const before = this.#before;
+    if (!before) return true;
+    /** @type {Set<string>} */
+    const changed = new Set();
+    for (const { id, peer, track } of this.#slots.values()) {
+      if (!this.#carries(track) || this.#streams.get(peer)?.getTracks().includes(track)) continue;
+      this.#show(peer, track);
+      const earlier = before.#slot(id);
+      if (earlier) this.#streams.get(peer)?.removeTrack(earlier.track);
+      changed.add(peer);
+    }
+    if (changed.size > 0) this.#host.flowing();
+    for (const peer of changed) this.#tell(peer);
+    return [...before.#slots.values()].every(({ id }) => {
+      const slot = this.#slot(id);
+      return slot && this.#carries(slot.track);
+    });
+  }
+
+  /** Shows what flows here alone, because the connection before ends. */
+  goOn() {
+    const before = this.#before;
+    if (!before) return;
+    this.#before = null;
+    /** @type {Set<string>} */
+    const changed = new Set();
+    for (const { peer, track } of before.#slots.values()) {
+      const stream = this.#streams.get(peer);
+      if (!stream?.getTracks().includes(track)) continue;
+      stream.removeTrack(track);
+      changed.add(peer);
+    }
+    for (const { peer, track } of this.#slots.values()) {
+      if (this.#streams.get(peer)?.getTracks().includes(track)) continue;
+      this.#show(peer, track);
+      changed.add(peer);
+    }
+    clearTimeout(before.#beginning);
+    this.#host.flowing();
+    for (const peer of changed) this.#tell(peer);
+    const [was, is] = [before.#tracks, this.#tracks];
+    const changes = {
+      added: [...is.values()].filter(({ track }) => !was.has(track)),
+      changed: [...is.values()].filter((track) => differs(was.get(track.track), track)),
+      removed: [...was.values()].filter(({ track }) => !is.has(track)),
+    };
+    if (Object.values(changes).some((some) => some.length > 0)) this.#host.emit("tracks", [...is.values()], changes);
   }
 
   /**
@@ -1688,11 +1871,8 @@ class Streams {
   handleLeft(peer) {
     this.#gone.add(peer);
     for (const earlier of this.#gone) if (this.#gone.size > MOST_GONE) this.#gone.delete(earlier);
-    for (const [mid, slot] of this.#slots) {
-      if (slot.peer !== peer) continue;
-      this.#slots.delete(mid);
-      this.#streams.get(peer)?.removeTrack(slot.track);
-    }
+    this.#end(peer);
+    if (this.#before) this.#before.#end(peer);
     this.#host.flowing();
     if (this.#streams.has(peer)) this.#tell(peer);
   }
@@ -1716,7 +1896,10 @@ class Streams {
   clear() {
     clearTimeout(this.#beginning);
     const peers = [...this.#streams.keys()];
-    const removed = [...this.#tracks.values()];
+    // Those that the page knows of.
+    const removed = [...(this.#before ?? this).#tracks.values()];
+    if (this.#before) clearTimeout(this.#before.#beginning);
+    this.#before = null;
     for (const map of [this.#tracks, this.#slots, this.#streams]) map.clear();
     this.#host.flowing();
     // Later, because a listener may change the connection that is about to replace this one.
@@ -1726,6 +1909,73 @@ class Streams {
     });
   }
 
+  /** @param {string} track its id */
+  #slot(track) {
+    return [...this.#slots.values()].find(({ id }) => id === track);
+  }
+
+  /** @param {string} peer of which nothing flows any more */
+  #end(peer) {
+    for (const [mid, slot] of this.#slots) {
+      if (slot.peer !== peer) continue;
+      this.#slots.delete(mid);
+      this.#streams.get(peer)?.removeTrack(slot.track);
+    }
+  }
+
+  /**
+   * @param {string} peer
+   * @param {MediaStreamTrack} track
+   */
+  #show(peer, track) {
+    const stream = this.#streams.get(peer) ?? new MediaStream();
+    stream.addTrack(track);
+    this.#streams.set(peer, stream);
+  }
+
+  /** @param {MediaStreamTrack} track */
+  #carries(track) {
+    return this.#carrying.has(track);
+  }
+
+  /**
+   * Returns whether a picture of a track was decoded, or sound of it has come. Nothing tells of that.
+   *
+   * @param {MediaStreamTrack} track
+   */
+  async #hasCome(track) {
+    const receiver = this.#connection.getReceivers().find((one) => one.track === track);
+    const stats = await receiver?.getStats().catch(() => null);
+    return [...(stats?.values() ?? [])].some(
+      ({ type, packetsReceived, framesDecoded }) =>
+        type === "inbound-rtp" && (track.kind === "video" ? framesDecoded > 0 : packetsReceived > 0),
+    );
+  }
+
+  /** @param {string} id of a track, by the server */
+  #name(id) {
+    return this.#names.get(id) ?? id;
+  }
+
+  /**
+   * Returns a track with the id by which the page knows it, also from the connection before: of the same peer, the same
+   * kind and the same source.
+   *
+   * @param {PublishedTrack} track
+   * @returns {PublishedTrack}
+   */
+  #named(track) {
+    const { track: id, peer, kind, source } = track;
+    if (!this.#names.has(id) && this.#before) {
+      const taken = new Set(this.#names.values());
+      const same = (/** @type {PublishedTrack} */ one) =>
+        !taken.has(one.track) && one.peer === peer && one.kind === kind && one.source === source;
+      const known = [...this.#before.#tracks.values()].find(same);
+      if (known) this.#names.set(id, known.track);
+    }
+    return this.#names.has(id) ? Object.freeze({ ...track, track: this.#name(id) }) : track;
+  }
+
   /** @param {string} peer */
   #tell(peer) {
     const stream = this.#streams.get(peer);
@@ -1733,6 +1983,14 @@ class Streams {
     if (!flows) this.#streams.delete(peer);
     this.#host.emit("stream", peer, flows ? stream : null);
   }
+}
+
+/**
+ * @param {PublishedTrack | undefined} was
+ * @param {PublishedTrack} is
+ */
+function differs(was, is) {
+  return was !== undefined && (was.muted !== is.muted || JSON.stringify(was.metadata) !== JSON.stringify(is.metadata));
 }
 
 /** Time before media that has failed is begun again, in ms. */
@@ -1750,6 +2008,8 @@ class Link {
   publications;
   /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path, streams: Streams }} */
   #current;
+  /** The connection before, while it lasts. @type {Overlap | null} */
+  #overlap = null;
   #media;
   #options;
   #labels;
@@ -1781,12 +2041,12 @@ class Link {
     const simulcast = options.simulcast ?? Boolean(options.receive);
     this.#media = new Media(options, simulcast);
     this.publications = new Publications(host.tell, simulcast);
-    this.#current = this.#open();
+    this.#current = this.#open(null);
   }
 
-  /** The browser's current peer connection: another one after a loss for good. */
+  /** The browser's current peer connection: another one after a loss for good, or after a move. */
   get connection() {
-    return this.#current.connection;
+    return this.#overlap && !this.#overlap.isConnected ? this.#overlap.connection : this.#current.connection;
   }
 
   /** @returns {RTCPeerConnectionState} */
@@ -1837,7 +2097,7 @@ class Link {
    * @param {RTCDataChannelInit} init
    */
   addChannel(label, init) {
-    if (this.connection.signalingState !== "closed") this.channels.create(label, init);
+    if (this.#current.connection.signalingState !== "closed") this.channels.create(label, init);
   }
 
   /** Tells the server what it could not be told while the WebSocket was lost. */
@@ -1852,12 +2112,54 @@ class Link {
     if (this.#reopening === undefined) this.#host.emit("webrtc", "new");
     if (this.closed) return;
     this.#dispose();
+    this.#replace(null);
+  }
+
+  /** Starts a new connection, to another server, beside the one that is there: that lasts until the new one carries media. */
+  move() {
+    this.#endOverlap();
+    const { connection, channels, negotiation, path, streams } = this.#current;
+    const isUp = connection.connectionState === "connected";
+    if (this.closed || this.#resting || this.#reopening !== undefined || !isUp) return this.renew();
+    negotiation.stopWaiting();
+    path.stop();
+    connection.onnegotiationneeded = connection.onicecandidate = connection.ontrack = null;
+    this.#media.release();
+    this.publications.release(true);
+    // The application is at the other server by now.
+    channels.leave();
+    if (!this.#replace(streams)) return;
+    this.#overlap = new Overlap(connection, {
+      carries: () => this.#current.streams.carry(),
+      over: () => this.#endOverlap(),
+      late: () => this.renew(),
+    });
+  }
+
+  /**
+   * @param {Streams | null} before those of the connection before, if that lasts
+   * @returns {boolean} whether there is another connection
+   */
+  #replace(before) {
     try {
-      this.#current = this.#open();
+      this.#current = this.#open(before);
+      return true;
     } catch (error) {
       // The browser has reached its limit of connections.
       this.#failed("no_offer", error);
+      return false;
     }
+  }
+
+  /** Ends the connection before, if it lasts. */
+  #endOverlap() {
+    const overlap = this.#overlap;
+    if (!overlap) return;
+    this.#overlap = null;
+    this.publications.releaseBefore();
+    this.#current.streams.goOn();
+    overlap.end();
+    if (!overlap.isConnected) this.#host.emit("webrtc", this.state);
   }
 
   /**
@@ -1913,7 +2215,7 @@ class Link {
     const { event, error } = details ?? {};
     if (error === "webrtc_disabled") return this.close();
     const { answered } = this.negotiation;
-    const offered = event === "webrtc:offer" && this.connection.signalingState === "have-local-offer";
+    const offered = event === "webrtc:offer" && this.#current.connection.signalingState === "have-local-offer";
     // The next offer would fail in the same way.
     if (offered) this.#reopen(error === "bad_description" ? error : undefined);
     else if (error === "no_webrtc_session" && answered) this.#reopen();
@@ -1933,7 +2235,7 @@ class Link {
     negotiation.afterDescriptions(() => {
       streams.handleTracks(added, changed, removed);
       // A listener may have closed it.
-      if (this.connection === connection && !this.closed) this.#media.makeRoom(connection, streams);
+      if (this.#current.connection === connection && !this.closed) this.#media.makeRoom(connection, streams);
     });
   }
 
@@ -1987,7 +2289,7 @@ class Link {
   /** Tells the server what the page wishes, if it has an answer. */
   wish() {
     const wishes = this.negotiation.answered ? this.#host.wishes() : null;
-    if (wishes) this.#host.tell("media:wish", wishes);
+    if (wishes) this.#host.tell("media:wish", this.#current.streams.translate(wishes));
   }
 
   /** Handles that the server has given up this client's media. */
@@ -1996,8 +2298,12 @@ class Link {
     negotiation.afterDescriptions(() => streams.handleFailed());
   }
 
-  /** Opens the browser's peer connection that is to be the current one, and returns it with its parts. */
-  #open() {
+  /**
+   * Opens the browser's peer connection that is to be the current one, and returns it with its parts.
+   *
+   * @param {Streams | null} before those of the connection before, if that lasts
+   */
+  #open(before) {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
     this.#warned = false;
     this.#patience.connectedAt = Infinity;
@@ -2009,7 +2315,11 @@ class Link {
     const path = new Path(connection, {
       isOver,
       reachable,
-      changed: (state) => emit("webrtc", state),
+      changed: (state) => {
+        if (state === "connected") this.#overlap?.connected();
+        // Until then the page has the one before.
+        if (!this.#overlap || this.#overlap.isConnected) emit("webrtc", state);
+      },
       connected: () => (this.#patience.connectedAt = performance.now()),
       lost,
     });
@@ -2031,7 +2341,7 @@ class Link {
       failed: (code, error) => this.#failed(code, error),
       lost,
     });
-    const streams = new Streams(connection, { emit, flowing, offer: () => negotiation.renew() });
+    const streams = new Streams(connection, { emit, flowing, offer: () => negotiation.renew() }, before);
     connection.ondatachannel = ({ channel }) => channels.adopt(channel);
     connection.ontrack = (event) => emit("track", event);
     try {
@@ -2084,6 +2394,8 @@ class Link {
   }
 
   #dispose() {
+    this.#overlap?.end();
+    this.#overlap = null;
     const { connection, channels, negotiation, path, streams } = this.#current;
     negotiation.stopWaiting();
     path.stop();
@@ -3787,7 +4099,7 @@ export class Client {
     this.#members.self = data.peer_id;
     if (previous === data.peer_id) {
       if (move?.replace && !this.#link?.closed) {
-        this.#link?.renew();
+        this.#link?.move();
       } else {
         this.#link?.settle();
         // It may have been lost with the socket.

@@ -102,6 +102,15 @@ export class Channels {
     }
   }
 
+  /** Reports the channels as closed, and sends nothing over them any more. What still comes over them is received. */
+  leave() {
+    for (const [label, channel] of [...this.#all]) {
+      channel.onclose?.(new Event("close"));
+      channel.onopen = channel.onclose = null;
+      channel.onmessage = ({ data }) => this.#host.data(label, data);
+    }
+  }
+
   /** Reports the channels as closed: closing a connection fires no close events of its channels. */
   dispose() {
     for (const channel of [...this.#all.values()]) {

@@ -314,7 +314,7 @@ export class Client {
     this.#members.self = data.peer_id;
     if (previous === data.peer_id) {
       if (move?.replace && !this.#link?.closed) {
-        this.#link?.renew();
+        this.#link?.move();
       } else {
         this.#link?.settle();
         // It may have been lost with the socket.

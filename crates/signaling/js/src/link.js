@@ -4,6 +4,7 @@ import { Channels } from "./channels.js";
 import { CallboardError } from "./errors.js";
 import { Media } from "./media.js";
 import { Negotiation } from "./negotiation.js";
+import { Overlap } from "./overlap.js";
 import { Path } from "./path.js";
 import { Patience } from "./patience.js";
 import { Publications } from "./publications.js";
@@ -20,6 +21,8 @@ export class Link {
   publications;
   /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path, streams: Streams }} */
   #current;
+  /** The connection before, while it lasts. @type {Overlap | null} */
+  #overlap = null;
   #media;
   #options;
   #labels;
@@ -51,12 +54,12 @@ export class Link {
     const simulcast = options.simulcast ?? Boolean(options.receive);
     this.#media = new Media(options, simulcast);
     this.publications = new Publications(host.tell, simulcast);
-    this.#current = this.#open();
+    this.#current = this.#open(null);
   }
 
-  /** The browser's current peer connection: another one after a loss for good. */
+  /** The browser's current peer connection: another one after a loss for good, or after a move. */
   get connection() {
-    return this.#current.connection;
+    return this.#overlap && !this.#overlap.isConnected ? this.#overlap.connection : this.#current.connection;
   }
 
   /** @returns {RTCPeerConnectionState} */
@@ -107,7 +110,7 @@ export class Link {
    * @param {RTCDataChannelInit} init
    */
   addChannel(label, init) {
-    if (this.connection.signalingState !== "closed") this.channels.create(label, init);
+    if (this.#current.connection.signalingState !== "closed") this.channels.create(label, init);
   }
 
   /** Tells the server what it could not be told while the WebSocket was lost. */
@@ -122,12 +125,54 @@ export class Link {
     if (this.#reopening === undefined) this.#host.emit("webrtc", "new");
     if (this.closed) return;
     this.#dispose();
+    this.#replace(null);
+  }
+
+  /** Starts a new connection, to another server, beside the one that is there: that lasts until the new one carries media. */
+  move() {
+    this.#endOverlap();
+    const { connection, channels, negotiation, path, streams } = this.#current;
+    const isUp = connection.connectionState === "connected";
+    if (this.closed || this.#resting || this.#reopening !== undefined || !isUp) return this.renew();
+    negotiation.stopWaiting();
+    path.stop();
+    connection.onnegotiationneeded = connection.onicecandidate = connection.ontrack = null;
+    this.#media.release();
+    this.publications.release(true);
+    // The application is at the other server by now.
+    channels.leave();
+    if (!this.#replace(streams)) return;
+    this.#overlap = new Overlap(connection, {
+      carries: () => this.#current.streams.carry(),
+      over: () => this.#endOverlap(),
+      late: () => this.renew(),
+    });
+  }
+
+  /**
+   * @param {Streams | null} before those of the connection before, if that lasts
+   * @returns {boolean} whether there is another connection
+   */
+  #replace(before) {
     try {
-      this.#current = this.#open();
+      this.#current = this.#open(before);
+      return true;
     } catch (error) {
       // The browser has reached its limit of connections.
       this.#failed("no_offer", error);
+      return false;
     }
+  }
+
+  /** Ends the connection before, if it lasts. */
+  #endOverlap() {
+    const overlap = this.#overlap;
+    if (!overlap) return;
+    this.#overlap = null;
+    this.publications.releaseBefore();
+    this.#current.streams.goOn();
+    overlap.end();
+    if (!overlap.isConnected) this.#host.emit("webrtc", this.state);
   }
 
   /**
@@ -183,7 +228,7 @@ export class Link {
     const { event, error } = details ?? {};
     if (error === "webrtc_disabled") return this.close();
     const { answered } = this.negotiation;
-    const offered = event === "webrtc:offer" && this.connection.signalingState === "have-local-offer";
+    const offered = event === "webrtc:offer" && this.#current.connection.signalingState === "have-local-offer";
     // The next offer would fail in the same way.
     if (offered) this.#reopen(error === "bad_description" ? error : undefined);
     else if (error === "no_webrtc_session" && answered) this.#reopen();
@@ -203,7 +248,7 @@ export class Link {
     negotiation.afterDescriptions(() => {
       streams.handleTracks(added, changed, removed);
       // A listener may have closed it.
-      if (this.connection === connection && !this.closed) this.#media.makeRoom(connection, streams);
+      if (this.#current.connection === connection && !this.closed) this.#media.makeRoom(connection, streams);
     });
   }
 
@@ -257,7 +302,7 @@ export class Link {
   /** Tells the server what the page wishes, if it has an answer. */
   wish() {
     const wishes = this.negotiation.answered ? this.#host.wishes() : null;
-    if (wishes) this.#host.tell("media:wish", wishes);
+    if (wishes) this.#host.tell("media:wish", this.#current.streams.translate(wishes));
   }
 
   /** Handles that the server has given up this client's media. */
@@ -266,8 +311,12 @@ export class Link {
     negotiation.afterDescriptions(() => streams.handleFailed());
   }
 
-  /** Opens the browser's peer connection that is to be the current one, and returns it with its parts. */
-  #open() {
+  /**
+   * Opens the browser's peer connection that is to be the current one, and returns it with its parts.
+   *
+   * @param {Streams | null} before those of the connection before, if that lasts
+   */
+  #open(before) {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
     this.#warned = false;
     this.#patience.connectedAt = Infinity;
@@ -279,7 +328,11 @@ export class Link {
     const path = new Path(connection, {
       isOver,
       reachable,
-      changed: (state) => emit("webrtc", state),
+      changed: (state) => {
+        if (state === "connected") this.#overlap?.connected();
+        // Until then the page has the one before.
+        if (!this.#overlap || this.#overlap.isConnected) emit("webrtc", state);
+      },
       connected: () => (this.#patience.connectedAt = performance.now()),
       lost,
     });
@@ -301,7 +354,7 @@ export class Link {
       failed: (code, error) => this.#failed(code, error),
       lost,
     });
-    const streams = new Streams(connection, { emit, flowing, offer: () => negotiation.renew() });
+    const streams = new Streams(connection, { emit, flowing, offer: () => negotiation.renew() }, before);
     connection.ondatachannel = ({ channel }) => channels.adopt(channel);
     connection.ontrack = (event) => emit("track", event);
     try {
@@ -354,6 +407,8 @@ export class Link {
   }
 
   #dispose() {
+    this.#overlap?.end();
+    this.#overlap = null;
     const { connection, channels, negotiation, path, streams } = this.#current;
     negotiation.stopWaiting();
     path.stop();

@@ -94,6 +94,8 @@ export class Publication {
 export class Publications {
   /** With the transceivers of the current connection. @type {Map<Publication, RTCRtpTransceiver | null>} */
   #published = new Map();
+  /** The same over the connection before, while that lasts. @type {Map<Publication, RTCRtpTransceiver | null>} */
+  #before = new Map();
   /** Current connection, from its first offer on. @type {RTCPeerConnection | null} */
   #connection = null;
   /** What the server was told of the tracks of this connection. */
@@ -183,8 +185,13 @@ export class Publications {
     return sent?.[0] ?? null;
   }
 
-  /** Forgets the connection, which is about to be replaced. */
-  release() {
+  /**
+   * Forgets the connection, which is about to be replaced.
+   *
+   * @param {boolean} [lasts] whether it goes on until the next one is connected
+   */
+  release(lasts = false) {
+    this.#before = lasts ? new Map(this.#published) : new Map();
     this.#connection = null;
     // What was told of other sections must not be taken for that of the next.
     if (this.#described !== "[]") this.#described = "";
@@ -195,6 +202,11 @@ export class Publications {
       publication.handleMuted(false);
       this.#published.set(publication, null);
     }
+  }
+
+  /** Notes that the connection before the current one has ended. */
+  releaseBefore() {
+    this.#before.clear();
   }
 
   /** Ends all, with the last connection. */
@@ -208,6 +220,8 @@ export class Publications {
    * @param {MediaStreamTrack} track
    */
   async #replace(publication, track) {
+    // It is about to end.
+    this.#before.get(publication)?.sender.replaceTrack(track).catch(() => {});
     const transceiver = this.#published.get(publication);
     try {
       await transceiver?.sender.replaceTrack(track);
@@ -224,6 +238,8 @@ export class Publications {
     const transceiver = this.#published.get(publication);
     this.#published.delete(publication);
     this.#told.delete(publication);
+    this.#before.get(publication)?.sender.replaceTrack(null).catch(() => {});
+    this.#before.delete(publication);
     if (!transceiver) return;
     // Not stopped: so the next track can take its section.
     transceiver.direction = "inactive";

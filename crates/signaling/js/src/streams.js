@@ -4,9 +4,12 @@ import { MEMORY, REPEATS } from "./bounds.js";
 import { CallboardError } from "./errors.js";
 import { Tally } from "./retries.js";
 
-/** @import { Flow, PublishedTrack, TrackChanges } from "./types.js" */
+/** @import { Flow, PublishedTrack, TrackChanges, Wishes } from "./types.js" */
 
-/** Streams of the other members over one peer connection: one for each whose tracks flow in its sections. */
+/**
+ * Streams of the other members over one peer connection: one for each whose tracks flow in its sections. While the
+ * connection before it lasts, the page sees what flows there, until the same flows here.
+ */
 export class Streams {
   /** Tracks that the others publish, by their ids. @type {Map<string, PublishedTrack>} */
   #tracks = new Map();
@@ -14,6 +17,12 @@ export class Streams {
   #slots = new Map();
   /** By peer. @type {Map<string, MediaStream>} */
   #streams = new Map();
+  /** Those of the connection before, while that lasts. @type {Streams | null} */
+  #before;
+  /** Ids by which the page knows tracks that the server names otherwise. @type {Map<string, string>} */
+  #names = new Map();
+  /** Tracks that have carried something here. @type {WeakSet<MediaStreamTrack>} */
+  #carrying = new WeakSet();
   /** Peers that have left lately: nothing of them flows any more. @type {Set<string>} */
   #gone = new Set();
   /** Times that the server has given up this client's media. */
@@ -29,10 +38,13 @@ export class Streams {
    * @param {RTCPeerConnection} connection
    * @param {{ emit: (event: string, ...told: any[]) => void, flowing: (removed?: string[]) => void, offer: () => void }} host
    *   `flowing`: told when it has changed what is published or received, and what is published no more
+   * @param {Streams | null} before those of the connection that this one replaces, if that lasts for now
    */
-  constructor(connection, host) {
+  constructor(connection, host, before) {
     this.#connection = connection;
     this.#host = host;
+    this.#before = before;
+    if (before) [this.#streams, this.#gone] = [before.#streams, before.#gone];
   }
 
   /**
@@ -52,9 +64,29 @@ export class Streams {
    * @returns {{ kind: string, received: MediaStreamTrack | null } | null}
    */
   received(track) {
-    const slot = [...this.#slots.values()].find(({ id }) => id === track);
-    const kind = slot?.track.kind ?? this.#tracks.get(track)?.kind;
+    const slot = this.#slot(track);
+    const earlier = slot && this.#carries(slot.track) ? null : this.#before?.received(track);
+    if (earlier?.received) return earlier;
+    const kind = slot?.track.kind ?? this.#tracks.get(track)?.kind ?? earlier?.kind;
     return kind ? { kind, received: slot?.track ?? null } : null;
+  }
+
+  /**
+   * Returns wishes with the ids by which the server knows the tracks.
+   *
+   * @param {Wishes} wishes
+   * @returns {Wishes}
+   */
+  translate(wishes) {
+    if (this.#names.size === 0) return wishes;
+    const theirs = new Map([...this.#names].map(([their, our]) => [our, their]));
+    const their = (/** @type {string} */ id) => theirs.get(id) ?? id;
+    const { tracks, order } = wishes;
+    return {
+      ...wishes,
+      ...(tracks && { tracks: Object.fromEntries(Object.entries(tracks).map(([id, wish]) => [their(id), wish])) }),
+      ...(order && { order: order.map(their) }),
+    };
   }
 
   /**
@@ -66,13 +98,15 @@ export class Streams {
    */
   handleTracks(added, changed, removed) {
     /** @type {TrackChanges} */
-    const changes = { added, changed: [], removed: [] };
-    for (const id of removed) {
+    const changes = { added: added.map((track) => this.#named(track)), changed: [], removed: [] };
+    const gone = removed.map((id) => this.#name(id));
+    for (const id of gone) {
       const known = this.#tracks.get(id);
       if (known && this.#tracks.delete(id)) changes.removed.push(known);
     }
-    for (const track of added) this.#tracks.set(track.track, track);
-    for (const told of changed) {
+    for (const track of changes.added) this.#tracks.set(track.track, track);
+    for (const one of changed) {
+      const told = { ...one, track: this.#name(one.track) };
       const known = this.#tracks.get(told.track);
       // Its own tracks are not among them.
       if (!known) continue;
@@ -80,8 +114,8 @@ export class Streams {
       this.#tracks.set(told.track, now);
       changes.changed.push(now);
     }
-    this.#host.flowing(removed);
-    this.#host.emit("tracks", [...this.#tracks.values()], changes);
+    this.#host.flowing(gone);
+    if (!this.#before) this.#host.emit("tracks", [...this.#tracks.values()], changes);
   }
 
   /**
@@ -93,7 +127,8 @@ export class Streams {
   handleSlots(slots, flows) {
     /** @type {Set<string>} */
     const changed = new Set();
-    const news = [...slots].filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
+    const named = [...slots].map(([mid, bound]) => /** @type {const} */ ([mid, bound && this.#named(bound)]));
+    const news = named.filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
     // A track is taken from one peer before it is given to another: nobody is shown as somebody else.
     for (const [mid] of news) {
       const slot = this.#slots.get(mid);
@@ -107,15 +142,73 @@ export class Streams {
       if (!bound || !track || this.#gone.has(bound.peer)) continue;
       const { peer, track: id } = bound;
       this.#slots.set(mid, { id, peer, track });
-      const stream = this.#streams.get(peer) ?? new MediaStream();
-      stream.addTrack(track);
-      this.#streams.set(peer, stream);
+      if (this.#before && !this.#carries(track)) continue;
+      this.#show(peer, track);
       changed.add(peer);
     }
     if (news.length > 0) this.#host.flowing();
     for (const peer of changed) this.#tell(peer);
     const bound = new Set([...this.#slots.values()].map(({ id }) => id));
-    for (const flow of flows) if (bound.has(flow.track)) this.#host.emit("flow", flow);
+    const ours = flows.map((flow) => Object.freeze({ ...flow, track: this.#name(flow.track) }));
+    for (const flow of ours) if (bound.has(flow.track)) this.#host.emit("flow", flow);
+  }
+
+  /**
+   * Shows what carries media by now in place of what flows over the connection before.
+   *
+   * @returns {Promise<boolean>} whether all does
+   */
+  async carry() {
+    for (const { track } of this.#slots.values()) {
+      if (!this.#carries(track) && (await this.#hasCome(track))) this.#carrying.add(track);
+    }
+    const before = this.#before;
+    if (!before) return true;
+    /** @type {Set<string>} */
+    const changed = new Set();
+    for (const { id, peer, track } of this.#slots.values()) {
+      if (!this.#carries(track) || this.#streams.get(peer)?.getTracks().includes(track)) continue;
+      this.#show(peer, track);
+      const earlier = before.#slot(id);
+      if (earlier) this.#streams.get(peer)?.removeTrack(earlier.track);
+      changed.add(peer);
+    }
+    if (changed.size > 0) this.#host.flowing();
+    for (const peer of changed) this.#tell(peer);
+    return [...before.#slots.values()].every(({ id }) => {
+      const slot = this.#slot(id);
+      return slot && this.#carries(slot.track);
+    });
+  }
+
+  /** Shows what flows here alone, because the connection before ends. */
+  goOn() {
+    const before = this.#before;
+    if (!before) return;
+    this.#before = null;
+    /** @type {Set<string>} */
+    const changed = new Set();
+    for (const { peer, track } of before.#slots.values()) {
+      const stream = this.#streams.get(peer);
+      if (!stream?.getTracks().includes(track)) continue;
+      stream.removeTrack(track);
+      changed.add(peer);
+    }
+    for (const { peer, track } of this.#slots.values()) {
+      if (this.#streams.get(peer)?.getTracks().includes(track)) continue;
+      this.#show(peer, track);
+      changed.add(peer);
+    }
+    clearTimeout(before.#beginning);
+    this.#host.flowing();
+    for (const peer of changed) this.#tell(peer);
+    const [was, is] = [before.#tracks, this.#tracks];
+    const changes = {
+      added: [...is.values()].filter(({ track }) => !was.has(track)),
+      changed: [...is.values()].filter((track) => differs(was.get(track.track), track)),
+      removed: [...was.values()].filter(({ track }) => !is.has(track)),
+    };
+    if (Object.values(changes).some((some) => some.length > 0)) this.#host.emit("tracks", [...is.values()], changes);
   }
 
   /**
@@ -126,11 +219,8 @@ export class Streams {
   handleLeft(peer) {
     this.#gone.add(peer);
     for (const earlier of this.#gone) if (this.#gone.size > MOST_GONE) this.#gone.delete(earlier);
-    for (const [mid, slot] of this.#slots) {
-      if (slot.peer !== peer) continue;
-      this.#slots.delete(mid);
-      this.#streams.get(peer)?.removeTrack(slot.track);
-    }
+    this.#end(peer);
+    if (this.#before) this.#before.#end(peer);
     this.#host.flowing();
     if (this.#streams.has(peer)) this.#tell(peer);
   }
@@ -154,7 +244,10 @@ export class Streams {
   clear() {
     clearTimeout(this.#beginning);
     const peers = [...this.#streams.keys()];
-    const removed = [...this.#tracks.values()];
+    // Those that the page knows of.
+    const removed = [...(this.#before ?? this).#tracks.values()];
+    if (this.#before) clearTimeout(this.#before.#beginning);
+    this.#before = null;
     for (const map of [this.#tracks, this.#slots, this.#streams]) map.clear();
     this.#host.flowing();
     // Later, because a listener may change the connection that is about to replace this one.
@@ -164,6 +257,73 @@ export class Streams {
     });
   }
 
+  /** @param {string} track its id */
+  #slot(track) {
+    return [...this.#slots.values()].find(({ id }) => id === track);
+  }
+
+  /** @param {string} peer of which nothing flows any more */
+  #end(peer) {
+    for (const [mid, slot] of this.#slots) {
+      if (slot.peer !== peer) continue;
+      this.#slots.delete(mid);
+      this.#streams.get(peer)?.removeTrack(slot.track);
+    }
+  }
+
+  /**
+   * @param {string} peer
+   * @param {MediaStreamTrack} track
+   */
+  #show(peer, track) {
+    const stream = this.#streams.get(peer) ?? new MediaStream();
+    stream.addTrack(track);
+    this.#streams.set(peer, stream);
+  }
+
+  /** @param {MediaStreamTrack} track */
+  #carries(track) {
+    return this.#carrying.has(track);
+  }
+
+  /**
+   * Returns whether a picture of a track was decoded, or sound of it has come. Nothing tells of that.
+   *
+   * @param {MediaStreamTrack} track
+   */
+  async #hasCome(track) {
+    const receiver = this.#connection.getReceivers().find((one) => one.track === track);
+    const stats = await receiver?.getStats().catch(() => null);
+    return [...(stats?.values() ?? [])].some(
+      ({ type, packetsReceived, framesDecoded }) =>
+        type === "inbound-rtp" && (track.kind === "video" ? framesDecoded > 0 : packetsReceived > 0),
+    );
+  }
+
+  /** @param {string} id of a track, by the server */
+  #name(id) {
+    return this.#names.get(id) ?? id;
+  }
+
+  /**
+   * Returns a track with the id by which the page knows it, also from the connection before: of the same peer, the same
+   * kind and the same source.
+   *
+   * @param {PublishedTrack} track
+   * @returns {PublishedTrack}
+   */
+  #named(track) {
+    const { track: id, peer, kind, source } = track;
+    if (!this.#names.has(id) && this.#before) {
+      const taken = new Set(this.#names.values());
+      const same = (/** @type {PublishedTrack} */ one) =>
+        !taken.has(one.track) && one.peer === peer && one.kind === kind && one.source === source;
+      const known = [...this.#before.#tracks.values()].find(same);
+      if (known) this.#names.set(id, known.track);
+    }
+    return this.#names.has(id) ? Object.freeze({ ...track, track: this.#name(id) }) : track;
+  }
+
   /** @param {string} peer */
   #tell(peer) {
     const stream = this.#streams.get(peer);
@@ -171,6 +331,14 @@ export class Streams {
     if (!flows) this.#streams.delete(peer);
     this.#host.emit("stream", peer, flows ? stream : null);
   }
+}
+
+/**
+ * @param {PublishedTrack | undefined} was
+ * @param {PublishedTrack} is
+ */
+function differs(was, is) {
+  return was !== undefined && (was.muted !== is.muted || JSON.stringify(was.metadata) !== JSON.stringify(is.metadata));
 }
 
 /** Time before media that has failed is begun again, in ms. */
