@@ -319,11 +319,12 @@ async fn find_home(shared: &Shared, lost: Epoch, cause: Cause) -> Found {
                 PAUSE
             }
             Err(ClaimError::Elsewhere(there)) => {
-                match opener.open(&there.node, &shared.name).await {
-                    Ok(opened) if opened.epoch > lost => return Found::There(opened),
-                    Ok(_) => return Found::Nothing,
+                // The claim may move on meanwhile.
+                match timeout(OPENING, opener.open(&there.node, &shared.name)).await {
+                    Ok(Ok(opened)) if opened.epoch > lost => return Found::There(opened),
+                    Ok(Ok(_)) => return Found::Nothing,
                     // It is being opened there, or closed.
-                    Err(_) => PAUSE,
+                    Ok(Err(_)) | Err(_) => PAUSE,
                 }
             }
             Err(ClaimError::Unavailable { retry_after }) => retry_after.clamp(PAUSE, LONGEST_PAUSE),
@@ -335,6 +336,8 @@ async fn find_home(shared: &Shared, lost: Epoch, cause: Cause) -> Found {
 
 /// Longest time for which clients wait for the next home of their room.
 const SEEKING: Duration = Duration::from_secs(10);
+/// Longest time for which one node is asked for the room.
+const OPENING: Duration = Duration::from_secs(1);
 /// Time after which a home to which the line has ended, and that lives, is one that cannot be reached.
 const LEAVING: Duration = Duration::from_secs(2);
 /// Time for which a room waits for the members that other nodes offer it.
