@@ -226,10 +226,11 @@ impl World {
                 }
             }
             Step::Replace(at) => {
-                let is_home = self.is_home(at);
+                let room = self.nodes[at].rooms.lookup("demo");
                 let node = self.node().await;
                 within(std::mem::replace(&mut self.nodes[at], node).stop()).await;
-                self.lose(at, is_home);
+                // It may have become the home until it was stopped.
+                self.lose(at, room.is_some_and(|room| room.home().is_none()));
             }
             Step::KillHome => {
                 let Some(at) = (0..3).find(|&at| self.is_home(at)) else { return };
