@@ -256,7 +256,7 @@ fn a_taken_port_is_said_in_one_line_by_each_program_of_the_guide() {
         let all = Command::new(&guide).output().await.expect("it starts");
         let all = String::from_utf8(all.stderr).expect("text");
         let programs = all.trim().split_once(": ").expect("a list").1.split(", ");
-        assert_eq!(programs.clone().count(), 10, "{all}");
+        assert_eq!(programs.clone().count(), 11, "{all}");
         for program in programs {
             let mut run = Command::new(&guide);
             run.arg(program).env_remove("RUST_LOG").kill_on_drop(true);

@@ -150,15 +150,13 @@ impl Drain {
 
 /// Returns when a client is told: each room has its share of the time, at the start of which its clients go.
 fn due(spread: Duration, all: usize, (before, room): (usize, usize), place: usize) -> Duration {
-    let share = |clients: usize| {
-        spread.mul_f64(f64::from(u32::try_from(clients).unwrap_or(u32::MAX)) / as_f64(all))
-    };
+    let share = |clients: usize| spread.mul_f64(as_f64(clients) / as_f64(all.max(1)));
     let together = share(room).min(TOGETHER);
-    share(before) + together.mul_f64(as_f64(place) / as_f64(room))
+    share(before) + together.mul_f64(as_f64(place) / as_f64(room.max(1)))
 }
 
 fn as_f64(number: usize) -> f64 {
-    f64::from(u32::try_from(number.max(1)).unwrap_or(u32::MAX))
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 fn move_one(client: &PeerRef, to: &Move) {
