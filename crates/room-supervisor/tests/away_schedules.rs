@@ -1,5 +1,6 @@
 //! Random schedules of joins, messages, departures, and nodes that come and go, in one room over three nodes, against a
 //! model: what each client has seen must be what happened.
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
