@@ -90,7 +90,7 @@ async fn offers_of_many_makers_are_answered_and_what_is_refused_is_refused_at_on
         (json!({ "type": "answer", "sdp": read("hand-plain.sdp") }), "no remote answer"),
         (json!({ "sdp": "" }), "type"),
     ] {
-        // It used to wait 5 s each time for candidates, of which there are none.
+        // It used to wait 5 s each time for candidates, and there are none.
         let soon = fastest + Duration::from_secs(1);
         let mut times = Vec::new();
         while times.iter().all(|time| *time > soon) {

@@ -312,7 +312,7 @@ fn a_client_sends_as_much_as_the_chapter_on_limits_says() {
         let mut sender = join("/socket/any", ClientOptions::new()).await;
         let receiver_id = receiver.peer_id();
         for hundred in 0..20 {
-            // A room that has more than 1,024 messages to do drops what comes then, whatever the rates are.
+            // A room that has more than 1,024 messages to do drops what comes then, at any rate.
             for number in 0..100 {
                 sender.send(&receiver_id, "input", 100 * hundred + number).expect("room for it");
             }

@@ -199,7 +199,7 @@ async fn a_server_that_never_answers_is_given_up() {
     let script = Script::start().await;
     let url = script.url();
     let options = options().join_timeout(Duration::from_millis(200));
-    // The system accepts the connection, and nobody reads it.
+    // The system accepts the connection, and no program reads it.
     let error = within(Client::connect(&url, options)).await.err();
     assert_eq!(error, Some(ConnectError::Timeout));
 }

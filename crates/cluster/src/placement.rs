@@ -20,7 +20,7 @@ impl Candidate {
 }
 
 /// Decides which node opens a room that no node has. It is a wish: if that node does not open it in time, the node that
-/// was asked for the room does. A room that is open stays where it is, whatever the policy says then.
+/// was asked for the room does. A room that is open stays where it is, even if the policy would choose another node.
 pub trait RoomPlacement: Send + Sync + 'static {
     /// Returns the node that is to open this room, one of `nodes`: those that take rooms, in the order of their names.
     /// `here` is the node that was asked for the room; it is not among them if it is about to leave. Nodes know each
@@ -230,7 +230,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever rooms there are, none goes to a node that has more than its share while another has less.
+        /// No room goes to a node that has more than its share while another node has less.
         #[test]
         fn no_room_goes_to_a_node_that_has_too_many(
             rooms in prop::collection::vec(0_usize..500, 1..12),

@@ -39,7 +39,7 @@ fn main() {
         dimpl::Config::builder().build().unwrap();
     }
     println!(
-        "  of which a dimpl configuration, made for each engine: {:?}",
+        "  part of that is a dimpl configuration, made for each engine: {:?}",
         built.elapsed() / 1_000
     );
 

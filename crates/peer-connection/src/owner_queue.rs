@@ -130,7 +130,7 @@ impl OwnerQueue {
     /// future ends when the owner has handled it, or has ended; then call [`room_found`](Self::room_found).
     ///
     /// actix tells no sender that a mailbox has room again, but whether a message was handled. A mailbox takes at least
-    /// one message of each sender whatever its capacity, and each clone of a [`Recipient`] is a sender.
+    /// one message of each sender at any capacity, and each clone of a [`Recipient`] is a sender.
     pub(crate) fn wait_for_room(&mut self) -> Option<impl Future<Output = ()> + use<>> {
         if self.overdue {
             return None;

@@ -53,7 +53,7 @@ async fn an_offer_is_accepted_by_one_command() {
     pool.stop().await;
 }
 
-/// Opens two connections in RTP mode, the first of which sends a video track.
+/// Opens two connections in RTP mode. The first one sends a video track.
 async fn sending(pool: &PeerConnections) -> (Peer, Peer, SenderId) {
     let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
@@ -156,7 +156,7 @@ async fn what_is_written_without_waiting_and_refused_is_counted() {
     assert_eq!(refused, Err(error::WriteError::NotNegotiated));
     assert_eq!(a.send(GetCounters).await.writes_refused, 1);
 
-    // Nobody waits for these answers. Commands take effect in their order.
+    // These answers are not waited for. Commands take effect in their order.
     a.connection.try_send(WriteRtp { sender, packet: packet(other) }).unwrap();
     a.connection.try_send(WriteRtp { sender, packet: packet(agreed[0]) }).unwrap();
     a.connection.try_send(SendData::text(channel, "")).unwrap();

@@ -167,7 +167,7 @@ async fn odd_offers_disturb_nobody() {
     pool.stop().await;
 }
 
-/// Offers of which no section can be accepted here.
+/// Offers without a section that can be accepted here.
 const EXPECTED_NOTHING: [&str; 0] = [];
 
 /// Returns whether an offer of this name may be refused with this error.

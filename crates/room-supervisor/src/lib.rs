@@ -45,7 +45,7 @@
 //!
 //! * A room that panics is restarted, and its peers join again on their open connections ([`OnCrash`]). A room that
 //!   panics too often is given up; its clients are told "Room closed".
-//! * A peer that joined leaves exactly once, whatever the cause: when its [`Membership`] is dropped.
+//! * A peer that joined leaves exactly once, for any cause: when its [`Membership`] is dropped.
 //! * A room that is slow, or that blocks its thread, delays no other room: rooms have threads of their own
 //!   ([`RoomsBuilder::threads`]), and opening a room waits for no other.
 //! * A client that does not read is disconnected ([`Outbox`]); the room never waits for it.

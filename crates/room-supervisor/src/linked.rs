@@ -15,8 +15,8 @@ use crate::options::RoomOptions;
 use crate::registry::RoomRegistry;
 use crate::room::Room;
 
-/// Opens a room that is linked to its owner (the original's `start_link`): it is closed when the owner ends, whatever
-/// the cause; and an owner whose room is given up after too many crashes ends with an error.
+/// Opens a room that is linked to its owner (the original's `start_link`): it is closed when the owner ends, for
+/// any cause; and an owner whose room is given up after too many crashes ends with an error.
 ///
 /// The owner must be an actor that is supervised, or started by [`callboard_supervision::spawn`]. The room runs on the
 /// current thread, and is found by name in `registry`.

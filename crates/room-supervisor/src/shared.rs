@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     parked: Mutex<Vec<Member>>,
 }
 
-/// What a room is, whatever its name and state are.
+/// What a room is, apart from its name and state.
 #[derive(Clone, Copy)]
 pub(crate) struct RoomKind {
     /// Type of the room.
@@ -186,7 +186,7 @@ impl Shared {
     }
 
     pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
-        // Every change is one call on the roster, none of which panics halfway.
+        // Every change is one call on the roster, and no such call panics halfway.
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -22,7 +22,7 @@ struct Plan {
     inits: AtomicUsize,
     leaves: AtomicUsize,
     ends: AtomicUsize,
-    /// Gate of which `on_join` takes one permit; closed if no peer has to wait.
+    /// Gate: `on_join` takes one permit of it; closed if no peer has to wait.
     gate: Semaphore,
     /// Number of peers that have come to the gate.
     at_gate: Semaphore,

@@ -137,7 +137,7 @@ impl World {
         std::mem::take(&mut self.notes.lock().unwrap())
     }
 
-    /// Starts rooms of which each is open on demand, with this version of their state.
+    /// Starts rooms that are opened on demand, with this version of their state.
     async fn process(&self, version: u32) -> Rooms {
         let notes = Arc::clone(&self.notes);
         let rooms = Rooms::builder().hand_over_file(self.file()).on_demand(move |name| {

@@ -1,7 +1,7 @@
 //! Text of a client, read once: a message to others, an event for the client's server peer, a frame of RPC, or none of
 //! them.
 //!
-//! `event` and `to` decide before `type`: a text that can be forwarded is a message, whatever else it holds.
+//! `event` and `to` decide before `type`: a text that can be forwarded is a message, also if it has other fields.
 
 use callboard_room_supervisor::{MessageLimits, ParseMessageError, RawMessage, RoomMessage};
 
@@ -39,7 +39,7 @@ pub(crate) enum RpcText<'a> {
 }
 
 impl<'a> ClientText<'a> {
-    /// Reads a text, of which a message may have at most `max_message` bytes.
+    /// Reads a text. A message in it may have at most `max_message` bytes.
     pub(crate) fn parse(text: &'a str, limits: &MessageLimits, max_message: usize) -> Self {
         let depth = limits.check_depth(text);
         if let Err(error) = depth.clone()

@@ -148,7 +148,7 @@ impl Drain {
     }
 }
 
-/// Returns when a client is told: each room has its share of the time, at the start of which its clients go.
+/// Returns when a client is told: each room has its share of the time, and its clients go at the start of that share.
 fn due(spread: Duration, all: usize, (before, room): (usize, usize), place: usize) -> Duration {
     let share = |clients: usize| spread.mul_f64(as_f64(clients) / as_f64(all.max(1)));
     let together = share(room).min(TOGETHER);

@@ -1,4 +1,4 @@
-//! Fields of a client's text, read in one pass: whatever the text is for, it is one JSON object.
+//! Fields of a client's text, read in one pass: a text of any kind is one JSON object.
 
 use std::fmt;
 

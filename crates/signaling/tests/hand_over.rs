@@ -324,7 +324,7 @@ async fn a_process_that_is_replaced_right_after_its_start_loses_no_one() {
 async fn who_does_not_come_back_or_may_not_leaves_once() {
     let (folder, notes) = (tempfile::tempdir().unwrap(), Notes::default());
     let file = folder.path().join("rooms");
-    // A client that is away has a grace period of its own, of which this is the rest.
+    // A client that is away has a grace period of its own; this is the rest of it.
     let process = Process::start::<false>(&file, &notes, Duration::from_secs(5)).await;
     let (mut ann, mut bob) = (process.join("Ann").await, process.join("Bob").await);
     let mut banned = process.join("Banned").await;
@@ -401,7 +401,7 @@ async fn converse(
     }
 }
 
-/// Whatever was sent before the client had read the goodbye has been received, once and in order, over two hand-overs
+/// All that was sent before the client had read the goodbye has been received, once and in order, over two hand-overs
 /// at random moments.
 async fn nothing_is_lost<const DIRECT: bool>(seed: u64) {
     let (folder, notes) = (tempfile::tempdir().unwrap(), Notes::default());

@@ -1,4 +1,4 @@
-//! Metrics that a route reports, for whoever shows them.
+//! Metrics that a route reports, for a page or an exporter to show.
 
 use crate::counters::SocketCounters;
 use crate::histogram::Durations;

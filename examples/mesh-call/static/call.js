@@ -61,7 +61,7 @@ async function join() {
     label: credentials()?.username ?? "",
   });
   const opened = await opening;
-  // Whoever joins again meanwhile waits for the same camera.
+  // A call that is joined again meanwhile waits for the same camera.
   if (!media) {
     media = opened;
     view.showLocal(media);
@@ -166,7 +166,7 @@ function begin({ peer_id: own, peers = [] }) {
   render();
 }
 
-// ---- chat: {"name": …} once, then {"text": …}; whatever else comes is shown as it is
+// ---- chat: {"name": …} once, then {"text": …}; anything else is shown as it is
 
 function textArrived(peer, raw) {
   let said = null;

@@ -99,7 +99,7 @@ function stateChanged(which, state, reason) {
 
 /**
  * Tries again to connect to the server after a pause. The client has given up, because one connection after the other
- * was lost: here that may be somebody who breaks them.
+ * was lost: here a user may be breaking them.
  */
 function retrySoon() {
   if (!gaveUp) chat.note("No connection to the server lasts. Messages go over the WebSocket, until one does");
@@ -107,7 +107,7 @@ function retrySoon() {
   setTimeout(() => server?.retry(), PAUSE);
 }
 
-/** Begins our media again after a pause, for here somebody breaks it. The client does so by itself twice. */
+/** Begins our media again after a pause, since a user may break it here. The client does so by itself twice. */
 function mediaFailed() {
   chat.note("Our pictures and sound failed again and again at the server, and begin anew");
   setTimeout(() => server?.retry(), PAUSE);

@@ -26,7 +26,7 @@ pub(crate) enum Protocol {
     /// messages on data channels.
     Offers,
     /// Offers over HTTP to `/publish` and `/subscribe`: each published track goes to all who subscribe, in the order of
-    /// the publishers. Offers to `/join/ROOM` are of participants of a call, each of which sends a picture and a sound
+    /// the publishers. Offers to `/join/ROOM` are of participants of a call: each of them sends a picture and a sound
     /// and receives those of all others; another room ends the call before.
     Forwards,
     /// Janus' own protocol over a WebSocket, with its EchoTest and VideoRoom plugins.

@@ -55,7 +55,7 @@ impl Node {
             .expect("it is served")
     }
 
-    /// Waits until a line to a node is up, whatever comes before; returns its number.
+    /// Waits until a line to a node is up, and passes over what comes before; returns its number.
     async fn up(&mut self, to: &NodeId) -> LineId {
         self.lines.connect(to);
         loop {

@@ -95,7 +95,7 @@ async fn a_session_leaves_no_secret_in_the_log(level: &str) {
     strange.headers_mut().insert("cookie", "session=cookie-secret".parse().expect("a header"));
     assert!(connect_async(strange).await.is_err());
 
-    // The operator, and somebody who guesses.
+    // The operator, and a stranger who guesses.
     for (path, headers, status) in [
         ("/tree", "authorization: Bearer admin-secret\r\n", "200"),
         ("/tree", "authorization: Bearer wrong-secret\r\n", "401"),

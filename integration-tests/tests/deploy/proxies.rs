@@ -83,7 +83,7 @@ async fn works_behind(command: impl FnOnce(&Path) -> Command) {
     })
     .await;
 
-    // A client that says it were somebody else, in both ways.
+    // A client that claims to be another one, in both ways.
     let forged = || {
         let options = ClientOptions::new().header("x-forwarded-for", "192.0.2.66");
         options.header("forwarded", "for=192.0.2.66")

@@ -184,7 +184,7 @@ fn a_server_on_an_inherited_socket_is_replaced_while_clients_wait() {
                 _ => None,
             };
             end(before).await;
-            // The socket is open, though nobody accepts: this request waits.
+            // The socket is open, though no process accepts: this request waits.
             let mut late = TcpStream::connect(&address).await.expect("it is open");
             let request = format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
             late.write_all(request.as_bytes()).await.expect("sent");
@@ -247,7 +247,7 @@ fn handed(descriptor: OwnedFd, name: &str) -> Command {
 async fn first_line(server: &mut Child) -> String {
     let mut output = BufReader::new(server.stdout.take().expect("a pipe")).lines();
     let line = timeout(PATIENCE, output.next_line()).await.expect("in time").expect("text");
-    // What else it prints has nobody to read it.
+    // What else it prints is not read.
     line.expect("a line")
 }
 

@@ -59,7 +59,7 @@ proptest! {
         }
     }
 
-    /// Whatever lines there are, in whatever order.
+    /// Any lines, in any order.
     #[test]
     fn no_history_makes_the_check_fail(steps in steps(), seed in any::<u64>()) {
         let mut lines = history(&steps);

@@ -1,4 +1,4 @@
-//! Ways to spoil a history, each of which violates an invariant.
+//! Ways to spoil a history: each violates an invariant.
 
 use integration_tests::history::{Event, Invariant, Line, Phase};
 

@@ -315,8 +315,8 @@ async fn renegotiate_theirs(table: &mut Table<'_>) -> Outcome<String> {
     still_talks(table).await
 }
 
-/// The peer adds a track, and offers, when media flows already: the media goes on, whatever
-/// payload types the offer names.
+/// The peer adds a track, and offers, when media flows already: the media goes on with any
+/// payload types that the offer names.
 async fn media_theirs_later(table: &mut Table<'_>) -> Outcome<String> {
     media(table).await?;
     table.command(json!({ "do": "media", "kind": "video" })).await?;

@@ -154,7 +154,7 @@ fn pictures_go_on_whatever_fails_in_the_media_room() {
             }
             both().await;
         }
-        // Nobody has left, or come anew.
+        // No one has left, or come anew.
         assert_eq!(ann.browser().evaluate(ids, vec![]).await, before);
         ann.close().await;
         bob.close().await;

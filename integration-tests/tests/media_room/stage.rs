@@ -107,7 +107,7 @@ fn sound_and_picture_are_switched_and_a_screen_is_shared_beside_them() {
         holds(bob.browser(), told, vec![]).await;
         sees(&bob, 1).await;
 
-        // Nobody can press the button of the browser's own window here.
+        // The button of the browser's own window cannot be pressed here.
         let screen = "const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 480 });
              const pen = canvas.getContext('2d');
              setInterval(() => {

@@ -206,7 +206,7 @@ fn the_script_without_browsers_recovers_from_every_fault() {
 
 /// Peers that join, send one message, and do nothing more.
 struct Crowd {
-    /// Nobody takes their events, so these are dropped.
+    /// Their events are not taken, so these are dropped.
     _clients: Vec<ClientHandle>,
 }
 

@@ -401,7 +401,7 @@ impl Outbox {
         }
     }
 
-    /// Locks the line, for a few instructions at a time, none of which panics halfway.
+    /// Locks the line, for a few instructions at a time. None of them panics halfway.
     fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }

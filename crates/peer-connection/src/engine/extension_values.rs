@@ -71,7 +71,8 @@ pub(super) fn to_send(audio_level: Option<i8>, extensions: &HeaderExtensions) ->
     values
 }
 
-/// Returns a bound of the playout delay as it goes on the wire: 12 bits of 10 ms, of which str0m keeps the lower ones.
+/// Returns a bound of the playout delay as it goes on the wire: in steps of 10 ms, as 12 bits. str0m keeps the lower 12
+/// bits of what it is given.
 fn bound(delay: Duration) -> MediaTime {
     let steps = (delay.as_millis() / 10).min(LONGEST_DELAY);
     MediaTime::new(steps as u64, Frequency::HUNDREDTHS)

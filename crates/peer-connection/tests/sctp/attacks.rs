@@ -57,7 +57,7 @@ pub(crate) fn hole(attacker: &mut Attacker) {
     attacker.rest();
 }
 
-/// Leaves gaps, each of which an acknowledgement names.
+/// Leaves gaps. An acknowledgement names each of them.
 pub(crate) fn holes(attacker: &mut Attacker) {
     let missing = attacker.next_tsn();
     for number in 0..5_000 {

@@ -226,7 +226,7 @@ impl Rooms {
         self.open_by_name(name, self.shared.placing.as_ref()).await
     }
 
-    /// Opens a room on demand at this node, whatever the policy says.
+    /// Opens a room on demand at this node, without asking the policy.
     async fn open_on_demand_here(&self, name: &str) -> Result<RoomHandle, StartRoomError> {
         self.open_by_name(name, None).await
     }

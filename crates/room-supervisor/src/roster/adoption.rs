@@ -17,7 +17,7 @@ use crate::member::Member;
 use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
 
-/// Peers of which a client has been told that they are in the room, with itself: sorted.
+/// Peers that a client has been told are in the room, with itself: sorted.
 pub(crate) type View = Arc<Vec<PeerId>>;
 
 /// Member that an earlier home of the room has admitted.

@@ -299,7 +299,7 @@ proptest! {
         }
         world.settle();
 
-        // Whoever came is a member, has left, was told why not, or has not asked.
+        // Each peer that came is a member, has left, was told why not, or has not asked.
         let reserved = world.roster.entries.iter().filter(|entry| entry.state() == State::Reserved);
         let reserved: BTreeSet<_> = reserved.map(|entry| entry.member.peer_id()).collect();
         for peer in &world.there {

@@ -42,7 +42,7 @@ impl<P: Peer> PeerActor<P> {
         true
     }
 
-    /// Handles a frame, of which the text has this many bytes.
+    /// Handles a frame whose text has this many bytes.
     fn rpc(&self, frame: Frame<'_>, bytes: usize, answer: &Answer) {
         let context = || HookContext {
             peer_id: self.context.peer_id,

@@ -124,7 +124,7 @@ impl<P: Peer> UpgradeRoute<P> {
         let Kept { address, idle_timeout_ms, max_message, resumption, snapshot } = kept;
         let (peer_id, until, outbox) = (peer.peer_id(), peer.until(), Arc::clone(peer.outbox()));
         let options = self.link_options(address, max_message);
-        // It had its place before, whatever the limits are now.
+        // It had its place before: the limits of today do not count.
         let admission = self.connections.admit(address, usize::MAX, usize::MAX).ok();
         let (tokens, counters) = (Arc::clone(&self.tokens), Arc::clone(&self.counters.sockets));
         let link = SocketLink::restored(

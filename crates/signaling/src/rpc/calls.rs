@@ -71,7 +71,7 @@ impl CallTable {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Handles a frame of the client, of which the text has this many bytes, on the thread of its peer.
+    /// Handles a frame of the client, whose text has this many bytes, on the thread of its peer.
     pub(crate) fn handle(
         self: &Arc<Self>,
         frame: Frame<'_>,

@@ -180,7 +180,7 @@ impl Peer for TestPeer {
     }
 }
 
-/// Peers whose new peer connections use relays only, of which there are none.
+/// Peers whose new peer connections use relays only, and there are no relays.
 #[cfg(feature = "webrtc")]
 pub(crate) static RELAYED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

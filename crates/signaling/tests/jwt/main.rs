@@ -173,7 +173,7 @@ fn the_algorithm_is_the_verifiers() {
         let header = part(json!({ "alg": alg, "typ": "JWT" }).to_string());
         format!("{header}.{}.", part(claims().to_string()))
     };
-    // The public key is no secret: whoever signs with it by HS256 must get nowhere.
+    // The public key is no secret: a token that is signed with it by HS256 must be refused.
     let key = rs256.public_key();
     let confused = Signer::Hs256(key.clone().into_bytes());
     for (case, verifier, token, error) in [

@@ -136,7 +136,7 @@ fn invalid(text: impl Into<String>, why: &str) -> (String, Vec<String>) {
     (text.into(), vec![format!("Invalid message: {}", json!(why))])
 }
 
-/// Creates a row for a text of which the other one gets this.
+/// Creates a row for a text that reaches the other one as this message.
 fn forwarded(text: impl Into<String>, message: &str) -> (String, Vec<String>) {
     (text.into(), vec![format!("other: {message}")])
 }

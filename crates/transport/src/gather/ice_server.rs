@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for IceServer {
             Url(String),
             Dictionary {
                 urls: Option<OneOrMany>,
-                /// Key in older configurations, some of which have it beside `urls`.
+                /// Key in older configurations. Some of them have it beside `urls`.
                 url: Option<OneOrMany>,
                 username: Option<String>,
                 credential: Option<String>,

@@ -81,7 +81,7 @@ async fn a_client_that_has_not_read_its_new_token_comes_back_with_the_old_one() 
         assert_eq!(tokens.count(), 2, "this one and the newest");
     }
 
-    // The client has read the newest token, which nobody knows here, and is closed for good.
+    // The client has read the newest token, which is not known here, and is closed for good.
     link.outbox().close(CloseFrame { code: 4001, reason: "kicked out".into() });
     assert_eq!(tokens.closed(token).map(|close| close.code), Some(4001));
     drop(link);

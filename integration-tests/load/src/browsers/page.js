@@ -205,7 +205,7 @@ const AFTER = 300;
 const APART = 600;
 /** Time after which a frame that has not come never will, in ms. */
 const PATIENCE = 10_000;
-/** Frames that are kept, of which the first may be before a switch. */
+/** Frames that are kept. The first of them may be before a switch. */
 const KEPT = 10;
 
 window.bench = { send, watch, switches, arrive, call, back };

@@ -89,7 +89,7 @@ impl Client {
         let mark = match (self.protocol, event) {
             (Protocol::Matchbox, "joined") => matchbox::JOINED.to_owned(),
             (Protocol::SocketIo, _) => socket_io::mark(event),
-            // Whatever the message is wrapped in.
+            // In any wrapping of the message.
             _ => format!("\"event\":\"{event}\""),
         };
         loop {

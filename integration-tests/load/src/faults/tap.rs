@@ -157,7 +157,7 @@ struct Reader {
     is_open: bool,
     /// Whether the answer was no: what follows are no frames.
     is_refused: bool,
-    /// Text of which more fragments come.
+    /// Text whose last fragment has not come yet.
     text: Vec<u8>,
 }
 

@@ -143,7 +143,7 @@ pub(crate) enum Scenario {
         #[arg(default_value_t = 200)]
         peers: usize,
     },
-    /// Peers in rooms of two, and connections with a data channel, all of which say something each second.
+    /// Peers in rooms of two, and connections with a data channel: each says something each second.
     Crowd {
         /// How many peers.
         #[arg(default_value_t = 20_000)]
@@ -287,7 +287,7 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// Returns the scenarios of which it consists: itself, but one growth after the other.
+    /// Returns the scenarios that it consists of: itself, but one growth after the other.
     pub(crate) fn each(self) -> Vec<Self> {
         match self {
             Self::Growth { of: None, most, turns, svg } => {

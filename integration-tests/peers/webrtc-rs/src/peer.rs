@@ -254,7 +254,7 @@ impl Session {
                 tell(json!({ "event": "description", "description": self.description().await? }));
             }
         } else if let Some(candidate) = command.get("candidate").filter(|one| !one.is_null()) {
-            // Those of an offer that was ignored are nobody's.
+            // Those of an offer that was ignored fit no description.
             _ = self.connection.add_ice_candidate(serde_json::from_value(candidate.clone())?).await;
         }
         Ok(Value::Null)

@@ -55,7 +55,7 @@ fn arrive(ours: &[HeaderExtension], theirs: &[HeaderExtension]) -> (HeaderExtens
         uri.to_owned()
     });
     let arrived = packets(&pair.b);
-    assert_eq!(arrived.len(), 1, "it arrives, whatever it carries");
+    assert_eq!(arrived.len(), 1, "the packet arrives with any extensions");
     (arrived[0].extensions.clone(), uris.collect())
 }
 

@@ -46,7 +46,7 @@ fn either_side_restarts_ice_and_data_goes_on() {
     }
 }
 
-/// A check and its answer for ICE, and three round trips for a handshake with a cookie, of which one is held back by
+/// A check and its answer for ICE, and three round trips for a handshake with a cookie. One of them is held back by
 /// half.
 #[test]
 fn a_good_path_is_used_without_waiting() {

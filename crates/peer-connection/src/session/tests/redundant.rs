@@ -17,7 +17,7 @@ fn api(codecs: &[Codec]) -> Api {
 const REDUNDANT: [Codec; 3] = [Codec::Opus, Codec::Red, Codec::Vp8];
 const PLAIN: [Codec; 2] = [Codec::Opus, Codec::Vp8];
 
-/// Connects two that have these codecs, one of which sends sound.
+/// Connects two that have these codecs. One of them sends sound.
 fn connected(ours: &[Codec], theirs: &[Codec]) -> (Pair, SenderId) {
     let mut pair = Pair::with(api(ours), api(theirs));
     let now = pair.now;

@@ -1,4 +1,4 @@
-//! Tests of which description may be set in which state, and of the effects (W3C §4.4.1.5, RFC 8829 §3.2).
+//! Tests: which description may be set in which state, and its effects (W3C §4.4.1.5, RFC 8829 §3.2).
 
 use super::simulated_pair::Pair;
 use crate::error::SetDescriptionError;

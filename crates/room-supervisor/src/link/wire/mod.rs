@@ -179,7 +179,7 @@ pub(crate) struct Offer {
     pub(crate) bytes: usize,
     /// Place of the last tag that its client has been sent.
     pub(crate) seen: u64,
-    /// Peers of which the client knows, and itself; none if they are those of the offer before.
+    /// Peers that the client knows of, and itself; none if they are those of the offer before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) view: Option<Vec<PeerId>>,
 }

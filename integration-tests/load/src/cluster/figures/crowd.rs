@@ -1,4 +1,4 @@
-//! Clients that come back whatever happens, and say when they had an answer.
+//! Clients that come back after every loss, and say when they had an answer.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

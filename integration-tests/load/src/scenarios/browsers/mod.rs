@@ -102,7 +102,7 @@ fn waits(milliseconds: &[f64]) -> Waits {
     waits
 }
 
-/// Splits so many into parts, each of which a browser does before the time of a script is up.
+/// Splits so many into parts that a browser does each before the time of a script is up.
 fn parts(times: u32) -> impl Iterator<Item = u32> {
     (0..times.div_ceil(PART)).map(move |part| PART.min(times - part * PART))
 }
@@ -110,7 +110,7 @@ fn parts(times: u32) -> impl Iterator<Item = u32> {
 /// What is done in one call.
 const PART: u32 = 25;
 
-/// Figures of a page, each of which has times in milliseconds.
+/// Figures of a page: each has times in milliseconds.
 #[derive(Debug, Default, Deserialize)]
 struct Switched {
     /// Longest time between two frames, around each switch.

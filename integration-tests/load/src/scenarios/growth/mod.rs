@@ -140,7 +140,7 @@ async fn run(mut unit: Unit, mut played: mpsc::Receiver<Play>) {
                 let Some(tell) = play else { return };
                 _ = tell.send(unit.play().await);
             }
-            // Whoever lets it play later learns that it has ended.
+            // The caller that lets it play later learns that it has ended.
             listened = unit.listen() => if listened.is_err() { return },
         }
     }

@@ -68,7 +68,7 @@ impl Unit {
         }
     }
 
-    /// Reads what the server sends while nobody says anything. Cancelling loses nothing.
+    /// Reads what the server sends while no unit plays. Cancelling loses nothing.
     pub(super) async fn listen(&mut self) -> io::Result<()> {
         let heard = match self {
             Self::Room(members) => {
