@@ -78,6 +78,8 @@ fn a_page_opens_its_peer_connection_anew_where_the_server_says_so() {
                  ann.send('move_me', {{ url: 'ws://127.0.0.1:{}', resume: true, webrtc: 'replace' }});
                  await until(() => told.moved.length === 1 && told.channel_open.length === 2);
                  await until(() => link.connection.connectionState === 'connected');
+                 // Of a page without media it outlasts the change for a moment.
+                 await until(() => first.signalingState === 'closed');
                  return {{
                      id: ann.peerId === before, anew: link.connection !== first, first: first.signalingState,
                      left: left.length, rejoined: told.rejoined.length, sum: await ann.call('test', 'add', [20, 22]),

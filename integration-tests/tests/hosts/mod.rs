@@ -170,30 +170,47 @@ impl Drop for Host {
 /// Carries the signaling between two hosts until both have finished the handshake; returns how long that took from the
 /// start of gathering.
 pub async fn connect(a: &mut Host, b: &mut Host, within: Duration) -> Duration {
+    let took = try_connect(a, b, within).await;
+    took.unwrap_or_else(|| panic!("not within {within:?}: {:#?}\n{:#?}", a.seen, b.seen))
+}
+
+/// Does the same; returns nothing if they are not connected in time.
+pub async fn try_connect(a: &mut Host, b: &mut Host, within: Duration) -> Option<Duration> {
     a.endpoint.send(GatherCandidates).await.unwrap();
     b.endpoint.send(GatherCandidates).await.unwrap();
     let began = Instant::now();
-    carry_until(a, b, within, |a, b| a.is_connected() && b.is_connected()).await;
-    began.elapsed()
+    let are_connected = try_carry_until(a, b, within, |a, b| a.is_connected() && b.is_connected());
+    are_connected.await.then(|| began.elapsed())
 }
 
 pub async fn carry_until(
     a: &mut Host,
     b: &mut Host,
     within: Duration,
-    mut done: impl FnMut(&Host, &Host) -> bool,
+    done: impl FnMut(&Host, &Host) -> bool,
 ) {
+    let is_done = try_carry_until(a, b, within, done).await;
+    assert!(is_done, "not within {within:?}: {:#?}\n{:#?}", a.seen, b.seen);
+}
+
+async fn try_carry_until(
+    a: &mut Host,
+    b: &mut Host,
+    within: Duration,
+    mut done: impl FnMut(&Host, &Host) -> bool,
+) -> bool {
     let deadline = tokio::time::Instant::now() + within;
     while !done(a, b) {
         let (from_a, event) = tokio::select! {
             event = a.events.recv() => (true, event.expect("the owner lives")),
             event = b.events.recv() => (false, event.expect("the owner lives")),
-            () = tokio::time::sleep_until(deadline) => panic!("not within {within:?}: {:#?}\n{:#?}", a.seen, b.seen),
+            () = tokio::time::sleep_until(deadline) => return false,
         };
         let (from, to) = if from_a { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
         carry(&event, &to.endpoint).await;
         from.seen.push(event);
     }
+    true
 }
 
 pub async fn carry(event: &EndpointEvent, to: &IceEndpoint) {
