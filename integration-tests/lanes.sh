@@ -2,7 +2,7 @@
 # waits leaves its time to what computes, and no two programs start browsers at once.
 
 # Names of the tests with browsers, one at a time; all others are in the other lane.
-browser_tests="browsers client custom_handshake echo guide harness interop killed media_room mesh_call page_faults readmes
+browser_tests="browsers client cluster_example custom_handshake echo guide harness interop killed media_room mesh_call page_faults readmes
 supervisor_tree templates"
 
 # lane browsers|others: prints the options of `cargo test` that select the tests of a lane. Those of the documentation are in
