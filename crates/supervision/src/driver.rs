@@ -128,8 +128,13 @@ pub trait Drive<C: Core>: Actor<Context = Context<Self>> {
             ctx.cancel_future(timer);
         }
         let wait = due.saturating_duration_since(now).clamp(SHORTEST_SLEEP, LONGEST_SLEEP);
-        let timer = ctx.run_later(wait, |actor, ctx| {
+        let at = now + wait;
+        let timer = ctx.run_later(wait, move |actor, ctx| {
             let driver = actor.driver();
+            // A timer that is cancelled in the pass in which it is due runs nevertheless.
+            if driver.wake_up.is_none_or(|(its, _)| its != at) {
+                return;
+            }
             driver.wake_up = None;
             if driver.core.poll_timeout().is_some_and(|due| due <= self::now()) {
                 actor.drive(ctx, C::handle_timeout);
@@ -137,7 +142,7 @@ pub trait Drive<C: Core>: Actor<Context = Context<Self>> {
                 actor.schedule(ctx);
             }
         });
-        self.driver().wake_up = Some((now + wait, timer));
+        self.driver().wake_up = Some((at, timer));
     }
 }
 

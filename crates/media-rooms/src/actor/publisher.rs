@@ -285,9 +285,11 @@ impl Publisher {
         }
         self.timer = next.map(|due| {
             let wait = due.saturating_duration_since(now);
-            let timer = ctx.run_later(wait, |this, ctx| {
-                this.timer = None;
-                this.ask(ctx);
+            let timer = ctx.run_later(wait, move |this, ctx| {
+                // One that is cancelled in the pass in which it is due runs nevertheless.
+                if this.timer.take_if(|(its, _)| *its == due).is_some() {
+                    this.ask(ctx);
+                }
             });
             (due, timer)
         });

@@ -132,9 +132,11 @@ impl RoomActor {
         }
         self.timer = next.map(|due| {
             let wait = due.saturating_duration_since(now);
-            let timer = ctx.run_later(wait, |this, ctx| {
-                this.timer = None;
-                this.compare_voices(ctx);
+            let timer = ctx.run_later(wait, move |this, ctx| {
+                // One that is cancelled in the pass in which it is due runs nevertheless.
+                if this.timer.take_if(|(its, _)| *its == due).is_some() {
+                    this.compare_voices(ctx);
+                }
             });
             (due, timer)
         });

@@ -110,11 +110,7 @@ impl Subscriber {
             self.slots[at].grant(demand, grant);
         }
         if let Some(due) = self.guide.poll_timeout() {
-            let timer = ctx.run_later(due.saturating_duration_since(now), |this, ctx| {
-                this.next = None;
-                this.allocate(ctx);
-            });
-            self.next = Some((due, timer));
+            self.allocate_at(due, ctx);
         }
         self.tell_soon(ctx);
     }
@@ -171,9 +167,15 @@ impl Subscriber {
         if due <= now {
             return self.allocate(ctx);
         }
-        let timer = ctx.run_later(due - now, |this, ctx| {
-            this.next = None;
-            this.allocate(ctx);
+        self.allocate_at(due, ctx);
+    }
+
+    fn allocate_at(&mut self, due: Instant, ctx: &mut Context<Self>) {
+        let timer = ctx.run_later(due.saturating_duration_since(now()), move |this, ctx| {
+            // One that is cancelled in the pass in which it is due runs nevertheless.
+            if this.next.take_if(|(its, _)| *its == due).is_some() {
+                this.allocate(ctx);
+            }
         });
         self.next = Some((due, timer));
     }

@@ -43,7 +43,7 @@ pub(crate) struct RoomActor {
     /// Absent while one of its callbacks runs: a room without it has crashed.
     room: Option<Box<dyn ErasedRoom>>,
     settings: RoomSettings,
-    ticks: Option<SpawnHandle>,
+    ticks: Option<(Instant, SpawnHandle)>,
     /// Whether the hold of the room's name is over, as this instance knows it.
     lapsed: bool,
     /// It goes on where a snapshot was taken, with the members that the snapshot knows.
@@ -206,7 +206,7 @@ impl RoomActor {
     }
 
     fn tick_every(&mut self, period: Duration, ctx: &mut Context<Self>) {
-        if let Some(ticks) = self.ticks.take() {
+        if let Some((_, ticks)) = self.ticks.take() {
             ctx.cancel_future(ticks);
         }
         if !period.is_zero() {
@@ -216,7 +216,11 @@ impl RoomActor {
 
     fn tick_at(&mut self, due: Instant, period: Duration, ctx: &mut Context<Self>) {
         let wait = due.saturating_duration_since(Instant::now());
-        self.ticks = Some(ctx.run_later(wait, move |this, ctx| {
+        let tick = ctx.run_later(wait, move |this, ctx| {
+            // One that is cancelled in the pass in which it is due runs nevertheless.
+            if this.ticks.take_if(|(its, _)| *its == due).is_none() {
+                return;
+            }
             let now = Instant::now();
             // Ticks that were missed are left out.
             let next = if due + period > now { due + period } else { now + period };
@@ -226,7 +230,8 @@ impl RoomActor {
             }
             this.call(|room, context| room.on_tick(context));
             this.settle(ctx);
-        }));
+        });
+        self.ticks = Some((due, tick));
     }
 
     /// Lets a peer join. The mailbox waits while the room decides.
@@ -323,7 +328,7 @@ impl RoomActor {
     }
 
     fn close_if_empty(&mut self, ctx: &mut Context<Self>) {
-        if self.settings.close_when_empty && self.roster().close_if_empty() {
+        if self.settings.close_when_empty && self.shared.close_if_empty() {
             self.terminate();
             ctx.exit(ExitReason::Normal);
         }

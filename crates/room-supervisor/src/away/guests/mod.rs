@@ -209,6 +209,10 @@ impl Guests {
     }
 
     fn decided(&mut self, seat: Seat, joined: Result<(), JoinError>) {
+        // One that has left meanwhile needs no answer.
+        if self.guests.get_mut(&seat).and_then(|guest| guest.joining.take()).is_none() {
+            return;
+        }
         self.dirty = true;
         let error = joined.err();
         if error.is_some() {
