@@ -381,6 +381,16 @@ impl Shared {
         tell_closed(&members, details, &close);
     }
 
+    /// Closes the room if no peer has a membership. It may go on for those that another node has and has not offered
+    /// yet. Returns whether the room is closed.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let mut roster = self.roster();
+        if !roster.is_closed() && roster.close_if_empty() {
+            self.may_go_on.store(true, Ordering::Release);
+        }
+        roster.is_closed()
+    }
+
     /// Returns whether the room is closed for good, on all nodes.
     pub(crate) fn is_over(&self) -> bool {
         self.roster().is_closed() && !self.may_go_on.load(Ordering::Acquire)

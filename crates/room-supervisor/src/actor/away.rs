@@ -36,8 +36,8 @@ enum Found {
     /// This node has claimed the room.
     Here(Hold),
     There(Opened),
-    /// None, in time; or the old one goes on without the peers of this node.
-    Nothing,
+    /// None, for this reason.
+    Nothing(&'static str),
 }
 
 /// What waits for a room that comes to this node, until it has adopted its members.
@@ -75,8 +75,8 @@ impl RoomActor {
             }
         };
         let watching = watching.into_actor(self).map(|(), this, ctx| {
-            this.watch = None;
-            if this.edge.is_some() {
+            // One that is cancelled in the pass in which it ends gets here nevertheless.
+            if this.watch.take().is_some() && this.edge.is_some() {
                 this.lose_home(Cause::Left, ctx);
             }
         });
@@ -140,7 +140,8 @@ impl RoomActor {
     }
 
     /// Closes the room here: it was closed at its home, or no home is found.
-    fn close_edge(&mut self, ctx: &mut Context<Self>) {
+    fn close_edge(&mut self, reason: &str, ctx: &mut Context<Self>) {
+        log::info!("room {:?} is closed here: {reason}", self.shared.name);
         self.shared.close(&"elsewhere".into(), ROOM_LOST);
         self.end_edge(ctx);
     }
@@ -161,25 +162,25 @@ impl RoomActor {
         // Also by those that have not asked yet to join.
         let is_wanted = !self.shared.roster().is_empty() || !self.settings.reopens;
         if !is_wanted || self.settings.on_crash == OnCrash::Close || self.roster().is_closed() {
-            return self.close_edge(ctx);
+            return self.close_edge("its home is lost", ctx);
         }
         log::info!("room {:?}: its home {} is lost ({cause:?})", self.shared.name, away.node());
         let (shared, lost) = (Arc::clone(&self.shared), away.epoch);
         let seeking = async move {
             let finding = find_home(&shared, lost, cause);
-            timeout(SEEKING, finding).await.unwrap_or(Found::Nothing)
+            timeout(SEEKING, finding).await.unwrap_or(Found::Nothing("no next home in time"))
         };
         ctx.spawn(seeking.into_actor(self).map(|found, this, ctx| {
             let found_at = match &found {
                 Found::Here(_) => "this node".to_owned(),
                 Found::There(Opened { link, .. }) => link.node().to_string(),
-                Found::Nothing => "none".to_owned(),
+                Found::Nothing(_) => "none".to_owned(),
             };
             log::info!("room {:?}: its next home is {found_at}", this.shared.name);
             match found {
                 Found::Here(hold) => this.come_home(hold, ctx),
                 Found::There(opened) => this.follow(opened, ctx),
-                Found::Nothing => this.close_edge(ctx),
+                Found::Nothing(reason) => this.close_edge(reason, ctx),
             }
         }));
     }
@@ -218,7 +219,7 @@ impl RoomActor {
             Ok(OpenedRoom { room, .. }) => self.room = Some(room),
             Err(rejection) => {
                 log::error!("room {:?} is not opened here: {}", self.shared.name, rejection.text());
-                return self.close_edge(ctx);
+                return self.close_edge("it cannot be opened", ctx);
             }
         }
         let joins = joins.into_iter().map(|(peer, answer)| RoomCommand::Join { peer, answer });
@@ -280,15 +281,16 @@ impl Handler<Later> for RoomActor {
 
 impl StreamHandler<Part> for RoomActor {
     fn handle(&mut self, part: Part, ctx: &mut Self::Context) {
-        let Some(edge) = &mut self.edge else { return };
+        // What the line still brings after the home was lost is not heard.
+        let (Some(edge), Some(_)) = (&mut self.edge, &self.stream) else { return };
         match edge.handle_part(part) {
             Ok(Next::GoOn) => {}
             Ok(Next::Seek) => self.lose_home(Cause::Left, ctx),
-            Ok(Next::Close) => self.close_edge(ctx),
+            Ok(Next::Close) => self.close_edge("it is closed at its home", ctx),
             Err(error) => {
                 let name = &self.shared.name;
                 log::warn!("room {name:?}: its home sends what cannot be read: {error}");
-                self.close_edge(ctx);
+                self.close_edge("its home makes no sense", ctx);
             }
         }
     }
@@ -303,8 +305,9 @@ impl StreamHandler<Part> for RoomActor {
 
 /// Looks for the home of a room: claims it, or opens a link to the node that has.
 async fn find_home(shared: &Shared, lost: Epoch, cause: Cause) -> Found {
-    let Some(tenure) = shared.tenure() else { return Found::Nothing };
-    let Some(opener) = &tenure.opener else { return Found::Nothing };
+    let no_cluster = Found::Nothing("it is in no cluster");
+    let Some(tenure) = shared.tenure() else { return no_cluster };
+    let Some(opener) = &tenure.opener else { return no_cluster };
     let began = Instant::now();
     loop {
         let pause = match tenure.cluster.claim(&shared.name).await {
@@ -314,7 +317,7 @@ async fn find_home(shared: &Shared, lost: Epoch, cause: Cause) -> Found {
                 if there.epoch <= lost && cause == Cause::LineDown =>
             {
                 if began.elapsed() > LEAVING {
-                    return Found::Nothing;
+                    return Found::Nothing("its home goes on without the peers of this node");
                 }
                 PAUSE
             }
@@ -322,13 +325,13 @@ async fn find_home(shared: &Shared, lost: Epoch, cause: Cause) -> Found {
                 // The claim may move on meanwhile.
                 match timeout(OPENING, opener.open(&there.node, &shared.name)).await {
                     Ok(Ok(opened)) if opened.epoch > lost => return Found::There(opened),
-                    Ok(Ok(_)) => return Found::Nothing,
+                    Ok(Ok(_)) => return Found::Nothing("its home was claimed before"),
                     // It is being opened there, or closed.
                     Ok(Err(_)) | Err(_) => PAUSE,
                 }
             }
             Err(ClaimError::Unavailable { retry_after }) => retry_after.clamp(PAUSE, LONGEST_PAUSE),
-            Err(_) => return Found::Nothing,
+            Err(_) => return Found::Nothing("it cannot be claimed"),
         };
         sleep(pause).await;
     }

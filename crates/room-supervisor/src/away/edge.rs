@@ -407,7 +407,11 @@ impl Edge {
         let Some(guest) = self.seats.get_mut(&seat) else { return };
         if guest.is_member {
             // The next home has not taken it: its client comes back as another peer.
-            if refusal.is_some() {
+            if let Some(refusal) = refusal {
+                log::info!(
+                    "peer {} is not taken by its room's next home: {refusal:?}",
+                    guest.member.peer_id()
+                );
                 self.shared.close_member(&guest.member, &"elsewhere".into(), ROOM_LOST);
             }
             return;
