@@ -63,6 +63,18 @@ impl Page {
         .await
     }
 
+    /// Returns the node that the page is at.
+    async fn here(&self) -> String {
+        let here = self.browser.evaluate("return window.cluster.here", vec![]).await;
+        here.as_str().expect("a name").to_owned()
+    }
+
+    /// Returns what the page has noted beside the lines of the chat.
+    async fn notes(&self) -> Vec<String> {
+        let script = "return [...document.querySelectorAll('#chat-log li.quiet')].map(({ innerText }) => innerText)";
+        serde_json::from_value(self.browser.evaluate(script, vec![]).await).expect("texts")
+    }
+
     async fn peer_id(&self) -> Value {
         self.browser.evaluate("return window.cluster.peerId", vec![]).await
     }
@@ -157,6 +169,38 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
         elsewhere.shows(there, &both).await;
         at_home.sees(&[("a1", "running"), ("b2", "running"), ("c3", "running")]).await;
         bob.says("Together again", 1, &ann).await;
+
+        // The home stays. A page of the other node goes on there with all that is said meanwhile, and its node starts
+        // again.
+        let home = ann.home(&bob).await;
+        let (at_home, elsewhere, there) =
+            if home == "a1" { (&ann, &bob, "b2") } else { (&bob, &ann, "a1") };
+        let (ids, before) =
+            ((ann.peer_id().await, bob.peer_id().await), (ann.notes().await, bob.notes().await));
+        at_home.orders(there, "drain").await;
+        let mut number = 1;
+        while elsewhere.here().await != home {
+            for (page, other) in [(elsewhere, at_home), (at_home, elsewhere)] {
+                number += 1;
+                page.says(&format!("Line {number}"), number, other).await;
+            }
+        }
+        let name = |page: &Page| if std::ptr::eq(page, &ann) { "Ann" } else { "Bob" };
+        let both = [format!("Ann at {home}"), format!("Bob at {home}")];
+        for page in [&ann, &bob] {
+            page.shows(&home, &both.each_ref().map(String::as_str)).await;
+        }
+        elsewhere.says(&format!("{} again", name(elsewhere)), number + 1, at_home).await;
+        assert_eq!((ann.peer_id().await, bob.peer_id().await), ids);
+        let notes = (
+            ann.notes().await.split_off(before.0.len()),
+            bob.notes().await.split_off(before.1.len()),
+        );
+        let port = if home == "a1" { 8101 } else { 8102 };
+        let (ordered, went) =
+            (format!("{there}: drain."), format!("We go on at 127.0.0.1:{port}."));
+        let expected = if home == "a1" { ([ordered], [went]) } else { ([went], [ordered]) };
+        assert_eq!(notes, (expected.0.to_vec(), expected.1.to_vec()));
 
         let status = server.terminate(PATIENCE).await;
         assert_eq!(status.code(), Some(0), "it ended with {status}");

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     Stop,
     /// Nothing passes between it and NATS for a while, and no connection ends.
     Cut,
+    /// Its clients go to other nodes, as for a deploy, and its process ends. It is started again.
+    Drain,
 }
 
 /// Order for a fault, as a node passes it on: a line of its output.
@@ -74,6 +76,7 @@ impl Nodes {
         let Some((way, process)) = self.node(&name) else { return };
         match (fault, process) {
             (Fault::Kill, Some(process)) => send(process, Signal::SIGKILL),
+            (Fault::Drain, Some(process)) => send(process, Signal::SIGTERM),
             (Fault::Stop, Some(process)) => {
                 send(process, Signal::SIGSTOP);
                 let nodes = self.clone();

@@ -28,6 +28,11 @@ pub(crate) async fn run(first: SocketAddr, nats_server: Option<&Path>) -> Result
         example_pages::check_listen(address)?;
         addresses.push(address);
     }
+    // Pages of each node may come to each: they do when theirs is drained.
+    let names =
+        |address: &SocketAddr| [address.to_string(), format!("localhost:{}", address.port())];
+    let origins = addresses.iter().flat_map(names);
+    let origins: Vec<_> = origins.map(|name| format!("--origin=http://{name}")).collect();
     let run = Run::new()?;
     let server = NatsServer::find(nats_server)?;
     let folder = tempfile::tempdir()?;
@@ -46,8 +51,10 @@ pub(crate) async fn run(first: SocketAddr, nats_server: Option<&Path>) -> Result
             format!("--nats=nats://{}", way.address),
             format!("--lock-file={}", folder.path().join(name).display()),
             format!("--hold={HOLD}"),
+            format!("--drain-spread={SPREAD}"),
             "--faults".to_owned(),
         ];
+        let options: Vec<_> = options.into_iter().chain(origins.iter().cloned()).collect();
         nodes.add(name, way);
         let program = program.clone();
         tree = tree.child(child_spec(name, "listening on", &nodes, move || {
@@ -68,6 +75,8 @@ const NODES: [&str; 3] = ["a1", "b2", "c3"];
 /// Time for which a node's session holds, in seconds. There is one NATS server, which elects no leader: it may be
 /// shorter than the 15 s that three of them need.
 const HOLD: u64 = 6;
+/// Time in which the clients of a node that is drained are told, in seconds: there are few.
+const SPREAD: u64 = 1;
 /// Restarts within 10 s that the supervisor allows: many, for fault injection.
 const RESTARTS: u32 = 100;
 /// Longest time for the end of all processes: one after another, in 3 s at most.

@@ -75,6 +75,10 @@ struct Node {
     #[arg(long, value_name = "SECONDS", requires = "node")]
     hold: Option<u64>,
 
+    /// In how many seconds the clients are told to go to other nodes, at SIGTERM or `POST /cluster/drain`
+    #[arg(long, value_name = "SECONDS", requires = "node", default_value_t = 10)]
+    drain_spread: u64,
+
     /// Pass orders of pages for faults on, to the program that has started this one
     #[arg(long, hide = true, requires = "node")]
     faults: bool,
@@ -94,7 +98,8 @@ async fn main() -> Result<ExitCode, MainError> {
 }
 
 const AFTER_HELP: &str = "\
-SIGINT or SIGTERM: every client is told \"Room closed\", then the processes end, with code 0.
+SIGINT or SIGTERM: every client is told \"Room closed\", then the processes end, with code 0. At SIGTERM the clients of
+a node with --node go on at other nodes before, if there are any.
 Log lines go to stderr, those of the nodes after their names; RUST_LOG chooses them.";
 
 #[cfg(test)]
@@ -117,6 +122,7 @@ mod tests {
 
         assert!(parse("") && parse("--listen 127.0.0.1:0 --nats-server nats/bin/nats-server"));
         assert!(parse("--node a1 --nats nats://127.0.0.1:4222 --url wss://a1.example.org"));
+        assert!(parse("--node a1 --nats nats://127.0.0.1:4222 --drain-spread 30"));
         assert!(!parse("--node a1"));
         assert!(!parse("--nats nats://127.0.0.1:4222"));
         assert!(!parse("--url wss://a1.example.org"));

@@ -4,21 +4,22 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
+use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use callboard_admin::Admin;
 use callboard_cluster::{Cluster, Nats, NatsOptions, NatsWire};
 use callboard_room_supervisor::{RoomOptions, Rooms};
 use callboard_signaling::{
-    PeerOptions, Run, Signaling, body_within, client_script, is_room_name, tune,
+    Drain, PeerOptions, Run, Signaling, body_within, client_script, is_room_name, tune,
 };
 use callboard_supervision::{Flags, MainError, SupervisorSpec};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::guest::{Guest, Hall, Place};
 use crate::hooks::hooks;
 use crate::{Cli, Node, pages};
 
-/// Runs a node until SIGINT or SIGTERM.
+/// Runs a node until SIGINT or SIGTERM. At SIGTERM its clients go to other nodes first.
 pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
     let run = Run::new()?;
     let listener = TcpListener::bind(cli.listen);
@@ -40,18 +41,25 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
 
     let place = Place::new(&cluster, cli.node.url.as_deref(), cli.node.faults)?;
     let peers = PeerOptions::<Guest>::new(place.clone(), rooms.clone()).hooks(hooks(place)?);
+    let peers = peers.resume_grace(RESUME_GRACE);
     let signaling = Signaling::new(cli.web.apply(peers));
-    let lease = cluster.clone();
+    let drain = Drain::new(&rooms).spread(Duration::from_secs(cli.node.drain_spread));
+    let (lease, drains, begins) = (cluster.clone(), drain.clone(), drain.clone());
     // Without NATS a node goes on with the rooms that it has: it must not be restarted for that.
-    let readiness =
-        move || Ok(Map::from_iter([("in_cluster".to_owned(), json!(lease.lease().is_some()))]));
+    let readiness = move || {
+        let mut ready = drains.readiness()?;
+        ready.insert("in_cluster".to_owned(), json!(lease.lease().is_some()));
+        Ok(ready)
+    };
     let admin = Admin::builder(tree.clone())
         .counters(signaling.counters())
         .cluster(&cluster)
         .all_nodes(true)
         .trusted_proxies(cli.web.trusted_proxies())
         .readiness(readiness)
+        .drain(move || begins.begin())
         .build();
+    let origins = Data::new(cli.web.origins.clone());
     let app = move || {
         App::new()
             .wrap(from_fn(body_within(example_pages::BODY_TIME)))
@@ -59,11 +67,12 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
             .configure(signaling.at(&["/socket/{room}"]))
             .configure(client_script("/callboard.js"))
             .configure(admin.at(""))
-            .configure(pages::configure)
+            .configure(pages::configure(origins.clone()))
     };
     let server = tune(HttpServer::new(app)).listen(listener)?;
     println!("listening on http://{address}/");
-    Ok(run.rooms(&rooms).tree(&tree).grace(GRACE).serve(server).await?)
+    let run = run.rooms(&rooms).tree(&tree).drain_on_sigterm(&drain);
+    Ok(run.grace(GRACE).serve(server).await?)
 }
 
 async fn cluster(options: &Node, name: &str) -> Result<Cluster, MainError> {
@@ -87,5 +96,7 @@ async fn cluster(options: &Node, name: &str) -> Result<Cluster, MainError> {
     Ok(node.build()?)
 }
 
-/// Longest time for the end: the node leaves the cluster, for which NATS must answer.
+/// Time for which a page that has lost its connection may come back to its session, at any node.
+const RESUME_GRACE: Duration = Duration::from_secs(15);
+/// Longest time for the end, after a drain: the node leaves the cluster, for which NATS must answer.
 const GRACE: Duration = Duration::from_secs(3);

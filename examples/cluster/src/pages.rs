@@ -3,14 +3,18 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_signaling::is_room_name;
-use example_pages::{Asset, GoTo, page};
+use example_pages::{Asset, GoTo, page_of_nodes};
 
-/// Adds the routes of the pages. `/{room}` takes all requests that no route before it took.
-pub(crate) fn configure(app: &mut web::ServiceConfig) {
-    app.route("/", web::get().to(start))
-        .route("/static/{file}", web::get().to(asset))
-        .route("/{room}", web::get().to(room))
-        .default_service(web::to(not_found));
+/// Adds the routes of the pages. `/{room}` takes all requests that no route before it took. A page may be told to go on
+/// at another node: these are the origins of all of them.
+pub(crate) fn configure(origins: web::Data<Vec<String>>) -> impl FnOnce(&mut web::ServiceConfig) {
+    |app| {
+        app.app_data(origins)
+            .route("/", web::get().to(start))
+            .route("/static/{file}", web::get().to(asset))
+            .route("/{room}", web::get().to(room))
+            .default_service(web::to(not_found));
+    }
 }
 
 /// Redirects to the room `demo`, or to the room that a form asks for.
@@ -19,9 +23,13 @@ async fn start(query: Option<web::Query<GoTo>>) -> HttpResponse {
     GoTo::room(asked.as_deref().unwrap_or("demo"))
 }
 
-async fn room(request: HttpRequest, room: web::Path<String>) -> HttpResponse {
+async fn room(
+    request: HttpRequest,
+    room: web::Path<String>,
+    origins: web::Data<Vec<String>>,
+) -> HttpResponse {
     if is_room_name(&room) {
-        page(&request, StatusCode::OK, PAGE)
+        page_of_nodes(&request, StatusCode::OK, PAGE, &origins)
     } else {
         example_pages::not_found(&request)
     }

@@ -99,7 +99,8 @@ impl Actor for Program {
         let process = self.process.filter(|_| !has_panicked());
         let Some(process) = process else { return Running::Stop };
         if !std::mem::replace(&mut self.asked, true) {
-            send(process, Signal::SIGTERM);
+            // At SIGTERM a node would wait for its clients to go to others, which end as well.
+            send(process, Signal::SIGINT);
             // It may stand still.
             send(process, Signal::SIGCONT);
         }

@@ -15,6 +15,10 @@ let client = null;
 let trouble = "";
 /** Where we are, as the node says. */
 let place = { here: "", home: "", nodes: [], faults: false };
+/** Our id, and the node at which it has joined: the others know that. */
+let joined = { id: "", node: "" };
+/** Nodes at which other members are now that have come to another one, by their ids. @type {Map<string, string>} */
+const moved = new Map();
 /** Addresses of all nodes that there were, by name. @type {Map<string, string>} */
 const known = new Map();
 const lines = [];
@@ -32,10 +36,13 @@ async function start() {
   trouble = "";
   client.on("place", placed);
   client.on("line", said);
-  client.on("joined", (_, { name: who, node }) => note(`${who} came, at ${node}.`));
+  client.on("joined", (id, { name: who, node }) => { note(`${who} came, at ${node}.`); if (joined.node !== place.here) tellWhere([id]); });
+  client.on("left", (id) => moved.delete(id));
+  client.on("moved", ({ to }) => note(`We go on at ${new URL(to).host}.`));
+  client.on("at", ({ node }, from) => { moved.set(from, String(node)); render(); });
   // Another node may run it now.
   client.on("room_restarted", async () => { note("The room was begun anew."); placed(await client.call("cluster", "place")); });
-  client.on("rejoined", () => note("We are back, as a new member."));
+  client.on("rejoined", () => { moved.clear(); note("We are back, as a new member."); });
   client.on("error", ({ message }) => note(message));
   for (const event of ["joined", "left", "state", "rejoined"]) client.on(event, render);
   render();
@@ -55,9 +62,17 @@ async function join() {
 }
 
 function placed(told) {
+  const hasMoved = place.here !== told.here;
   place = told;
+  if (client.peerId !== joined.id) joined = { id: client.peerId, node: told.here };
+  else if (hasMoved) tellWhere("all");
   for (const { name: node, url } of told.nodes) known.set(node, url);
   render();
+}
+
+/** Tells other members where we are: they know only where we have joined. */
+function tellWhere(to) {
+  client.send("at", { node: place.here }, to);
 }
 
 function said(line, from) {
@@ -129,7 +144,7 @@ function snapshot() {
   const there = new Set(place.nodes.map(({ name: node }) => node));
   const nodes = [...known].sort().map(([node, url]) => Object.freeze({ name: node, url, isAway: !there.has(node) }));
   const own = client?.peerId ? [{ id: client.peerId, name, node: place.here }] : [];
-  const others = [...client?.peers ?? []].map(([id, { name: who, node }]) => ({ id, name: who, node }));
+  const others = [...client?.peers ?? []].map(([id, { name: who, node }]) => ({ id, name: who, node: moved.get(id) ?? node }));
   return Object.freeze({
     status: words(), state: client?.state ?? "connecting", peerId: client?.peerId ?? null, here: place.here, home: place.home,
     nodes, members: [...own, ...others], lines: [...lines],
@@ -140,6 +155,7 @@ const FAULTS = [
   { fault: "kill", words: "Kill", title: "Kill its process; it is started again" },
   { fault: "stop", words: "Stop", title: "Let its process stand still for 12 s" },
   { fault: "cut", words: "Cut off", title: "Let nothing pass between it and NATS for 12 s" },
+  { fault: "drain", words: "Drain", title: "Let its clients go on at other nodes, and start it again" },
 ];
 /** Time in ms before it is tried again to join. */
 const AGAIN = 1_000;

@@ -105,10 +105,21 @@ pub fn security_headers() -> DefaultHeaders {
 
 /// Answers with a page, which may load files of its own server.
 pub fn page(request: &HttpRequest, status: StatusCode, text: &'static str) -> HttpResponse {
+    page_of_nodes(request, status, text, &[])
+}
+
+/// Answers with a page, which may load files of its own server, and open WebSockets to the hosts of these origins as
+/// well: the other nodes of a cluster.
+pub fn page_of_nodes(
+    request: &HttpRequest,
+    status: StatusCode,
+    text: &'static str,
+    origins: &[String],
+) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header(ContentType::html())
         .insert_header((CACHE_CONTROL, "no-cache"))
-        .insert_header((CONTENT_SECURITY_POLICY, policy(request.headers())))
+        .insert_header((CONTENT_SECURITY_POLICY, policy(request.headers(), origins)))
         .body(text)
 }
 
@@ -145,14 +156,13 @@ pub fn missing<'a>(assets: &'a [Asset], pages: &[&'a str]) -> Vec<&'a str> {
 
 /// Returns the content security policy: our own scripts and styles, none inline. Not every browser counts the socket of
 /// the same host as `'self'`.
-fn policy(headers: &HeaderMap) -> String {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+fn policy(headers: &HeaderMap, origins: &[String]) -> String {
+    let own = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let others = origins.iter().filter_map(|origin| Some(origin.split_once("://")?.1));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-    let sockets = if !host.is_empty() && host.bytes().all(plain) {
-        format!(" ws://{host} wss://{host}")
-    } else {
-        String::new()
-    };
+    let hosts = own.into_iter().chain(others.filter(|other| own != Some(other)));
+    let hosts = hosts.filter(|host| !host.is_empty() && host.bytes().all(plain));
+    let sockets: String = hosts.map(|host| format!(" ws://{host} wss://{host}")).collect();
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; \
          connect-src 'self'{sockets}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -173,14 +183,25 @@ mod tests {
         let policy = |host: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_static(host));
-            super::policy(&headers)
+            super::policy(&headers, &[])
         };
 
         assert!(
             policy("[::1]:8080").contains("connect-src 'self' ws://[::1]:8080 wss://[::1]:8080;")
         );
         assert!(policy("a.example; script-src *").contains("connect-src 'self'; form-action"));
-        assert!(super::policy(&HeaderMap::new()).contains("connect-src 'self'; form-action"));
+        assert!(super::policy(&HeaderMap::new(), &[]).contains("connect-src 'self'; form-action"));
+    }
+
+    #[test]
+    fn a_page_of_a_node_may_open_websockets_to_the_others() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("127.0.0.1:1"));
+        let origins = ["http://127.0.0.1:1", "https://b.example", "http://a b", "file"];
+        let policy = super::policy(&headers, &origins.map(str::to_owned));
+
+        let sockets = "ws://127.0.0.1:1 wss://127.0.0.1:1 ws://b.example wss://b.example";
+        assert!(policy.contains(&format!("connect-src 'self' {sockets}; form-action")), "{policy}");
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn the_program_has_the_options_that_the_files_give_it() {
 }
 
 #[test]
-fn clients_behind_the_proxy_come_back_at_another_node_when_theirs_is_killed() {
+fn clients_behind_the_proxy_go_to_another_node_when_theirs_is_drained_or_killed() {
     in_network_namespace(async || {
         let _server = Server::of("cluster-example", &[]).await;
         let folder = tempfile::tempdir().expect("a folder");
@@ -116,6 +116,29 @@ fn clients_behind_the_proxy_come_back_at_another_node_when_theirs_is_killed() {
         // All of a room are at one node.
         let node = place(&mut clients[0]).await;
         assert_eq!(place(&mut clients[1]).await, node);
+
+        // The proxy sends them elsewhere, and they keep their sessions.
+        let handle = clients[0].handle();
+        _ = handle.call("cluster", "fault", json!([node, "drain"])).await;
+        let drained = node;
+        let mut nodes = Vec::new();
+        for client in &mut clients {
+            nodes.push(loop {
+                match timeout(PATIENCE, client.next_event()).await.expect("in time") {
+                    Some(ClientEvent::Message(message)) if message.event == "place" => {
+                        let here = message.data["here"].as_str().expect("a name");
+                        if here != drained {
+                            break here.to_owned();
+                        }
+                    }
+                    Some(ClientEvent::Rejoined { .. }) => panic!("a session is lost"),
+                    Some(_) => {}
+                    None => panic!("it is closed"),
+                }
+            });
+        }
+        let node = nodes.remove(0);
+        assert_eq!(nodes, [&*node]);
 
         // The order is the node's last.
         let handle = clients[0].handle();
