@@ -39,13 +39,14 @@ pub(crate) struct Kept {
 #[derive(Default)]
 pub(crate) struct RunningPeers {
     peers: Mutex<HashMap<usize, Recipient<PeerCommand>>>,
-    /// Wakes those that wait until there is none.
-    removed: Notify,
+    /// Wakes those that wait for one, or until there is none.
+    changed: Notify,
 }
 
 impl RunningPeers {
     pub(crate) fn add(&self, link: &Arc<SocketLink>, commands: Recipient<PeerCommand>) {
         self.lock().insert(key(link), commands);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn remove(&self, link: &Arc<SocketLink>) {
@@ -54,7 +55,7 @@ impl RunningPeers {
             peers.remove(&key(link)).is_some() && peers.is_empty()
         };
         if is_last {
-            self.removed.notify_waiters();
+            self.changed.notify_waiters();
         }
     }
 
@@ -62,16 +63,27 @@ impl RunningPeers {
     pub(crate) async fn left(&self) {
         loop {
             // Before the look, so that no change is missed.
-            let removed = self.removed.notified();
+            let changed = self.changed.notified();
             if self.lock().is_empty() {
                 return;
             }
-            removed.await;
+            changed.await;
+        }
+    }
+
+    /// Resolves with the peer behind a socket link when it runs.
+    pub(crate) async fn started(&self, link: &Arc<SocketLink>) -> Recipient<PeerCommand> {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(peer) = self.get(link) {
+                return peer;
+            }
+            changed.await;
         }
     }
 
     /// Returns the peer behind a socket link.
-    pub(crate) fn get(&self, link: &Arc<SocketLink>) -> Option<Recipient<PeerCommand>> {
+    fn get(&self, link: &Arc<SocketLink>) -> Option<Recipient<PeerCommand>> {
         self.lock().get(&key(link)).cloned()
     }
 

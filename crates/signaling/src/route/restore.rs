@@ -56,12 +56,17 @@ impl<P: Peer> PeerKeeper for UpgradeRoute<P> {
     fn give(&self, token: &str) -> BoxFuture<'static, Option<GivenPeer>> {
         let token = TokenDigest::try_from(token.to_owned()).ok();
         let link = token.and_then(|token| self.tokens.find(token));
-        let peer = link.as_ref().and_then(|link| self.peers.get(link));
-        let (Some(token), Some(peer)) = (token, peer) else { return ready(None).boxed() };
-        let (answer, given) = oneshot::channel();
-        // Few for each token: it is good for one.
-        peer.do_send(PeerCommand::Give(token, answer));
-        async move { given.await.ok().flatten() }.boxed()
+        let (Some(token), Some(link)) = (token, link) else { return ready(None).boxed() };
+        let peers = Arc::clone(&self.peers);
+        async move {
+            // One that has just come from another node, or has crashed, is about to run.
+            let peer = timeout(START, peers.started(&link)).await.ok()?;
+            let (answer, given) = oneshot::channel();
+            // Few for each token: it is good for one.
+            peer.do_send(PeerCommand::Give(token, answer));
+            given.await.ok().flatten()
+        }
+        .boxed()
     }
 
     fn left(&self) -> BoxFuture<'static, ()> {
