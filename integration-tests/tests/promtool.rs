@@ -85,7 +85,26 @@ fn promtool_is_content_with_the_metrics_of_a_node() {
         assert!(missing.is_empty(), "{missing:?} in {there:?}");
         let unnamed: Vec<_> = there.difference(&named).collect();
         assert!(unnamed.is_empty(), "{unnamed:?}");
-        assert!(metrics.contains("callboard_cluster_claims_total{result=\"granted\"} 1\n"));
+        for (name, label, value) in [
+            ("claims_total", "result=\"granted\"", 1),
+            ("rooms", "state=\"home\"", 1),
+            ("rooms", "state=\"away\"", 0),
+            ("rooms", "state=\"shut\"", 0),
+            ("nodes", "state=\"draining\"", 0),
+        ] {
+            let sample = format!("\ncallboard_cluster_{name}{{{label}}} {value}\n");
+            assert!(metrics.contains(&sample), "{sample}");
+        }
+        assert!(metrics.contains("\ncallboard_cluster_engine_up 1\n"));
+        let there = get("127.0.0.1:8102", "*/*").await.1;
+        assert!(there.contains("\ncallboard_cluster_rooms{state=\"away\"} 1\n"), "{there}");
+        // All three nodes are seen once their sessions are.
+        let all = "\ncallboard_cluster_nodes{state=\"up\"} 3\n";
+        until(all, PATIENCE, async || {
+            let (_, metrics) = get(server.listen(), "*/*").await;
+            if metrics.contains(all) { Moment::Now(()) } else { Moment::NotYet(metrics) }
+        })
+        .await;
     });
 }
 

@@ -49,6 +49,18 @@ pub(crate) fn counter(value: u64) -> Counter {
     counter
 }
 
+pub(crate) fn gauges(
+    label: &'static str,
+    values: impl IntoIterator<Item = (&'static str, u64)>,
+) -> Family<Labels, Gauge> {
+    let family = Family::<Labels, Gauge>::default();
+    for (name, value) in values {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        family.get_or_create(&vec![(label, name.to_owned())]).set(value);
+    }
+    family
+}
+
 pub(crate) fn family(
     label: &'static str,
     values: impl IntoIterator<Item = (&'static str, u64)>,

@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use callboard_supervision::{Status, TreeSnapshot};
-use callboard_websocket::{ActorKind, Durations};
+use callboard_websocket::{ActorKind, Durations, NamedGauges};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::admin::Admin;
-use crate::metric_values::{Labels, counter, duration, family, gauge};
+use crate::metric_values::{Labels, counter, duration, family, gauge, gauges};
 
 impl Admin {
     /// Returns all metrics in OpenMetrics 1.0.
@@ -149,6 +149,7 @@ impl Admin {
                     .1 += measured.durations;
             }
         }
+        self.gauges(registry);
         for (name, (help, durations)) in durations {
             duration(registry, name, help, durations);
         }
@@ -160,6 +161,17 @@ impl Admin {
             "Events of upgrade requests, WebSockets and peers",
             family("event", events),
         );
+    }
+
+    fn gauges(&self, registry: &mut Registry) {
+        let all = self.inner.sources.iter().flat_map(|source| source.gauges());
+        let mut by_name: BTreeMap<&'static str, NamedGauges> = BTreeMap::new();
+        for gauges in all {
+            by_name.entry(gauges.name).or_insert(gauges);
+        }
+        for (name, NamedGauges { help, label, values, .. }) in by_name {
+            registry.register(name, help, gauges(label, values));
+        }
     }
 }
 

@@ -142,6 +142,10 @@ impl NodeActor {
                 self.shared.counts.seals.add_one();
                 log::warn!("node {node} is silent: its rooms are free");
             }
+            Output::Replaced => {
+                self.shared.counts.replacements.add_one();
+                log::info!("an earlier process of this node has ended: its rooms are free");
+            }
             Output::Refresh => {
                 log::info!("the directory's stream of changes says nothing: it is replaced");
                 // Otherwise another is on its way.
@@ -159,10 +163,16 @@ impl NodeActor {
         let shared = Arc::clone(&self.shared);
         let calling = async move {
             let limit = shared.timing.renewal.min(LONGEST_CALL);
+            let (renews, began) = (matches!(call, Call::Renew(..)), shared.clock.boot());
             let calling = make(&*shared.directory, call);
-            tokio::time::timeout(limit, calling)
-                .await
-                .unwrap_or_else(|_| Err(DirectoryError::Unknown(format!("no answer in {limit:?}"))))
+            let outcome = tokio::time::timeout(limit, calling).await.unwrap_or_else(|_| {
+                Err(DirectoryError::Unknown(format!("no answer in {limit:?}")))
+            });
+            shared.counts.called(!matches!(outcome, Err(DirectoryError::Unknown(_))));
+            if renews && outcome.is_ok() {
+                shared.counts.renewed(shared.clock.boot().since(began));
+            }
+            outcome
         };
         let calling = calling.into_actor(self).map(move |outcome, actor, ctx| {
             if let Err(DirectoryError::Unknown(cause)) = &outcome {

@@ -1,6 +1,6 @@
 //! What can be told of a node.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What has happened at a node since its process began, for metrics.
@@ -21,6 +21,13 @@ pub struct ClusterFacts {
     pub yields: u64,
     /// Other nodes' sessions that this node has sealed because they were silent.
     pub seals: u64,
+    /// Sessions of earlier processes under this node's name that this process has replaced at once, because its
+    /// [lock](crate::ClusterBuilder::lock_file) proves that they have ended.
+    pub replacements: u64,
+    /// Whether the directory has answered the last call of this node.
+    pub engine_up: bool,
+    /// Time that the directory took for the last renewal of the session that it has answered; none before the first.
+    pub renewal: Option<Duration>,
 }
 
 /// Counts behind [`ClusterFacts`].
@@ -32,6 +39,10 @@ pub(crate) struct Counts {
     pub(crate) lapses: Count,
     pub(crate) yields: Count,
     pub(crate) seals: Count,
+    pub(crate) replacements: Count,
+    engine_up: AtomicBool,
+    /// In nanoseconds; 0 if there was none.
+    renewal: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +59,19 @@ impl Count {
 }
 
 impl Counts {
+    /// Notes whether the directory has answered a call.
+    pub(crate) fn called(&self, answered: bool) {
+        self.engine_up.store(answered, Ordering::Relaxed);
+    }
+
+    /// Notes how long the directory took for a renewal.
+    pub(crate) fn renewed(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.renewal.store(took.max(1), Ordering::Relaxed);
+    }
+
     pub(crate) fn facts(&self, lease_remaining: Option<Duration>) -> ClusterFacts {
+        let renewal = self.renewal.load(Ordering::Relaxed);
         ClusterFacts {
             lease_remaining,
             claims_granted: self.granted.get(),
@@ -57,6 +80,9 @@ impl Counts {
             lapses: self.lapses.get(),
             yields: self.yields.get(),
             seals: self.seals.get(),
+            replacements: self.replacements.get(),
+            engine_up: self.engine_up.load(Ordering::Relaxed),
+            renewal: (renewal > 0).then(|| Duration::from_nanos(renewal)),
         }
     }
 }

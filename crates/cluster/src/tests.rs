@@ -337,6 +337,8 @@ async fn what_happens_at_a_node_is_counted() {
     claim_within(&b2, HOLD).await;
 
     let (on_a1, on_b2) = (a1.cluster.facts(), b2.cluster.facts());
+    assert!(!on_a1.engine_up && on_b2.engine_up);
+    assert!(on_b2.renewal.is_some_and(|took| took < HOLD));
     let claims = (on_a1.claims_granted, on_a1.claims_elsewhere, on_a1.claims_unavailable);
     assert_eq!((claims, on_a1.lapses, on_a1.seals), ((2, 0, 1), 1, 0));
     assert_eq!(on_a1.lease_remaining, None);

@@ -112,7 +112,7 @@ pub use rejection::Rejection;
 pub use reserved_events::is_reserved_event;
 pub use room::{Readopt, Room};
 pub use room_name::{RoomNameError, is_room_name};
-pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
+pub use rooms::{OpenOnDemand, RoomCounts, Rooms, RoomsBuilder, room_child_spec};
 pub use rooms_hand_over::HandedOver;
 pub use rooms_take::TakePeerError;
 pub use server_messages::Description;

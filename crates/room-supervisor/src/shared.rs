@@ -133,7 +133,7 @@ impl Shared {
         self.away.load_full()
     }
 
-    fn is_away(&self) -> bool {
+    pub(crate) fn is_away(&self) -> bool {
         self.away.load().is_some()
     }
 

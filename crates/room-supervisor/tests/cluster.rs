@@ -206,9 +206,11 @@ async fn a_room_whose_hold_is_over_takes_no_join_until_it_has_the_room_again() {
     let (mut ann, mut bob) = (Client::joined(&room).await, Client::joined(&room).await);
     ann.expect("joined").await;
     let mut early = Client::reserved(&room);
+    assert_eq!(counts(&a1), (1, 0, 0));
 
     [&a1, &b2].iter().for_each(|node| node.cable.cut(true));
     until(|| door_is_shut(&room)).await;
+    assert_eq!((counts(&a1), counts(&b2)), ((0, 0, 1), (0, 0, 0)));
 
     // Who is in goes on; who has reserved before is turned away, and on_join is not asked.
     let asked = book.epochs.lock().unwrap().len();
@@ -222,6 +224,7 @@ async fn a_room_whose_hold_is_over_takes_no_join_until_it_has_the_room_again() {
 
     [&a1, &b2].iter().for_each(|node| node.cable.cut(false));
     until(|| !door_is_shut(&room)).await;
+    assert_eq!(counts(&a1), (1, 0, 0));
     let eve = Client::joined(&room).await;
     assert_eq!(ann.event().await.0, "joined");
     assert_eq!(bob.event().await.0, "joined");
@@ -231,6 +234,12 @@ async fn a_room_whose_hold_is_over_takes_no_join_until_it_has_the_room_again() {
     assert_eq!(book.inits.load(Ordering::SeqCst), 1);
     let epochs = book.epochs.lock().unwrap().clone();
     assert!(epochs.first() < epochs.last() && epochs.is_sorted(), "{epochs:?}");
+}
+
+/// Returns the numbers of rooms at home, away, and shut.
+fn counts(node: &Node) -> (usize, usize, usize) {
+    let counts = node.rooms.count_by_place().expect("it is a node of a cluster");
+    (counts.home, counts.away, counts.shut)
 }
 
 async fn is_err_unavailable(node: &Node, room: &str) -> bool {

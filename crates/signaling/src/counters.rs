@@ -1,11 +1,12 @@
 //! Counters of events on a route: those of its peers, and those of its WebSockets.
 
-use callboard_websocket::{
-    ActorKind, Histogram, MetricSource, NamedDurations, SocketCount, SocketCounters,
-};
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use callboard_room_supervisor::Rooms;
+use callboard_websocket::{
+    ActorKind, Histogram, MetricSource, NamedDurations, NamedGauges, SocketCount, SocketCounters,
+};
 
 /// Counters of events, for metrics.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub struct Counters {
     pub(crate) joins: Histogram,
     /// Durations of hooks, from the call until the outcome.
     pub(crate) hooks: Histogram,
+    /// Rooms of the route, whose places in a cluster are counted.
+    rooms: Option<Rooms>,
 }
 
 /// Kinds of counted events.
@@ -109,6 +112,11 @@ pub(crate) const ROOM: &str = "callboard_room_supervisor::actor::RoomActor";
 pub(crate) const PEER: &str = "callboard_signaling::actor::PeerActor<";
 
 impl Counters {
+    /// Creates the counters of a route to these rooms.
+    pub(crate) fn of(rooms: Rooms) -> Self {
+        Self { rooms: Some(rooms), ..Self::default() }
+    }
+
     /// Counts an event that the WebSockets do not count themselves.
     pub(crate) fn add(&self, count: Count) {
         self.counts[count as usize].fetch_add(1, Ordering::Relaxed);
@@ -155,5 +163,18 @@ impl MetricSource for Counters {
             type_name: PEER,
         };
         vec![rooms, peers]
+    }
+
+    fn gauges(&self) -> Vec<NamedGauges> {
+        let counts = self.rooms.as_ref().and_then(Rooms::count_by_place);
+        let gauges = counts.map(|counts| NamedGauges {
+            name: "cluster_rooms",
+            help: "Rooms of this node by where they run, and those whose hold is over",
+            label: "state",
+            values: [("home", counts.home), ("away", counts.away), ("shut", counts.shut)]
+                .map(|(state, count)| (state, count as u64))
+                .into(),
+        });
+        gauges.into_iter().collect()
     }
 }

@@ -17,6 +17,11 @@ pub trait MetricSource: Send + Sync + 'static {
     fn actors(&self) -> Vec<ActorKind> {
         Vec::new()
     }
+
+    /// Returns current numbers. Default: none.
+    fn gauges(&self) -> Vec<NamedGauges> {
+        Vec::new()
+    }
 }
 
 /// Durations of one kind.
@@ -39,6 +44,20 @@ pub struct ActorKind {
     pub help: &'static str,
     /// How the names of their Rust types begin.
     pub type_name: &'static str,
+}
+
+/// Current numbers of one kind, each with a label. If several sources have some of one name, those of the first are
+/// shown: they may see the same, as routes do that share their rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedGauges {
+    /// Name of the metric.
+    pub name: &'static str,
+    /// What is counted, in a sentence without a full stop.
+    pub help: &'static str,
+    /// Name of the label.
+    pub label: &'static str,
+    /// The numbers, each with its value of the label.
+    pub values: Vec<(&'static str, u64)>,
 }
 
 impl MetricSource for SocketCounters {

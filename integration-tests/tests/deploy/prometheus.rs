@@ -40,6 +40,19 @@ fn every_query_of_alerts_and_dashboard_finds_what_a_server_exposes() {
         let server = Server::of("supervisor-tree", &arguments).await;
         let url = format!("ws://{}/socket/demo", server.listen());
         let _guest = Client::connect(&url, ClientOptions::new()).await.expect("it is admitted");
+        // A node too, with a room, and a line to another node.
+        let _nodes = Server::of("cluster-example", &[]).await;
+        let join = async |port: u16| {
+            let url = format!("ws://127.0.0.1:{port}/socket/demo");
+            until("a place in the room", PATIENCE, async || {
+                match Client::connect(&url, ClientOptions::new()).await {
+                    Ok(client) => Moment::Now(client),
+                    Err(error) => Moment::NotYet(error.to_string()),
+                }
+            })
+            .await
+        };
+        let (_here, _there) = (join(8101).await, join(8102).await);
         let _prometheus = Prometheus::start();
         got(PROMETHEUS, "/-/ready").await;
 
@@ -67,7 +80,7 @@ fn every_query_of_alerts_and_dashboard_finds_what_a_server_exposes() {
                 queries.push(query);
             }
         }
-        assert!(panels.len() > 20 && queries.len() > 60);
+        assert!(panels.len() > 25 && queries.len() > 75);
         queries.sort_unstable();
         queries.dedup();
         for query in &queries {
@@ -131,6 +144,9 @@ impl Prometheus {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let often = replaced(&text("prometheus/prometheus.yml"), "interval: 15s", "interval: 1s");
+        let (server, with_node) =
+            (r#"["127.0.0.1:8080"]"#, r#"["127.0.0.1:8080", "127.0.0.1:8101"]"#);
+        let often = replaced(&often, server, with_node);
         std::fs::write(folder.path().join("prometheus.yml"), often).expect("there is room");
         std::fs::write(folder.path().join("token"), TOKEN).expect("there is room");
         std::fs::copy(path("prometheus/alerts.yml"), folder.path().join("alerts.yml"))

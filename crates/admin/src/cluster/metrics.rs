@@ -2,13 +2,13 @@
 
 use std::sync::atomic::AtomicU64;
 
-use callboard_cluster::{Cluster, LineFacts, Lines};
+use callboard_cluster::{Cluster, LineFacts, Lines, SessionState};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::metric_values::{Labels, counter, family};
+use crate::metric_values::{Labels, counter, family, gauge, gauges};
 
 type Seconds = Gauge<f64, AtomicU64>;
 /// Count of what has happened on the lines to a node.
@@ -23,6 +23,24 @@ pub(super) fn register(cluster: &Cluster, registry: &mut Registry) {
         "Time for which the node's session holds if it is not renewed; 0 without a session",
         Unit::Seconds,
         lease,
+    );
+    let renewal = Seconds::default();
+    renewal.set(facts.renewal.unwrap_or_default().as_secs_f64());
+    registry.register_with_unit(
+        "cluster_renewal",
+        "Time that the engine took for the last renewal of the session that it has answered",
+        Unit::Seconds,
+        renewal,
+    );
+    registry.register(
+        "cluster_engine_up",
+        "Whether the engine, such as NATS, has answered the last call of this node",
+        gauge(i64::from(facts.engine_up)),
+    );
+    registry.register(
+        "cluster_nodes",
+        "Nodes whose sessions run as far as this node knows, itself included, by their states",
+        gauges("state", states(cluster)),
     );
     let claims = [
         ("granted", facts.claims_granted),
@@ -42,12 +60,21 @@ pub(super) fn register(cluster: &Cluster, registry: &mut Registry) {
     );
     registry.register(
         "cluster_seals",
-        "Sessions of silent nodes that this node has sealed",
-        counter(facts.seals),
+        "Sessions of other processes that this one has ended, by what proves that these are dead",
+        family("proof", [("silence", facts.seals), ("incarnation", facts.replacements)]),
     );
     if let Some(lines) = cluster.lines() {
         register_lines(&lines, registry);
     }
+}
+
+/// Returns the numbers of nodes by the states of their sessions.
+fn states(cluster: &Cluster) -> [(&'static str, u64); 2] {
+    let others = cluster.nodes().into_iter().map(|node| node.state == SessionState::Draining);
+    let own = cluster.lease().map(|_| cluster.is_draining());
+    let all: Vec<bool> = others.chain(own).collect();
+    let draining = all.iter().filter(|drains| **drains).count() as u64;
+    [("up", all.len() as u64 - draining), ("draining", draining)]
 }
 
 fn register_lines(lines: &Lines, registry: &mut Registry) {
@@ -96,6 +123,11 @@ fn register_lines(lines: &Lines, registry: &mut Registry) {
         "cluster_line_resends",
         "Frames that were sent again",
         counters(&[(None, |line| line.resends)]),
+    );
+    registry.register(
+        "cluster_line_stale_frames",
+        "Frames of earlier lines, which were dropped",
+        counters(&[(None, |line| line.stale_frames)]),
     );
     registry.register(
         "cluster_line_downs",

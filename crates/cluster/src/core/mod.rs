@@ -73,6 +73,8 @@ pub(crate) enum Output {
     Answer(Ticket, Result<Granted, Refused>),
     /// Another node's session was sealed, by this node.
     Sealed(NodeId),
+    /// The session has replaced one of an earlier process of this node, which has ended.
+    Replaced,
     /// Another node, or another process under this node's name, has a session of this run and state now.
     Seen(Box<Session>),
     /// The directory has forgotten all sessions.

@@ -248,6 +248,12 @@ impl Core {
     /// Handles that a record of this node was written: if it is of the present run, the session holds.
     fn own_written(&mut self, now: Now, call: OwnCall, revision: Revision) {
         self.wrote(now, revision);
+        let process = self.own.incarnation.process;
+        if self.own.seen.as_ref().is_some_and(|(seen, at)| {
+            Some(*at) == call.was && seen.state.runs() && seen.incarnation.process != process
+        }) {
+            self.outputs.push_back(Output::Replaced);
+        }
         if self.own.seen.as_ref().is_none_or(|(_, seen)| *seen < revision) {
             self.own.seen = Some((call.session.clone(), revision));
         }

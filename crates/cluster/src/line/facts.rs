@@ -28,6 +28,8 @@ pub struct LineFacts {
     pub resends: u64,
     /// Lines that have ended.
     pub downs: u64,
+    /// Frames that were dropped because they were of an earlier line, which has ended here.
+    pub stale_frames: u64,
     /// Frames that are not acknowledged, 4,096 at most.
     pub backlog_frames: usize,
     /// Bytes of their datagrams, 4 MiB at most.
@@ -48,6 +50,7 @@ impl LineFacts {
             bytes_received: counts.bytes_received,
             resends: counts.resends,
             downs: counts.downs,
+            stale_frames: counts.stale_frames,
             backlog_frames,
             backlog_bytes,
             round_trip_time: line.rtt(),

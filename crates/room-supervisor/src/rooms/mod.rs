@@ -1,6 +1,7 @@
 //! Supervisor of all rooms.
 
 mod builder;
+mod counts;
 mod opening;
 mod placing;
 
@@ -23,6 +24,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use self::builder::RoomsBuilder;
+pub use self::counts::RoomCounts;
 use self::placing::Placing;
 use crate::away::Hub;
 use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellError};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use callboard_cluster::WireFaults;
 use callboard_room_supervisor::*;
 use common::Client;
-use common::nodes::{until, within};
+use common::nodes::{Node, until, within};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
@@ -41,6 +41,12 @@ async fn clients_of_three_nodes_talk_in_one_room() {
     assert_eq!((bob.expect("hello").await, ann.expect("hello").await), (json!(1), json!(1)));
     say(&ann, "hello", &json!(2), To::All).unwrap();
     assert_eq!((bob.expect("hello").await, cid.expect("hello").await), (json!(2), json!(2)));
+
+    let counts = |node: &Node| {
+        let counts = node.rooms.count_by_place().unwrap();
+        (counts.home, counts.away, counts.shut)
+    };
+    assert_eq!([&world.a1, &world.b2].map(counts), [(1, 0, 0), (0, 1, 0)]);
 
     // All of the list or none.
     let stranger = PeerId::random();

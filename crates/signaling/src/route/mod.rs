@@ -73,7 +73,7 @@ pub(crate) struct UpgradeRoute<P: Peer> {
 
 impl<P: Peer> UpgradeRoute<P> {
     pub(crate) fn new(PeerOptions { custom, rooms, policy }: PeerOptions<P>) -> Self {
-        let (connections, counters) = (Arc::default(), Arc::default());
+        let (connections, counters) = (Arc::default(), Arc::new(Counters::of(rooms.clone())));
         let cluster = rooms.cluster().filter(|cluster| cluster.lines().is_some());
         let tokens = cluster.map(|cluster| ResumeTokens::of_node(cluster.node().as_str()));
         let tokens = Arc::new(tokens.unwrap_or_default());

@@ -129,6 +129,7 @@ fn a_node_that_comes_back_as_another_process_is_the_proof_that_it_has_died() {
     world.restart(0, timing(50));
 
     assert_eq!(steps_until(&mut world, 1, |world| world.holder().is_some()), 1);
+    assert_eq!(world.replaced, 1);
 }
 
 /// The election of a leader, or an outage: every node's calls go unanswered.

@@ -127,6 +127,8 @@ pub(super) struct World {
     /// Greatest epoch that was held, and by whom.
     top: (Epoch, usize),
     pub(super) refusals: Vec<Refused>,
+    /// Sessions of earlier processes that were replaced.
+    pub(super) replaced: usize,
 }
 
 /// Breach of what must hold.
@@ -161,7 +163,8 @@ impl World {
         let nodes: Vec<Node> = nodes.iter().enumerate().map(node).collect();
         let top = (Epoch::default(), usize::MAX);
         let (store, refusals) = (Store::default(), Vec::new());
-        let mut world = Self { nodes, store, steps: 0, tickets: 0, wanted: true, top, refusals };
+        let (steps, tickets, wanted, replaced) = (0, 0, true, 0);
+        let mut world = Self { nodes, store, steps, tickets, wanted, top, refusals, replaced };
         (0..world.nodes.len()).for_each(|number| world.subscribe(number));
         world
     }
@@ -291,6 +294,7 @@ impl World {
             match output {
                 Output::Call(id, call) => self.call(number, id, call),
                 Output::Refresh => self.subscribe(number),
+                Output::Replaced => self.replaced += 1,
                 Output::Answer(_, Err(refused)) => {
                     self.refusals.push(refused);
                     let excess = self.refusals.len().saturating_sub(2);

@@ -60,6 +60,8 @@ pub(crate) struct Counts {
     pub(crate) resends: u64,
     /// Lines that were up, and have ended.
     pub(crate) downs: u64,
+    /// Frames of other lines than the one that is up.
+    pub(crate) stale_frames: u64,
 }
 
 #[derive(Debug)]
@@ -219,7 +221,10 @@ impl Line {
                 self.confirm(now, from, to);
                 match self.up.as_mut().filter(|up| (up.theirs, up.mine) == (from, to)) {
                     Some(up) => up.heard = now,
-                    None => return self.refuse(now, from, to),
+                    None => {
+                        self.counts.stale_frames += u64::from(matches!(kind, Kind::Frame(_)));
+                        return self.refuse(now, from, to);
+                    }
                 }
                 match kind {
                     Kind::Frame(frame) => self.handle_frame(now, frame),

@@ -139,6 +139,9 @@ fn a_node_that_stood_still_ends_its_line_before_it_takes_what_has_come() {
     }
     assert_eq!(world.nodes[1].downs, 1);
     assert!(world.nodes[1].taken.is_empty());
+    let stale = world.nodes[1].line.counts().stale_frames;
+    let sent = world.nodes[0].line.counts().frames_sent;
+    assert!(stale >= sent && sent > 0, "{stale} of {sent}, some of them twice");
 }
 
 #[test]
