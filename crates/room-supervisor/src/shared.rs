@@ -279,9 +279,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes that a node has offered all members of an earlier home that it has.
-    pub(crate) fn offered_all(&self, node: &NodeId, tags: Vec<Tag>) {
-        self.roster().offered_all(node.clone(), tags);
+    /// Notes that a node has offered all members of an earlier home that it has ([`Roster::offered_all`]).
+    pub(crate) fn offered_all(&self, node: &NodeId, tags: Vec<Tag>, edges: Vec<NodeId>) {
+        self.roster().offered_all(node.clone(), tags, edges);
         self.changes.notify_waiters();
     }
 

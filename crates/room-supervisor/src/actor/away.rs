@@ -206,7 +206,7 @@ impl RoomActor {
         {
             let mut roster = self.shared.roster();
             roster.come_home(members);
-            roster.offered_all(here.clone(), tags);
+            roster.offered_all(here.clone(), tags, Vec::new());
             // Until all are members again, what they say waits its turn.
             roster.freeze(true);
         }
@@ -247,9 +247,14 @@ impl RoomActor {
         if has_adopted || is_empty {
             return self.adopt(ctx);
         }
-        // Nodes that come later find that their peers were said to have left.
-        let offers = sleep(OFFERING).into_actor(self);
-        ctx.wait(offers.map(|(), this, ctx| this.adopt(ctx)));
+        let shared = Arc::clone(&self.shared);
+        let here = shared.tenure().map(|tenure| tenure.cluster.node().clone());
+        let offers = async move {
+            let all = |shared: &Shared| shared.roster().has_all_offers(here.as_ref());
+            // Nodes that come later find that their peers were said to have left.
+            _ = timeout(OFFERING, shared.wait_until(all)).await;
+        };
+        ctx.wait(offers.into_actor(self).map(|(), this, ctx| this.adopt(ctx)));
     }
 
     /// Lets in what has waited for the room.

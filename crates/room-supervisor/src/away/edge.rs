@@ -296,7 +296,7 @@ impl Edge {
     pub(crate) fn follow(&mut self) {
         self.is_linked = true;
         self.members.clear();
-        self.edges.clear();
+        let edges = take(&mut self.edges);
         let mut last = None;
         for (&seat, guest) in self.seats.iter().filter(|(_, guest)| guest.is_member) {
             let (peer, outbox) = (guest.member.peer_id(), guest.member.outbox());
@@ -309,7 +309,8 @@ impl Edge {
             let offer = Offer { seat, peer, texts, messages, bytes, seen, view };
             self.send(&ToHome::Offer(offer), &joining.payload());
         }
-        self.send(&ToHome::Offered { tags: self.tags.iter().copied().collect() }, &[]);
+        let tags = self.tags.iter().copied().collect();
+        self.send(&ToHome::Offered { tags, edges }, &[]);
         for (&seat, guest) in &self.seats {
             for (number, message, _) in &guest.unhandled {
                 self.send_message(seat, *number, message);

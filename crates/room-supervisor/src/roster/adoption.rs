@@ -42,6 +42,8 @@ pub(super) struct Adoption {
     views: HashMap<PeerId, View>,
     /// Nodes that have offered all of their members.
     offered: HashSet<NodeId>,
+    /// Nodes that had links to the last home, as those say that have offered theirs.
+    expected: HashSet<NodeId>,
     /// Places of messages that some have, and that may be sent again.
     places: BTreeMap<Origin, u64>,
     /// The last place that each member has.
@@ -59,6 +61,7 @@ impl Roster {
         self.departed.clear();
         if let Some(adoption) = &mut self.adoption {
             adoption.offered.clear();
+            adoption.expected.clear();
             adoption.places.clear();
         }
         let states: Vec<_> =
@@ -107,10 +110,12 @@ impl Roster {
         adoption.seen.insert(peer, seen);
     }
 
-    /// Notes that a node has offered all of its members, and which messages of guests they have.
-    pub(crate) fn offered_all(&mut self, node: NodeId, tags: Vec<Tag>) {
+    /// Notes that a node has offered all of its members, which messages of guests they have, and which nodes had links
+    /// to the last home as far as it knows.
+    pub(crate) fn offered_all(&mut self, node: NodeId, tags: Vec<Tag>, edges: Vec<NodeId>) {
         let adoption = self.adoption.get_or_insert_default();
         adoption.offered.insert(node);
+        adoption.expected.extend(edges);
         for Tag { place, peer, number } in tags {
             adoption.places.insert(Origin { peer, number }, place);
             self.tags.get_or_insert_default().follow(place);
@@ -121,6 +126,15 @@ impl Roster {
     pub(crate) fn has_offers_of(&self, nodes: &[NodeId]) -> bool {
         let has = |node| self.adoption.as_ref().is_some_and(|it| it.offered.contains(node));
         nodes.iter().all(has)
+    }
+
+    /// Returns whether all nodes but this one that had links to the last home have offered their members. No, as long
+    /// as no node has said which these are.
+    pub(crate) fn has_all_offers(&self, here: Option<&NodeId>) -> bool {
+        self.adoption.as_ref().is_some_and(|adoption| {
+            let has = |node| Some(node) == here || adoption.offered.contains(node);
+            !adoption.expected.is_empty() && adoption.expected.iter().all(has)
+        })
     }
 
     /// Returns whether there are members of an earlier home that were not told yet what they do not know. If not, the
@@ -159,6 +173,7 @@ impl Roster {
         if let Some(adoption) = &mut self.adoption {
             adoption.told_left.clear();
             adoption.offered.clear();
+            adoption.expected.clear();
         }
     }
 

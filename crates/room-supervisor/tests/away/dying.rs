@@ -1,14 +1,17 @@
 //! Homes that die: the clients of the other nodes stay, and the room goes on at one of those.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use callboard_room_supervisor::*;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::common::Client;
-use crate::common::nodes::{until, within};
-use crate::world::{World, expect_closed, join, say};
+use crate::common::nodes::{Node, until, within};
+use crate::world::{World, expect_closed, join, options, say};
 
 /// Reads what a client is told when its home has died, up to the restart: returns who has left.
 async fn expect_restart(client: &mut Client, stay: &[PeerId]) -> BTreeSet<PeerId> {
@@ -171,6 +174,44 @@ async fn who_joins_while_the_home_is_dead_waits_for_the_next() {
         }
         assert_eq!(joined, BTreeSet::from([eve.id, fay.id].map(|id| json!(id).to_string())));
     }
+}
+
+/// As when the home's process is started again at once, and its clients come back to it.
+#[actix::test]
+async fn a_home_that_knows_of_no_member_takes_those_of_other_nodes_when_all_have_offered_theirs() {
+    let world = World::new().await;
+    let mut rooms = Vec::new();
+    for name in ["one", "two", "three"] {
+        let [_, b, c] = world.open(name).await;
+        let ((mut bob, _), (cid, _)) = (join(&b, "bob").await, join(&c, "cid").await);
+        bob.expect("joined").await;
+        rooms.push((name, bob, cid));
+    }
+    // They cannot claim the rooms themselves.
+    let others = [&world.b2, &world.c3];
+    others.iter().for_each(|node| node.cable.cut(true));
+    kill_a1(&world).await;
+    let open = Arc::clone(&world.book);
+    let open = move |name: &str| Some(options(name, &open));
+    let d4 = Node::on_wire(&world.directory, &world.wire, "d4", |rooms| rooms.on_demand(open));
+    let d4 = d4.await;
+    for (name, ..) in &rooms {
+        assert_eq!(d4.open(name).await.home(), None);
+    }
+
+    let began = Instant::now();
+    others.iter().for_each(|node| node.cable.cut(false));
+    let mut took = Vec::new();
+    for (_, bob, cid) in &mut rooms {
+        let stay = [bob.id, cid.id];
+        for client in [bob, cid] {
+            assert_eq!(expect_restart(client, &stay).await, BTreeSet::new());
+        }
+        took.push(began.elapsed());
+    }
+
+    // It waits for 2 s only for nodes that do not come.
+    assert!(took[0] < Duration::from_secs(2), "{took:?}");
 }
 
 /// As with `kill`, but it says so.

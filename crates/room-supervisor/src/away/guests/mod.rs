@@ -131,7 +131,7 @@ impl Guests {
                 }
             }
             ToHome::Offer(offer) => self.offer(offer, payload),
-            ToHome::Offered { tags } => self.offered(tags, ctx),
+            ToHome::Offered { tags, edges } => self.offered(tags, edges, ctx),
             ToHome::Leave { seat } => self.leave(seat, ctx),
             ToHome::Detach { seat } => self.detach(seat),
             ToHome::Adopt { seat, peer } => self.adopt(seat, peer, ctx),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use callboard_cluster::NodeId;
 use callboard_outbox::Outbox;
 
 use super::{Guest, Guests, limits};
@@ -31,7 +32,7 @@ impl Guests {
     }
 
     /// Gives the room the members that the edge has offered.
-    pub(super) fn offered(&mut self, tags: Vec<Tag>, ctx: &mut Context<Self>) {
+    pub(super) fn offered(&mut self, tags: Vec<Tag>, edges: Vec<NodeId>, ctx: &mut Context<Self>) {
         let offers = take(&mut self.offers);
         for (seat, offered) in offers {
             let member = offered.member.clone();
@@ -46,7 +47,7 @@ impl Guests {
                 Err(error) => self.joined.push((seat, Some(error.into()))),
             }
         }
-        self.room.shared.offered_all(self.link.node(), tags);
+        self.room.shared.offered_all(self.link.node(), tags, edges);
         if let Some(mailbox) = self.room.shared.mailbox() {
             // One for each edge.
             mailbox.do_send(RoomCommand::AdoptOffered);

@@ -40,6 +40,9 @@ pub(crate) enum ToHome {
     Offered {
         /// Messages of guests of earlier homes that this node has had.
         tags: Vec<Tag>,
+        /// Nodes that had links to the last home, as far as this one knows; none if it does not.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        edges: Vec<NodeId>,
     },
     /// A peer says something; the payload is the data. Its messages are numbered from 1, with all homes of the room.
     Forward { seat: Seat, number: u64, event: String, to: Option<Addressees> },

@@ -37,8 +37,12 @@ fn messages_are_as_they_were_in_the_first_version() {
             } }),
         ),
         (
-            ToHome::Offered { tags: vec![tag] },
+            ToHome::Offered { tags: vec![tag], edges: Vec::new() },
             json!({ "offered": { "tags": [{ "place": 5, "peer": peer, "number": 3 }] } }),
+        ),
+        (
+            ToHome::Offered { tags: Vec::new(), edges: vec![NodeId::new("b2").unwrap()] },
+            json!({ "offered": { "tags": [], "edges": ["b2"] } }),
         ),
         (
             ToHome::Forward {
