@@ -207,6 +207,38 @@ async fn one_token_lets_in_one_socket_in_the_whole_cluster() {
 }
 
 #[actix::test]
+async fn a_client_that_has_not_learned_where_its_session_is_finds_it_from_every_node() {
+    let nodes = three_nodes().await;
+    let (mut ann, _) = nodes[0].0.join().await;
+    let (bob, token) = nodes[1].0.join_with_token().await;
+    let id = bob.id.clone();
+    ann.expect("joined").await;
+    let path = format!("/socket/demo?resume={token}");
+    lose(&nodes[1].0, bob).await;
+
+    // Node 2 has it from node 1, node 0 from node 2 by way of node 1, and node 1 gets it back from node 0.
+    for at in [2, 0, 1, 0] {
+        let unread = nodes[at].0.connect_to(&path, &[]).await.unwrap();
+        lose(&nodes[at].0, unread).await;
+    }
+    ann.send(json!({ "event": "down", "data": 1, "to": [id] })).await;
+    let (mut bob, another) = nodes[2].0.resume(&token).await;
+
+    assert_eq!(bob.id, id);
+    assert_eq!(bob.expect("down").await, 1);
+    bob.send(json!({ "event": "up", "to": "all" })).await;
+    ann.expect("up").await;
+    // It has read the new token: no node lets it in with the old one.
+    for (server, _) in &nodes {
+        assert_eq!(server.refusal(&path, &[]).await, CANNOT());
+    }
+    drop(bob.socket.close(None).await);
+    assert_eq!(ann.expect("left").await["peer_id"], json!(id), "nothing before");
+    let path = format!("/socket/demo?resume={another}");
+    assert_eq!(nodes[0].0.refusal(&path, &[]).await, CANNOT());
+}
+
+#[actix::test]
 async fn a_client_that_does_not_know_where_to_go_is_disconnected_and_comes_back_at_another_node() {
     let [(home, home_tree), (edge, edge_tree), _] = three_nodes().await;
     let (mut ann, _) = home.join().await;
