@@ -144,7 +144,7 @@ impl<P: Peer> UpgradeRoute<P> {
         );
         let client = self.client(peer_id, address, &link);
         peer.set_handle(Arc::clone(&client));
-        let route = Arc::clone(self);
+        let (route, held) = (Arc::clone(self), self.peers.hold());
         let starting = Arc::clone(&self.starting).try_read_owned();
         self.rooms.spawn(async move {
             let _starting = starting;
@@ -166,6 +166,7 @@ impl<P: Peer> UpgradeRoute<P> {
                 link: Arc::clone(&link),
                 counters: Arc::clone(&route.counters),
                 peers: Arc::clone(&route.peers),
+                held: Some(held),
             };
             let spec = factory.spec(Placement::Pool(route.threads().clone()));
             start_peer(room, spec, membership).await;
