@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use callboard_peer_connection::SenderReport;
 use callboard_supervision::ChildSpec;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::event::ParticipantId;
 use crate::messages::{MediaPacket, ToTap};
@@ -26,6 +26,8 @@ pub(crate) struct TapSeat {
     has_ended: AtomicBool,
     ends: Notify,
     spec: Box<MakeSpec>,
+    /// Locked while it is started, by the one who opens it or by the room; whether it was.
+    pub(crate) started: Mutex<bool>,
 }
 
 /// Function that makes the spec of a tap's supervisor; none when the room is gone.
@@ -37,8 +39,9 @@ impl TapSeat {
         only: Option<ParticipantId>,
         spec: impl Fn(&Arc<Self>) -> Option<ChildSpec> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let (way, lost, is_told, has_ended, ends) = Default::default();
-        Arc::new(Self { name, only, way, lost, is_told, has_ended, ends, spec: Box::new(spec) })
+        let (way, lost, is_told, has_ended, ends, started) = Default::default();
+        let spec = Box::new(spec);
+        Arc::new(Self { name, only, way, lost, is_told, has_ended, ends, spec, started })
     }
 
     pub(crate) fn spec(self: &Arc<Self>) -> Option<ChildSpec> {

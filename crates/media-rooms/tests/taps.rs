@@ -140,6 +140,16 @@ async fn a_tap_gets_what_it_has_chosen() {
     call.pool.stop().await;
 }
 
+#[actix::test]
+async fn a_tap_is_opened_while_its_room_starts() {
+    for _ in 0..20 {
+        let call = Call::start(1).await;
+        let tap = call.room.tap(TapOptions::new("ear"), || Noting(Arc::default())).await;
+        assert!(tap.unwrap().is_running());
+        call.pool.stop().await;
+    }
+}
+
 /// Tap that blocks its thread until it is let go, once.
 struct Blocking(Noting, Option<mpsc::Receiver<()>>);
 

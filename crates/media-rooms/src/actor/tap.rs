@@ -66,17 +66,23 @@ struct Stream {
 /// Starts a tap below the room. It ends for good when it is given up.
 ///
 /// # Errors
-/// [`StartChildError`], also if one of its name runs.
+/// [`StartChildError`], also if another one of its name runs.
 pub(crate) async fn start(
     shared: &Arc<Shared>,
     seat: &Arc<TapSeat>,
 ) -> Result<(), StartChildError> {
+    let mut started = seat.started.lock().await;
     let supervisor = shared.supervisor()?;
     let Some(spec) = seat.spec() else { return Ok(()) };
     let Some(room) = RoomInstance::of(supervisor).await else {
         return Err(NoSupervisorError.into());
     };
-    supervisor.start_child(spec).await?;
+    match supervisor.start_child(spec).await {
+        // By a room that has just started.
+        Err(StartChildError::AlreadyStarted) if *started => return Ok(()),
+        result => result?,
+    };
+    *started = true;
     let Ok(own) = supervisor.supervisor(&seat.name) else {
         // It has ended before this was carried on.
         if room.runs_on().await {
