@@ -230,7 +230,6 @@ impl BotTrack {
                 encoding: 0,
                 contents: packet::read(self.coding, &payload),
                 epoch: self.epoch,
-                captured: None,
                 packet: RtpPacket {
                     transceiver: self.id.0,
                     rid: None,
@@ -239,6 +238,7 @@ impl BotTrack {
                     timestamp,
                     marker: is_video && place == last,
                     at: now,
+                    captured: None,
                     payload: payload.into(),
                     audio_level: None,
                     vp8: None,

@@ -1,7 +1,7 @@
 //! Entry point of the fuzz target: packets that a client makes up, read and forwarded as a slot does.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::core::packet::{self, Coding, Contents, ContentsError};
 use crate::core::rewrite::{Incoming, Rewriter, Rewritten};
@@ -74,7 +74,7 @@ impl Viewer {
             at: self.now,
             // A clock that jumps, or none.
             captured: (what & 8 != 0)
-                .then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(u64::from(high) * 100)),
+                .then(|| self.now + Duration::from_millis(u64::from(high) * 100)),
         };
         let flows = self.switch.current() == Some(encoding);
         let goes_on = self.rewriter.continues(&incoming);

@@ -1,7 +1,6 @@
 //! Messages between the actors of a media room. One type for each actor, so that one [`Recipient`] reaches it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use actix::prelude::*;
 use callboard_peer_connection::{ReceptionReport, RtpPacket, SenderReport, TransceiverId};
@@ -82,8 +81,6 @@ pub(crate) struct MediaPacket {
     pub(crate) contents: Result<Contents, ContentsError>,
     /// Another one than before: it comes after packets that were not forwarded.
     pub(crate) epoch: u32,
-    /// Time of its picture by the sender's clock, if it has reported on it.
-    pub(crate) captured: Option<SystemTime>,
     pub(crate) packet: RtpPacket,
     /// Newest frame of redundant sound, by itself; none in other packets.
     pub(crate) plain: Option<Plain>,
@@ -127,7 +124,7 @@ impl MediaPacket {
             picture_id: contents.picture_id,
             tl0: contents.tl0,
             at: self.packet.at,
-            captured: self.captured,
+            captured: self.packet.captured,
         }
     }
 }

@@ -276,7 +276,7 @@ impl From<&ReceivedSample> for Sample {
     fn from(received: &ReceivedSample) -> Self {
         Self {
             timestamp: Some(received.timestamp),
-            captured: Some(received.received),
+            captured: Some(received.captured.unwrap_or(received.received)),
             ..Self::new(Arc::clone(&received.data), Duration::ZERO)
         }
     }
@@ -300,6 +300,10 @@ pub struct ReceivedSample {
     pub timestamp: u64,
     /// Time at which its first packet was received.
     pub received: Instant,
+    /// Time at which it was captured, on this machine's clock, by the peer's [reports](crate::SenderReport): all
+    /// streams of a peer have one clock, so those who get them play them in step. Never later than `received`; none
+    /// before the first report on its stream.
+    pub captured: Option<Instant>,
     /// Whether it follows the frame before it with none missing.
     pub contiguous: bool,
     /// Whether it can be decoded by itself.
@@ -326,6 +330,10 @@ pub struct RtpPacket {
     pub marker: bool,
     /// Time at which it was received, or which counts as its time of sending.
     pub at: Instant,
+    /// Time at which its frame was captured, on this machine's clock, by the peer's [reports](crate::SenderReport): all
+    /// streams of a peer have one clock. Never later than `at`; none before the first report on its stream. In a packet
+    /// to send: the time that this side's reports give it, so that what is forwarded is played in step. Default: `at`.
+    pub captured: Option<Instant>,
     /// Its payload, without header and padding. Empty in a packet of padding alone, as senders probe with: a forwarder
     /// leaves such a packet out and closes the gap in the numbers, or the next receiver asks for it.
     pub payload: Arc<[u8]>,

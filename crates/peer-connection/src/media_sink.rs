@@ -108,6 +108,7 @@ mod tests {
             timestamp: 0,
             marker: false,
             at: Instant::now(),
+            captured: None,
             payload: [0; 3].into(),
             audio_level: None,
             extensions: HeaderExtensions::default(),

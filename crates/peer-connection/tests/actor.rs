@@ -77,6 +77,7 @@ fn packet(transceiver: TransceiverId, payload_type: u8, sequence_number: u64) ->
         timestamp: 3_000,
         marker: true,
         at: tokio::time::Instant::now().into_std(),
+        captured: None,
         payload: vec![1; 100].into(),
         audio_level: None,
         extensions: HeaderExtensions::default(),

@@ -403,6 +403,7 @@ async fn media_that_is_not_taken_makes_room() {
             timestamp: 3_000 * number as u32,
             marker: true,
             at: Instant::now(),
+            captured: None,
             payload: vec![number as u8; 500].into(),
             audio_level: None,
             extensions: Default::default(),

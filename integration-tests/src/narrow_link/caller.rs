@@ -199,6 +199,7 @@ impl Caller {
                     timestamp: self.frames.wrapping_mul(90_000 / RATE),
                     marker: at + 1 == packets,
                     at: Instant::now().into_std(),
+                    captured: None,
                     payload: payload.into(),
                     audio_level: None,
                     vp8: None,

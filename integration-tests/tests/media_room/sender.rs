@@ -219,6 +219,7 @@ impl Run {
                 timestamp,
                 marker: place == last,
                 at: Instant::now().into_std(),
+                captured: None,
                 payload: [&descriptor, part].concat().into(),
                 audio_level: None,
                 vp8: None,

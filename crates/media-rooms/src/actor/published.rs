@@ -1,16 +1,15 @@
 //! A published track, as its publisher reads it.
 
 use std::collections::HashMap;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use callboard_peer_connection::{Rid, RtpPacket, SenderReport, TrackKind};
+use callboard_peer_connection::{Rid, RtpPacket, TrackKind};
 
 use crate::core::allocate::{Layer, Wish};
 use crate::core::hold::Frames;
 use crate::core::keyframes::Keyframes;
 use crate::core::layers::{self, Layers, OVERHEAD};
 use crate::core::packet::{Coding, Contents};
-use crate::core::reports::ReportedClock;
 use crate::core::speaker::{Loudness, Meter};
 use crate::core::switch::Encoding;
 use crate::event::TrackInfo;
@@ -44,7 +43,6 @@ pub(super) struct PublishedEncoding {
     pub(super) rid: Option<Rid>,
     pub(super) keyframes: Keyframes,
     pub(super) frames: Frames,
-    clock: ReportedClock,
 }
 
 impl Published {
@@ -82,7 +80,6 @@ impl Published {
                 rid,
                 keyframes: Keyframes::default(),
                 frames: Frames::default(),
-                clock: ReportedClock::new(VIDEO_CLOCK),
             });
             self.encodings = new.collect();
         }
@@ -135,21 +132,6 @@ impl Published {
     pub(super) fn encoding(&self, rid: Option<Rid>) -> Option<Encoding> {
         let place = self.encodings.iter().position(|other| other.rid == rid)?;
         Some(place as Encoding)
-    }
-
-    /// Notes what the participant reports on the clock of an encoding.
-    pub(super) fn report(&mut self, report: &SenderReport) {
-        if let Some(place) = self.encoding(report.rid) {
-            self.encodings[usize::from(place)].clock.handle_report(report.ntp, report.rtp_time);
-        }
-    }
-
-    /// Returns the time of a picture by the participant's clock; none for sound, whose slots go by its arrival.
-    pub(super) fn captured(&self, encoding: Encoding, timestamp: u32) -> Option<SystemTime> {
-        if self.kind != TrackKind::Video {
-            return None;
-        }
-        self.encodings[usize::from(encoding)].clock.time_of_day(timestamp)
     }
 
     /// Sets the wishes of its viewers.
@@ -206,5 +188,3 @@ impl Published {
 
 /// Encodings of a track at most; browsers send three.
 const MOST_ENCODINGS: usize = 8;
-/// Clock rate of video, in Hz (RFC 7741, RFC 6184, RFC 9628, AV1).
-const VIDEO_CLOCK: u32 = 90_000;

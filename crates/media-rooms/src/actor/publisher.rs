@@ -206,7 +206,6 @@ impl Publisher {
         if contents.is_ok_and(|contents| contents.entry) {
             published.encodings[usize::from(encoding)].keyframes.came();
         }
-        let captured = published.captured(encoding, packet.timestamp);
         let part = Part {
             number: packet.sequence_number,
             timestamp: packet.timestamp,
@@ -215,7 +214,7 @@ impl Publisher {
         let epoch = published.epoch;
         let is_redundant = coding == Some(Coding::Red);
         let plain = is_redundant.then(|| Plain::of(&packet.payload)).flatten();
-        let media = MediaPacket { track, encoding, contents, epoch, captured, packet, plain };
+        let media = MediaPacket { track, encoding, contents, epoch, packet, plain };
         match published.kind {
             TrackKind::Audio => self.hold.pass(media),
             TrackKind::Video => {
@@ -336,11 +335,6 @@ impl Handler<PacketBatch> for Publisher {
     type Result = ();
 
     fn handle(&mut self, received: PacketBatch, ctx: &mut Context<Self>) {
-        for report in &received.reports {
-            if let Some(published) = self.tracks.get_mut(&report.transceiver) {
-                published.report(report);
-            }
-        }
         let now = now();
         for packet in received.packets {
             self.read(now, packet);

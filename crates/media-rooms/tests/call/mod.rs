@@ -3,6 +3,7 @@
 
 #[path = "../egress/mod.rs"]
 mod egress;
+mod lips;
 mod talk;
 
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,7 @@ use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use tokio::sync::mpsc;
 
 use egress::{Coding, Egress, Seen};
+pub(crate) use lips::{Heeded, Lips};
 pub(crate) use talk::{have, have_all_but, talk_until};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
@@ -422,6 +424,7 @@ impl Client {
             timestamp,
             marker,
             at: tokio::time::Instant::now().into_std(),
+            captured: None,
             payload: payload.into(),
             audio_level: (kind == 0).then_some(self.level),
             vp8: None,

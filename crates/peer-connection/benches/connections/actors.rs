@@ -333,6 +333,7 @@ impl Line for Wire {
                 timestamp: self.packets as u32 * 90,
                 marker: true,
                 at: Instant::now(),
+                captured: None,
                 payload: PACKET.into(),
                 audio_level: None,
                 extensions: Default::default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use str0m::Event;
 
+use super::peer_clock::StreamTime;
 use super::{Engine, EngineEvent, MediaEgressStats, convert, extension_values};
 use crate::event::{ReceptionReport, SenderReport};
 use crate::media::*;
@@ -39,13 +40,19 @@ impl Engine {
                     .codecs
                     .entry(*data.pt)
                     .or_insert_with(|| Arc::new(convert::codec(&data.params)));
+                let time = StreamTime {
+                    timestamp: data.time.numer() as u32,
+                    clock_rate: data.time.frequency().get(),
+                };
+                let received = data.network_time;
                 EngineEvent::Sample(ReceivedSample {
                     transceiver,
                     rid,
                     codec: Arc::clone(codec),
                     payload_type: *data.pt,
                     timestamp: data.time.numer(),
-                    received: data.network_time,
+                    received,
+                    captured: self.peer_clock.captured((transceiver, rid), time, received),
                     contiguous: data.contiguous,
                     keyframe,
                     audio_level: data.ext_vals.audio_level,
@@ -58,14 +65,22 @@ impl Engine {
                     let stream = api.stream_rx(&packet.header.ssrc)?;
                     (stream.mid(), stream.rid())
                 };
+                let transceiver = *self.transceivers.get(&mid)?;
+                let rid = rid.and_then(convert::rid);
+                let time = StreamTime {
+                    timestamp: packet.header.timestamp,
+                    clock_rate: packet.time.frequency().get(),
+                };
+                let at = packet.timestamp;
                 EngineEvent::Packet(RtpPacket {
-                    transceiver: *self.transceivers.get(&mid)?,
-                    rid: rid.and_then(convert::rid),
+                    transceiver,
+                    rid,
                     payload_type: *packet.header.payload_type,
                     sequence_number: *packet.seq_no,
                     timestamp: packet.header.timestamp,
                     marker: packet.header.marker,
-                    at: packet.timestamp,
+                    at,
+                    captured: self.peer_clock.captured((transceiver, rid), time, at),
                     audio_level: packet.header.ext_vals.audio_level,
                     extensions: extension_values::received(packet.header.ext_vals),
                     payload: packet.payload,
@@ -82,13 +97,17 @@ impl Engine {
                 rid: paused.rid.and_then(convert::rid),
                 paused: paused.paused,
             },
-            Event::SenderFeedback(report) => EngineEvent::SenderReport(SenderReport {
-                transceiver: *self.transceivers.get(&report.mid)?,
-                rid: report.rid.and_then(convert::rid),
-                ntp: report.sender_info.ntp_time,
-                rtp_time: report.sender_info.rtp_time.numer() as u32,
-                received: report.received_at,
-            }),
+            Event::SenderFeedback(report) => {
+                let report = SenderReport {
+                    transceiver: *self.transceivers.get(&report.mid)?,
+                    rid: report.rid.and_then(convert::rid),
+                    ntp: report.sender_info.ntp_time,
+                    rtp_time: report.sender_info.rtp_time.numer() as u32,
+                    received: report.received_at,
+                };
+                self.peer_clock.handle_report(&report);
+                EngineEvent::SenderReport(report)
+            }
             Event::EgressBitrateEstimate(estimate) => convert::estimate(estimate)?,
             Event::PeerStats(stats) => {
                 self.measured.peer = Some(stats);

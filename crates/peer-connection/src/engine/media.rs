@@ -208,9 +208,11 @@ impl Engine {
         let numbering = outgoing.numbering(stream.ssrc(), &packet);
         // Older than everything that can be sent: it would be too late anyway.
         let Some(number) = numbering.number(&packet) else { return Ok(()) };
+        // The engine reports on the stream by it, and would report nonsense by a time to come.
+        let captured = packet.captured.map_or(packet.at, |captured| captured.min(packet.at));
         let values = extension_values::to_send(packet.audio_level, &packet.extensions);
         let mut write =
-            RtpWrite::new(pt, number.into(), packet.timestamp, packet.at, packet.payload)
+            RtpWrite::new(pt, number.into(), packet.timestamp, captured, packet.payload)
                 .marker(packet.marker)
                 .ext_vals(values)
                 .nackable(true);

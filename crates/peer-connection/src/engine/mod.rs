@@ -11,6 +11,7 @@ mod events;
 mod extension_values;
 mod extensions;
 mod media;
+mod peer_clock;
 mod rtc_builder;
 mod senders;
 mod sources;
@@ -151,6 +152,7 @@ pub(crate) struct Engine {
     measured: Measured,
     sender_options: IdMap<TransceiverId, senders::SenderOptions>,
     sources: sources::Sources,
+    peer_clock: peer_clock::PeerClock,
 }
 
 impl Engine {
@@ -181,6 +183,7 @@ impl Engine {
             measured: Measured::default(),
             sender_options: IdMap::default(),
             sources: sources::Sources::default(),
+            peer_clock: peer_clock::PeerClock::default(),
         }
     }
 
@@ -234,6 +237,7 @@ impl Engine {
         }
         self.mids = self.transceivers.iter().map(|(mid, id)| (*id, *mid)).collect();
         self.codecs.clear();
+        self.peer_clock.keep(|id| self.mids.contains_key(&id));
         self.bind_outgoing();
         self.configure_new_streams();
     }

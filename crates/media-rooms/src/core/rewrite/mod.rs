@@ -1,7 +1,7 @@
 //! Numbers, times and picture ids of one outgoing stream: one stream to its receiver, also when another track flows in
 //! it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::shifts::Shifts;
 use super::vp8::PictureId;
@@ -18,9 +18,9 @@ pub(crate) struct Incoming {
     pub(crate) tl0: Option<u8>,
     /// Time at which it was received.
     pub(crate) at: Instant,
-    /// Time of its picture by the sender's clock, which is one for all encodings of a track; none if the sender has not
-    /// reported on it.
-    pub(crate) captured: Option<SystemTime>,
+    /// Time at which its frame was captured, by the clock of the sender, which is one for all encodings of a track;
+    /// none if the sender has not reported on it.
+    pub(crate) captured: Option<Instant>,
 }
 
 /// What these fields become.
@@ -43,7 +43,7 @@ pub(crate) struct Position {
     /// Whether the last frame is complete.
     ended: bool,
     at: Instant,
-    captured: Option<SystemTime>,
+    captured: Option<Instant>,
     /// By how much its time is later than it should be, in units of the codec's clock: what begins comes later by at
     /// least one frame, and that may not add up.
     ahead: u32,
@@ -67,11 +67,11 @@ impl Position {
     fn until(&self, packet: &Incoming, clock_rate: u32) -> (u32, u32) {
         let arrived = packet.at.saturating_duration_since(self.at);
         let elapsed = self.captured.zip(packet.captured).and_then(|(last, next)| {
-            let elapsed = match next.duration_since(last) {
-                Ok(later) => ticks(later, clock_rate),
-                Err(earlier) => -ticks(earlier.duration(), clock_rate),
+            let elapsed = match next.checked_duration_since(last) {
+                Some(later) => ticks(later, clock_rate),
+                None => -ticks(last - next, clock_rate),
             };
-            // A clock that was set, or a report that is wrong.
+            // An interceptor may have set it to anything.
             let is_near = elapsed.abs_diff(ticks(arrived, clock_rate))
                 <= ticks(NEAR, clock_rate).unsigned_abs();
             is_near.then_some(elapsed)
@@ -132,7 +132,7 @@ impl Rewriter {
     }
 
     /// Begins another source with this packet, which follows the last one that was sent. Its time is as much later as
-    /// its picture is by the sender's clock, or as it came later where that is not known: at least one frame.
+    /// it was captured by the sender's clock, or as it came later where that is not known: at least one frame.
     pub(crate) fn begin(&mut self, packet: &Incoming, clock_rate: u32) -> Rewritten {
         let (later, ahead) = self.last.map_or((0, 0), |last| last.until(packet, clock_rate));
         let captured = packet.captured;

@@ -8,6 +8,7 @@ mod extensions;
 mod forwarding;
 mod guards;
 mod ice;
+mod in_step;
 mod keys;
 mod makers;
 mod media;

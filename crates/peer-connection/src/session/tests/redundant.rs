@@ -47,6 +47,7 @@ fn packet(payload_type: u8, number: u64, payload: &[u8], at: Instant) -> RtpPack
         timestamp: 960 * number as u32,
         marker: false,
         at,
+        captured: None,
         payload: payload.into(),
         audio_level: None,
         extensions: Default::default(),

@@ -50,6 +50,7 @@ pub(super) fn connect_and_make(pair: &mut Pair) -> impl Fn(u64, Instant) -> RtpP
         timestamp: 3_000 * at as u32,
         marker: at % 2 == 1,
         at: now,
+        captured: None,
         payload: vec![at as u8; 500].into(),
         audio_level: None,
         extensions: Default::default(),

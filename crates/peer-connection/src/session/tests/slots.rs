@@ -102,6 +102,7 @@ fn a_slot_stays_what_it_is_when_the_peer_offers_again() {
             timestamp: 0,
             marker: true,
             at: now,
+            captured: None,
             payload: [1; 100].into(),
             audio_level: None,
             extensions: HeaderExtensions::default(),
