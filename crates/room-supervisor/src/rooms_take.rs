@@ -24,7 +24,7 @@ use crate::rooms::Rooms;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TakePeerError {
-    /// The node has no peer with this token: it has ended, or has gone elsewhere.
+    /// The node has no peer with this token, nor has the one to which it has gone from there: it has ended.
     #[error("the node has no such peer")]
     NoSuchPeer,
     /// The node does not answer, or this one has no lines.
@@ -39,7 +39,8 @@ impl Rooms {
     /// Takes a peer over from another node of the cluster, whose client has come to this one: it goes on here as a
     /// member of its room, with all that waits for its client, and stops there. `token` is what the keeper there knows
     /// it by, and `keeper` the one that takes it here; nodes register their keepers in the same order. Of several nodes
-    /// that ask for a peer, one gets it.
+    /// that ask for a peer, one gets it. If the node, which may be this one, has given the peer to another, within the
+    /// time for which its client may stay away, the peer is taken from there.
     ///
     /// # Errors
     /// [`TakePeerError`]
@@ -51,7 +52,9 @@ impl Rooms {
     ) -> Result<RestoredPeer, TakePeerError> {
         let hub = self.shared.hub.as_ref().ok_or(TakePeerError::Unreachable)?;
         let keeper = self.shared.hand_over.number_of(keeper).ok_or(TakePeerError::NoSuchPeer)?;
-        let taking = timeout(TAKING, hub.opener().take(node, keeper, token.to_owned())).await;
+        let is_here = self.cluster().is_some_and(|cluster| cluster.node() == node);
+        let other = (!is_here).then(|| node.clone());
+        let taking = timeout(TAKING, hub.take(other, (keeper, token))).await;
         // Until it is a member here, the other node must not end: it may be the room's home.
         let (taken, payload, _link) =
             taking.map_err(|_| TakePeerError::Unreachable)?.map_err(|error| match error {

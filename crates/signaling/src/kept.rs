@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::prelude::*;
@@ -39,46 +40,61 @@ pub(crate) struct Kept {
 #[derive(Default)]
 pub(crate) struct RunningPeers {
     peers: Mutex<HashMap<usize, Recipient<PeerCommand>>>,
-    /// Wakes those that wait for one, or until there is none.
-    changed: Notify,
+    /// Wakes those that wait for one.
+    added: Notify,
+    /// Those that run, and those that are about to: for the first time, or again after a crash.
+    held: AtomicUsize,
+    /// Wakes those that wait until there is none.
+    released: Notify,
+}
+
+/// A peer that is counted, from before its first instance begins until its last has ended.
+pub(crate) struct HeldPeer(Arc<RunningPeers>);
+
+impl Drop for HeldPeer {
+    fn drop(&mut self) {
+        if self.0.held.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.released.notify_waiters();
+        }
+    }
 }
 
 impl RunningPeers {
+    /// Counts a peer until the guard is dropped.
+    pub(crate) fn hold(self: &Arc<Self>) -> HeldPeer {
+        self.held.fetch_add(1, Ordering::AcqRel);
+        HeldPeer(Arc::clone(self))
+    }
+
     pub(crate) fn add(&self, link: &Arc<SocketLink>, commands: Recipient<PeerCommand>) {
         self.lock().insert(key(link), commands);
-        self.changed.notify_waiters();
+        self.added.notify_waiters();
     }
 
     pub(crate) fn remove(&self, link: &Arc<SocketLink>) {
-        let is_last = {
-            let mut peers = self.lock();
-            peers.remove(&key(link)).is_some() && peers.is_empty()
-        };
-        if is_last {
-            self.changed.notify_waiters();
-        }
+        self.lock().remove(&key(link));
     }
 
     /// Resolves when there is no peer.
     pub(crate) async fn left(&self) {
         loop {
             // Before the look, so that no change is missed.
-            let changed = self.changed.notified();
-            if self.lock().is_empty() {
+            let released = self.released.notified();
+            if self.held.load(Ordering::Acquire) == 0 {
                 return;
             }
-            changed.await;
+            released.await;
         }
     }
 
     /// Resolves with the peer behind a socket link when it runs.
     pub(crate) async fn started(&self, link: &Arc<SocketLink>) -> Recipient<PeerCommand> {
         loop {
-            let changed = self.changed.notified();
+            let added = self.added.notified();
             if let Some(peer) = self.get(link) {
                 return peer;
             }
-            changed.await;
+            added.await;
         }
     }
 

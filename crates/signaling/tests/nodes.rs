@@ -3,16 +3,20 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use callboard_cluster::{Cluster, Embedded, MemoryWire};
-use callboard_room_supervisor::Rooms;
-use callboard_signaling::{Drain, Run};
+use callboard_room_supervisor::{AuthData, Rejection, RoomMessage, Rooms};
+use callboard_signaling::{Drain, InitContext, Peer, PeerContext, PeerInit, PeerOptions, Run};
 use callboard_supervision::SupervisorRef;
 use common::away::{CANNOT, GRACE, lose};
 use common::{Client, Server};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
 /// Starts a node, and the server on it.
@@ -207,6 +211,38 @@ async fn one_token_lets_in_one_socket_in_the_whole_cluster() {
 }
 
 #[actix::test]
+async fn a_client_that_has_not_learned_where_its_session_is_finds_it_from_every_node() {
+    let nodes = three_nodes().await;
+    let (mut ann, _) = nodes[0].0.join().await;
+    let (bob, token) = nodes[1].0.join_with_token().await;
+    let id = bob.id.clone();
+    ann.expect("joined").await;
+    let path = format!("/socket/demo?resume={token}");
+    lose(&nodes[1].0, bob).await;
+
+    // Node 2 has it from node 1, node 0 from node 2 by way of node 1, and node 1 gets it back from node 0.
+    for at in [2, 0, 1, 0] {
+        let unread = nodes[at].0.connect_to(&path, &[]).await.unwrap();
+        lose(&nodes[at].0, unread).await;
+    }
+    ann.send(json!({ "event": "down", "data": 1, "to": [id] })).await;
+    let (mut bob, another) = nodes[2].0.resume(&token).await;
+
+    assert_eq!(bob.id, id);
+    assert_eq!(bob.expect("down").await, 1);
+    bob.send(json!({ "event": "up", "to": "all" })).await;
+    ann.expect("up").await;
+    // It has read the new token: no node lets it in with the old one.
+    for (server, _) in &nodes {
+        assert_eq!(server.refusal(&path, &[]).await, CANNOT());
+    }
+    drop(bob.socket.close(None).await);
+    assert_eq!(ann.expect("left").await["peer_id"], json!(id), "nothing before");
+    let path = format!("/socket/demo?resume={another}");
+    assert_eq!(nodes[0].0.refusal(&path, &[]).await, CANNOT());
+}
+
+#[actix::test]
 async fn a_client_that_does_not_know_where_to_go_is_disconnected_and_comes_back_at_another_node() {
     let [(home, home_tree), (edge, edge_tree), _] = three_nodes().await;
     let (mut ann, _) = home.join().await;
@@ -315,6 +351,58 @@ async fn clients_of_another_node_keep_their_connections_when_the_home_dies() {
     for client in [&mut bea, &mut eve] {
         assert_eq!(client.expect("left").await["peer_id"], json!(bob.id));
     }
+}
+
+/// Peer that panics, and whose next instance begins when it may.
+struct Fragile;
+
+impl Peer for Fragile {
+    type Options = Arc<Restart>;
+
+    async fn on_init(
+        _: &InitContext,
+        _: &AuthData,
+        restart: &Arc<Restart>,
+    ) -> Result<PeerInit<Self>, Rejection> {
+        if restart.is_again.swap(true, Ordering::Relaxed) {
+            restart.begins.notify_one();
+            restart.goes_on.notified().await;
+        }
+        Ok(Self.into())
+    }
+
+    fn on_receive(&mut self, _: RoomMessage, _: &PeerContext) -> Option<RoomMessage> {
+        panic!("it is fragile")
+    }
+}
+
+#[derive(Default)]
+struct Restart {
+    is_again: AtomicBool,
+    begins: Notify,
+    goes_on: Notify,
+}
+
+#[actix::test]
+async fn a_peer_that_is_being_restarted_has_not_left() {
+    let restart = Arc::<Restart>::default();
+    let options = Arc::clone(&restart);
+    let server =
+        Server::of_peers(|rooms| PeerOptions::<Fragile>::new(options, rooms).resume_grace(GRACE));
+    let server = server.await;
+    let (mut bob, _) = server.join().await;
+    let mut left = join_all(server.rooms.keepers().iter().map(|keeper| keeper.left()));
+    assert!((&mut left).now_or_never().is_none());
+
+    bob.send(json!({ "event": "hello", "to": "all" })).await;
+    restart.begins.notified().await;
+
+    assert!((&mut left).now_or_never().is_none(), "its client is here");
+    restart.goes_on.notify_one();
+    bob.expect_error("Peer restarted").await;
+    assert!((&mut left).now_or_never().is_none());
+    drop(bob.socket.close(None).await);
+    left.await;
 }
 
 fn uuid_of_no_one() -> &'static str {

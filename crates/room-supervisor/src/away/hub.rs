@@ -1,16 +1,20 @@
 //! Service of this process on the lines to other nodes: takes links to rooms here.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use actix::ArbiterHandle;
+use bytes::Bytes;
 use callboard_cluster::{LineEvent, LineId, Lines, NodeId, Served, ServiceTaken};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::given::Given;
 use super::giving::give;
 use super::guests::Guests;
 use crate::hand_over::HandOver;
-use crate::link::{Assembly, Link, Links, Opener, Part, Parts, SERVICE, ToEdge, ToHome};
+use crate::link::{
+    Assembly, Link, Links, OpenError, Opener, Part, Parts, SERVICE, Taken, ToEdge, ToHome,
+};
 use crate::registry::RoomRegistry;
 
 /// Service of this process on the lines to other nodes.
@@ -18,8 +22,12 @@ pub(crate) struct Hub {
     opener: Arc<Opener>,
     registry: Arc<dyn RoomRegistry>,
     hand_over: Arc<HandOver>,
+    given: Mutex<Given>,
     served: OnceLock<Served>,
 }
+
+/// A peer that another node gives, and what ends when this one has it: until then the other node must not end.
+pub(crate) type Giving = (Taken, Bytes, Link);
 
 impl Hub {
     /// Begins the service.
@@ -29,11 +37,12 @@ impl Hub {
         hand_over: Arc<HandOver>,
     ) -> Result<Arc<Self>, ServiceTaken> {
         let opener = Arc::new(Opener::new(Links::new(lines.clone())));
-        let hub = Arc::new(Self { opener, registry, hand_over, served: OnceLock::new() });
+        let (given, served) = (Mutex::default(), OnceLock::new());
+        let hub = Arc::new(Self { opener, registry, hand_over, given, served });
         let weak = Arc::downgrade(&hub);
         let served = lines.serve(SERVICE, move |event| {
             if let Some(hub) = weak.upgrade() {
-                hub.handle(event);
+                Self::handle(&hub, event);
             }
         })?;
         _ = hub.served.set(served);
@@ -50,7 +59,25 @@ impl Hub {
         &self.opener
     }
 
-    fn handle(&self, event: LineEvent) {
+    /// Takes the peer of a token from this node, or from the one to which this one has given it if none is named.
+    pub(crate) async fn take(
+        &self,
+        node: Option<NodeId>,
+        (keeper, token): (usize, &str),
+    ) -> Result<Giving, OpenError> {
+        let node = node.or_else(|| self.given().find(Instant::now(), (keeper, token)));
+        let node = node.ok_or(OpenError::NotThere)?;
+        let taken = self.opener.take(&node, keeper, token.to_owned()).await?;
+        self.given().forget((keeper, token));
+        Ok(taken)
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        // Every change is one insertion or removal.
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(self: &Arc<Self>, event: LineEvent) {
         match event {
             LineEvent::Frame { node, line, frame, .. } => match Part::read(&frame) {
                 Ok(part) => {
@@ -70,37 +97,64 @@ impl Hub {
 
     /// Handles what has come over no link: the first of one, or the last of one that has ended, whose other side has
     /// been told.
-    fn handle_first(&self, node: NodeId, line: LineId, part: Part) {
+    fn handle_first(self: &Arc<Self>, node: NodeId, line: LineId, part: Part) {
         if !part.to_home {
             return;
         }
         let number = part.link;
         let Ok(Some((message, _))) = Assembly::default().add(part) else { return };
+        let asker = node.clone();
         let open = || self.opener.links.to_edge(node, line, number);
         match message {
             ToHome::Open { room } => self.take_link(&room, open()),
             ToHome::Take { keeper, token } => {
                 // Dropped, the link says that there is no such peer.
-                let (link, mut parts, _) = open();
-                let keeper = self.hand_over.keeper(keeper);
-                let arbiter = self.opener.links.arbiter();
-                let (Some(keeper), Some(arbiter)) = (keeper, arbiter) else { return };
-                arbiter.spawn(async move {
-                    let giving = tokio::select! {
-                        given = timeout(GIVING, give(&*keeper, &token)) => given,
-                        // The other node waits no more.
-                        _ = parts.recv() => return,
-                    };
-                    if let Ok(Some((taken, payload, guard))) = giving {
-                        let payload: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
-                        link.send(&ToEdge::Taken(taken), &payload);
-                        // It closes the link when it has all.
-                        _ = timeout(GIVING, parts.recv()).await;
-                        drop(guard);
-                    }
-                });
+                let link = open();
+                if let Some(arbiter) = self.opener.links.arbiter() {
+                    let hub = Arc::clone(self);
+                    arbiter.spawn(async move { hub.give(&asker, (keeper, &token), link).await });
+                }
             }
             _ => {}
+        }
+    }
+
+    /// Gives a peer to the node that asks for it. Dropped, the link says that there is no such peer.
+    async fn give(
+        &self,
+        asker: &NodeId,
+        (keeper, token): (usize, &str),
+        (link, mut parts, _): (Link, Parts, u64),
+    ) {
+        let giving = async {
+            if let Some(keeper) = self.hand_over.keeper(keeper)
+                && let Some((taken, payload, guard)) = give(&*keeper, token).await
+            {
+                return Some((taken, payload, guard));
+            }
+            // It is at another node, which the client does not know yet.
+            let holder = self.given().find(Instant::now(), (keeper, token))?;
+            let taking = self.opener.take(&holder, keeper, token.to_owned());
+            let (taken, payload, guard) = match holder != *asker {
+                true => taking.await.ok()?,
+                // It has none.
+                false => return None,
+            };
+            Some((taken, vec![payload.to_vec()], Box::new(guard) as Box<_>))
+        };
+        let given = tokio::select! {
+            given = timeout(GIVING, giving) => given,
+            // The other node waits no more.
+            _ = parts.recv() => return,
+        };
+        if let Ok(Some((taken, payload, guard))) = given {
+            let grace = Duration::from_millis(taken.grace_ms);
+            self.given().note(Instant::now(), (keeper, token), asker.clone(), grace);
+            let payload: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
+            link.send(&ToEdge::Taken(taken), &payload);
+            // It closes the link when it has all.
+            _ = timeout(GIVING, parts.recv()).await;
+            drop(guard);
         }
     }
 

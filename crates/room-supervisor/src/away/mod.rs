@@ -9,6 +9,7 @@
 //! with what they know, and sends again what the dead home has not said to be handled.
 
 mod edge;
+mod given;
 mod giving;
 mod guests;
 mod hub;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::actor::{Instance, PeerActor};
 use crate::counters::Counters;
-use crate::kept::RunningPeers;
+use crate::kept::{HeldPeer, RunningPeers};
 use crate::options::Policy;
 use crate::peer::{InitContext, Peer, PeerContext};
 use crate::session::Session;
@@ -28,6 +28,8 @@ pub(super) struct PeerFactory<P: Peer> {
     pub(super) link: Arc<SocketLink>,
     pub(super) counters: Arc<Counters>,
     pub(super) peers: Arc<RunningPeers>,
+    /// None if its client cannot come back.
+    pub(super) held: Option<HeldPeer>,
 }
 
 /// What the next instance of a peer is made of.
@@ -45,6 +47,8 @@ impl<P: Peer> PeerFactory<P> {
     pub(super) fn spec(mut self, here: Placement) -> ChildSpec {
         let id = self.context.peer_id.to_string();
         let spec = ChildSpec::try_new(id, move || {
+            // As long as there may be another instance.
+            let _held = &self.held;
             let first = std::mem::replace(&mut self.first, First::Again);
             let (custom, policy) = (self.custom.clone(), Arc::clone(&self.policy));
             let (context, membership) = (self.context.clone(), Arc::clone(&self.membership));

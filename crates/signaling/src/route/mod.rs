@@ -313,6 +313,7 @@ async fn try_open<P: Peer>(
         link: Arc::clone(&link),
         counters: Arc::clone(counters),
         peers: Arc::clone(&route.peers),
+        held: (!policy.resume_grace.is_zero()).then(|| route.peers.hold()),
     };
     let here = Placement::On(Arbiter::current());
     actix::spawn(start_peer(room, factory.spec(here), membership));

@@ -99,22 +99,24 @@ impl<P: Peer> UpgradeRoute<P> {
     ) -> Result<Option<Arc<SocketLink>>, Refusal> {
         let Some(cluster) = self.rooms.cluster() else { return Ok(None) };
         let Some(prefix) = prefix_of_token(token) else { return Ok(None) };
-        let mut nodes = cluster.nodes().into_iter();
-        let node = nodes.find(|node| token_prefix(node.node.as_str()) == prefix);
+        // One of this node, that has gone to another, is known here as well.
+        let nodes = cluster.nodes().into_iter().map(|node| node.node);
+        let mut nodes = nodes.chain([cluster.node().clone()]);
+        let node = nodes.find(|node| token_prefix(node.as_str()) == prefix);
         let Some(node) = node else { return Ok(None) };
         let Ok(_turn) = self.taking.try_acquire() else {
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded"));
         };
         let keeper: Arc<dyn PeerKeeper> = Arc::clone(self) as _;
         let (keeper, token): (Weak<_>, _) = (Arc::downgrade(&keeper), TokenDigest::of(token));
-        let taken = self.rooms.take_peer(&keeper, &node.node, &String::from(token)).await;
+        let taken = self.rooms.take_peer(&keeper, &node, &String::from(token)).await;
         let peer = match taken {
             Ok(peer) => peer,
             Err(TakePeerError::NoSuchPeer) => return Ok(None),
             // It may be there when the client comes again.
             Err(error) => {
                 let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "session_unavailable");
-                let refusal = refusal.noted(format!("node {}: {error}", node.node));
+                let refusal = refusal.noted(format!("node {node}: {error}"));
                 return Err(refusal.retry_after(TAKE_AGAIN));
             }
         };
@@ -142,7 +144,7 @@ impl<P: Peer> UpgradeRoute<P> {
         );
         let client = self.client(peer_id, address, &link);
         peer.set_handle(Arc::clone(&client));
-        let route = Arc::clone(self);
+        let (route, held) = (Arc::clone(self), self.peers.hold());
         let starting = Arc::clone(&self.starting).try_read_owned();
         self.rooms.spawn(async move {
             let _starting = starting;
@@ -164,6 +166,7 @@ impl<P: Peer> UpgradeRoute<P> {
                 link: Arc::clone(&link),
                 counters: Arc::clone(&route.counters),
                 peers: Arc::clone(&route.peers),
+                held: Some(held),
             };
             let spec = factory.spec(Placement::Pool(route.threads().clone()));
             start_peer(room, spec, membership).await;
