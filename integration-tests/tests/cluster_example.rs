@@ -98,6 +98,13 @@ impl Page {
         self.holds(script, vec![json!(actors)]).await;
     }
 
+    /// Injects a fault into what the tree shows at this path.
+    async fn breaks(&self, path: &str, fault: &str) {
+        let script = "const row = document.querySelector(`#tree [data-path='${arguments[0]}']`);
+             row.querySelector(`[data-fault=${arguments[1]}]`).click()";
+        self.browser.evaluate(script, vec![json!(path), json!(fault)]).await;
+    }
+
     async fn orders(&self, node: &str, fault: &str) {
         let script = "const [node, fault] = arguments;
              document.querySelector(`#nodes [data-node=${node}] [data-fault=${fault}]`).click()";
@@ -131,9 +138,7 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
             page.sees(&nodes).await;
             page.sees(&[(&room, "running"), (&away, "running")]).await;
         }
-        let panic = "const row = document.querySelector(`#tree [data-path='${arguments[0]}']`);
-             row.querySelector('[data-fault=panic]').click()";
-        elsewhere.browser.evaluate(panic, vec![json!(room)]).await;
+        elsewhere.breaks(&room, "panic").await;
         let restarted = "const row = document.querySelector(`#tree [data-path='${arguments[0]}']`);
              return row?.dataset.status === 'running' && row.textContent.includes('1 restart')";
         at_home.holds(restarted, vec![json!(room)]).await;
@@ -145,7 +150,7 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
 
         // Its clients come back to it. The others stay, and the room begins anew at their node.
         let (before, stays) = (at_home.peer_id().await, elsewhere.peer_id().await);
-        elsewhere.orders(&home, "kill").await;
+        elsewhere.breaks(&home, "kill").await;
         let changed = "const { peerId } = window.cluster;
              return peerId !== null && peerId !== arguments[0]";
         at_home.holds(changed, vec![before]).await;

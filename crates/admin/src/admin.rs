@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) sources: Vec<Arc<dyn MetricSource>>,
     pub(crate) readiness: Option<Box<Readiness>>,
     pub(crate) drain: Option<Box<Drain>>,
+    /// Whether this node of a cluster may be cut off and killed.
+    pub(crate) node_faults: bool,
     pub(crate) access: Authorization,
     /// Sample that all clients of the stream share.
     pub(crate) sample: tokio::sync::Mutex<Option<Sample>>,

@@ -31,6 +31,7 @@ pub struct AdminBuilder {
     proxies: TrustedProxies,
     readiness: Option<Box<Readiness>>,
     drain: Option<Box<Drain>>,
+    node_faults: bool,
 }
 
 impl Admin {
@@ -47,6 +48,7 @@ impl Admin {
             proxies: TrustedProxies::default(),
             readiness: None,
             drain: None,
+            node_faults: false,
         }
     }
 }
@@ -82,6 +84,14 @@ impl AdminBuilder {
     #[cfg(feature = "cluster")]
     pub fn all_nodes(self, all_nodes: bool) -> Self {
         Self { all_nodes, ..self }
+    }
+
+    /// Sets whether clients that may inject faults may also cut off this node of a cluster from the others and from
+    /// their engine, and kill its process (`FaultKind::Cut`, `FaultKind::Kill`): here, and with
+    /// [`all_nodes`](Self::all_nodes) at each other node that shows all. For tests of what happens then. Default: no.
+    #[cfg(feature = "cluster")]
+    pub fn node_faults(self, node_faults: bool) -> Self {
+        Self { node_faults, ..self }
     }
 
     /// Sets a function that adds details to actors: the members of a returned object are added to the
@@ -163,7 +173,10 @@ impl AdminBuilder {
         let Self { root, webrtc, annotators, sources, tokens, proxies, readiness, drain, .. } =
             self;
         let (mut nodes, all_nodes) = (self.nodes, self.all_nodes);
-        let questions = all_nodes.then(|| nodes.connect()).flatten();
+        let faults =
+            [("drain", drain.is_some()), ("cut", self.node_faults), ("kill", self.node_faults)];
+        let faults = faults.into_iter().filter(|(_, allowed)| *allowed).map(|(fault, _)| fault);
+        let questions = all_nodes.then(|| nodes.connect(faults.collect())).flatten();
         let (end, ended) = oneshot::channel();
         let inner = Arc::new(Inner {
             root,
@@ -173,6 +186,7 @@ impl AdminBuilder {
             sources,
             readiness,
             drain,
+            node_faults: self.node_faults,
             access: Authorization::new(tokens, proxies),
             sample: tokio::sync::Mutex::default(),
             all_nodes: tokio::sync::Mutex::default(),

@@ -54,18 +54,22 @@ impl AdminError {
             Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoWebSocket(error) => error.status(),
             Self::Fault(error) => match error {
-                FaultError::NotFound(_) | FaultError::OneNode | FaultError::NoSuchNode(_) => {
-                    StatusCode::NOT_FOUND
-                }
+                FaultError::NotFound(_)
+                | FaultError::OneNode
+                | FaultError::NoSuchNode(_)
+                | FaultError::NoDrain => StatusCode::NOT_FOUND,
+                FaultError::NodeFaultsOff => StatusCode::FORBIDDEN,
                 FaultError::NoAnswer(_) => StatusCode::GATEWAY_TIMEOUT,
                 FaultError::Elsewhere { status, .. } => {
                     let status = StatusCode::from_u16(*status).ok();
                     let refusal = |it: &StatusCode| it.is_client_error() || it.is_server_error();
                     status.filter(refusal).unwrap_or(StatusCode::BAD_GATEWAY)
                 }
-                FaultError::NoRatio | FaultError::BadRatio(_) | FaultError::NoConnection(_) => {
-                    StatusCode::BAD_REQUEST
-                }
+                FaultError::NoRatio
+                | FaultError::BadRatio(_)
+                | FaultError::NoConnection(_)
+                | FaultError::OfNode
+                | FaultError::BadTime(_) => StatusCode::BAD_REQUEST,
                 FaultError::Root | FaultError::NotRunning(_) | FaultError::NoHandshake => {
                     StatusCode::CONFLICT
                 }
@@ -87,7 +91,10 @@ impl AdminError {
             Self::TooManyStreams => "overloaded",
             Self::NoWebSocket(_) => "websocket_required",
             Self::Fault(error) => match error {
-                FaultError::NotFound(_) => "not_found",
+                FaultError::NotFound(_) | FaultError::NoDrain => "not_found",
+                FaultError::OfNode => "of_node",
+                FaultError::NodeFaultsOff => "node_faults_off",
+                FaultError::BadTime(_) => "bad_time",
                 FaultError::NoRatio | FaultError::BadRatio(_) => "bad_ratio",
                 FaultError::NoConnection(_) => "no_connection",
                 FaultError::Root => "root",

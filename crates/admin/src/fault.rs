@@ -11,24 +11,34 @@ pub struct FaultOrder {
     /// `AdminBuilder::all_nodes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The node's [path](crate::Tree::path).
+    /// The node's [path](crate::Tree::path); empty for a fault of a node of the cluster as a whole.
+    #[serde(default)]
     pub path: String,
     /// Kind of the fault.
     pub fault: FaultKind,
     /// For [`FaultKind::Lose`]: the part to lose, from 0 (none from now on) to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
+    /// For [`FaultKind::Cut`]: how long it lasts, in seconds, 600 at most. Default: 20, longer than a session holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 impl FaultOrder {
     /// Creates an order for this fault at this node.
     pub fn new(path: impl Into<String>, fault: FaultKind) -> Self {
-        Self { node: None, path: path.into(), fault, ratio: None }
+        Self { node: None, path: path.into(), fault, ratio: None, seconds: None }
+    }
+
+    /// Creates an order for a fault of a node of the cluster as a whole: [`FaultKind::Drain`], [`FaultKind::Cut`] or
+    /// [`FaultKind::Kill`].
+    pub fn of_node(node: impl Into<String>, fault: FaultKind) -> Self {
+        Self::new("", fault).at_node(node)
     }
 
     /// Creates an order to lose this part of the datagrams of the node's peer connection.
     pub fn lose(path: impl Into<String>, ratio: f64) -> Self {
-        Self { node: None, path: path.into(), fault: FaultKind::Lose, ratio: Some(ratio) }
+        Self { ratio: Some(ratio), ..Self::new(path, FaultKind::Lose) }
     }
 
     /// Sets the node of the cluster in whose tree it is.
@@ -46,7 +56,7 @@ pub enum FaultKind {
     Panic,
     /// The actor is asked to stop. Only a permanent one is restarted.
     Stop,
-    /// The actor is dropped at once, without a callback.
+    /// The actor is dropped at once, without a callback. Of a node of the cluster: its process is aborted.
     Kill,
     /// The handshake under way is ended: its peer connection fails. Applies to a handshake, its peer connection, or the
     /// peer that the peer connection is shown below.
@@ -54,6 +64,12 @@ pub enum FaultKind {
     /// A part of the datagrams is lost, in both directions. Applies to a peer connection, or the peer that it is shown
     /// below.
     Lose,
+    /// A node of the cluster is drained, by what `AdminBuilder::drain` was given: its clients and rooms go to other
+    /// nodes, and its process ends.
+    Drain,
+    /// A node of the cluster is cut off from the others and from their engine for a while: nothing passes, and no
+    /// connection ends.
+    Cut,
 }
 
 /// Reason why a fault was not injected.
@@ -81,6 +97,18 @@ pub enum FaultError {
     /// The ratio is not between 0 and 1.
     #[error("{0} is not between 0 and 1")]
     BadRatio(f64),
+    /// The fault is one of a node of the cluster, and the order names an actor.
+    #[error("this fault is of a node as a whole: leave `path` out")]
+    OfNode,
+    /// The node does not allow faults of it as a whole (`AdminBuilder::node_faults`).
+    #[error("this node allows no faults of it as a whole")]
+    NodeFaultsOff,
+    /// The node cannot be drained (`AdminBuilder::drain`).
+    #[error("this server cannot be drained")]
+    NoDrain,
+    /// The time of a cut is not between 0 and 600 s.
+    #[error("{0} is not between 0 and 600 seconds")]
+    BadTime(f64),
     /// Other nodes are not shown (`AdminBuilder::all_nodes`).
     #[error("this server does not show other nodes")]
     OneNode,

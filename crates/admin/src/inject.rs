@@ -1,7 +1,10 @@
 //! Fault injection into a node of the tree, by its path.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use callboard_supervision::{ExitReason, Fault, SupervisorRef, TreeSnapshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::admin::Admin;
 use crate::fault::{FaultError, FaultKind, FaultOrder};
@@ -21,6 +24,9 @@ impl Admin {
 
     /// Injects a fault into the tree of this node.
     pub(crate) async fn inject_here(&self, order: &FaultOrder) -> Result<(), FaultError> {
+        if order.path.is_empty() {
+            return self.inject_as_whole(order);
+        }
         let (parent, node) = self.find(&order.path)?;
         let not_running = || FaultError::NotRunning(order.path.clone());
         let fault = match order.fault {
@@ -35,6 +41,7 @@ impl Admin {
                 let ratio = order.ratio.ok_or(FaultError::NoRatio)?;
                 return self.inner.webrtc.lose(&node, ratio).await;
             }
+            FaultKind::Drain | FaultKind::Cut => return Err(FaultError::OfNode),
         };
         let parent = parent.ok_or(FaultError::Root)?;
         if node.instance.is_none() || node.uptime.is_none() {
@@ -42,6 +49,39 @@ impl Admin {
         }
         self.expect_down(&node, order.fault);
         parent.inject(&node.id, fault).await.map_err(|_| not_running())
+    }
+
+    /// Injects a fault into this node of the cluster as a whole.
+    fn inject_as_whole(&self, order: &FaultOrder) -> Result<(), FaultError> {
+        if order.fault == FaultKind::Drain {
+            let drain = self.inner.drain.as_ref().ok_or(FaultError::NoDrain)?;
+            drain();
+            return Ok(());
+        }
+        if !matches!(order.fault, FaultKind::Cut | FaultKind::Kill) {
+            return Err(FaultError::NotFound(String::new()));
+        }
+        if !self.inner.node_faults {
+            return Err(FaultError::NodeFaultsOff);
+        }
+        // It lets the order be answered before.
+        if order.fault == FaultKind::Kill {
+            actix::spawn(async {
+                sleep(ANSWERED).await;
+                std::process::abort();
+            });
+            return Ok(());
+        }
+        let seconds = order.seconds.unwrap_or(CUT);
+        if !(0.0..=LONGEST_CUT).contains(&seconds) {
+            return Err(FaultError::BadTime(seconds));
+        }
+        let (nodes, time) = (Arc::clone(&self.inner), Duration::from_secs_f64(seconds));
+        actix::spawn(async move {
+            sleep(ANSWERED).await;
+            nodes.nodes.cut_off(time);
+        });
+        Ok(())
     }
 
     fn expect_down(&self, node: &TreeSnapshot, fault: FaultKind) {
@@ -71,3 +111,8 @@ fn at<'a>(tree: &'a TreeSnapshot, path: &str) -> Option<&'a TreeSnapshot> {
 
 /// Message of an injected panic, and reason of an injected stop.
 const WHY: &str = "injected by an operator";
+/// Time in which an order is answered, before the node is not reached any more.
+const ANSWERED: Duration = Duration::from_millis(200);
+/// Time for which a node is cut off, unless the order says otherwise, and at most: in seconds.
+const CUT: f64 = 20.0;
+const LONGEST_CUT: f64 = 600.0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::admin::{Admin, Inner};
@@ -64,7 +64,8 @@ impl Admin {
         let others = self.inner.nodes.others();
         let asked = join_all(others.into_iter().map(|node| self.ask_for_tree(node)));
         let (own, mut nodes) = futures_util::future::join(self.tree(), asked).await;
-        let details = Map::from_iter([("here".to_owned(), true.into())]);
+        let mut details = Map::from_iter([("here".to_owned(), true.into())]);
+        add_faults(&mut details, self.inner.nodes.faults());
         nodes.push(Tree::above(here, "Node", "running", details, vec![own]));
         nodes.sort_by(|one, other| one.id.cmp(&other.id));
         let tree = Tree::above("cluster".to_owned(), "Cluster", "running", Map::new(), nodes);
@@ -75,6 +76,7 @@ impl Admin {
     async fn ask_for_tree(&self, node: OtherNode) -> Tree {
         let answer = self.ask(&node, &Question::Tree, TREE_TIME).await;
         let (name, mut details) = (node.name().to_owned(), Map::new());
+        add_faults(&mut details, node.faults());
         match answer.map(|answer| serde_json::from_slice::<Sampled>(&answer)) {
             Ok(Ok(Sampled::TooLarge { actors })) => {
                 details.insert("actors".to_owned(), actors.into());
@@ -145,6 +147,13 @@ impl Admin {
                 serde_json::to_string(&Outcome { refused }).ok()
             }
         }
+    }
+}
+
+/// Adds to the details of a node which faults of it as a whole it allows.
+fn add_faults(details: &mut Map<String, Value>, faults: Vec<String>) {
+    if !faults.is_empty() {
+        details.insert("faults".to_owned(), faults.into());
     }
 }
 

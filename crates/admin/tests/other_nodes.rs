@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use callboard_admin::{Admin, FaultError, FaultKind, FaultOrder, Tree};
+use callboard_admin::{Admin, AdminBuilder, FaultError, FaultKind, FaultOrder, Tree};
 use callboard_cluster::{Cluster, Embedded, MemoryWire};
 use callboard_supervision::*;
 use serde_json::{Value, json};
@@ -27,6 +27,16 @@ struct Node {
 
 impl Node {
     async fn start(directory: &Embedded, wire: &MemoryWire, name: &str, all_nodes: bool) -> Self {
+        Self::start_with(directory, wire, name, all_nodes, |admin| admin).await
+    }
+
+    async fn start_with(
+        directory: &Embedded,
+        wire: &MemoryWire,
+        name: &str,
+        all_nodes: bool,
+        options: impl FnOnce(AdminBuilder) -> AdminBuilder,
+    ) -> Self {
         let cluster = Cluster::builder(directory.clone()).node(name).wire(wire.clone());
         let cluster = cluster.build().unwrap();
         let tree = SupervisorSpec::new(Flags::one_for_one())
@@ -35,7 +45,8 @@ impl Node {
             .start_as("server")
             .await
             .unwrap();
-        let admin = Admin::builder(tree.clone()).cluster(&cluster).all_nodes(all_nodes).build();
+        let admin = Admin::builder(tree.clone()).cluster(&cluster).all_nodes(all_nodes);
+        let admin = options(admin).build();
         Self { cluster, tree, admin }
     }
 
@@ -108,6 +119,52 @@ async fn each_node_shows_the_trees_of_all_and_injects_faults_there() {
     a1.sees("a restart", restarted).await;
     assert_eq!(b2.admin.recoveries()[0].path, "server/actor of b2");
     assert!(a1.admin.recoveries().is_empty());
+}
+
+#[actix::test]
+async fn a_node_is_drained_and_cut_off_from_another_one_if_it_allows_that() {
+    let (directory, wire) = (Embedded::new(), MemoryWire::new());
+    let a1 = Node::start(&directory, &wire, "a1", true).await;
+    let (drained, begun) = std::sync::mpsc::channel();
+    let allow = |admin: AdminBuilder| {
+        admin.node_faults(true).drain(move || drained.send(()).expect("the test goes on"))
+    };
+    let _b2 = Node::start_with(&directory, &wire, "b2", true, allow).await;
+    let all = a1.sees("both", |all| is_shown(all, "b2")).await;
+    assert_eq!(node(&all, "b2").unwrap().details["faults"], json!(["drain", "cut", "kill"]));
+    assert_eq!(node(&all, "a1").unwrap().details.get("faults"), None);
+    let inject = |node: &str, fault| {
+        let (admin, order) = (a1.admin.clone(), FaultOrder::of_node(node, fault));
+        async move { admin.inject(&order).await }
+    };
+
+    for fault in [FaultKind::Cut, FaultKind::Kill] {
+        assert_eq!(inject("a1", fault).await, Err(FaultError::NodeFaultsOff));
+    }
+    assert_eq!(inject("a1", FaultKind::Drain).await, Err(FaultError::NoDrain));
+    assert_eq!(inject("a1", FaultKind::Panic).await, Err(FaultError::NotFound(String::new())));
+    let at_actor = FaultOrder::new("server/actor of b2", FaultKind::Cut).at_node("b2");
+    let Err(FaultError::Elsewhere { status, error, .. }) = a1.admin.inject(&at_actor).await else {
+        panic!("a cut is of a node")
+    };
+    assert_eq!((status, &*error), (400, "of_node"));
+
+    inject("b2", FaultKind::Drain).await.unwrap();
+    assert!(begun.try_recv().is_ok() && begun.try_recv().is_err());
+
+    let cut = |seconds| FaultOrder {
+        seconds: Some(seconds),
+        ..FaultOrder::of_node("b2", FaultKind::Cut)
+    };
+    let Err(FaultError::Elsewhere { status, error, .. }) = a1.admin.inject(&cut(601.0)).await
+    else {
+        panic!("it is too long")
+    };
+    assert_eq!((status, &*error), (400, "bad_time"));
+    a1.admin.inject(&cut(3.0)).await.unwrap();
+    let is_silent = |all: &Tree| node(all, "b2").is_some_and(|node| node.status == "silent");
+    a1.sees("silence", is_silent).await;
+    a1.sees("an answer", |all| is_shown(all, "b2")).await;
 }
 
 #[actix::test]

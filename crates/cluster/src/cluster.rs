@@ -120,6 +120,12 @@ impl Cluster {
         self.shared.is_draining()
     }
 
+    /// Cuts this node off from its directory and its wire for this time, as a fault that is injected on purpose:
+    /// nothing passes, and no connection ends. Clients still reach the node. Needs a runtime of Tokio.
+    pub fn cut_off(&self, time: Duration) {
+        self.shared.cut.cut_off(time);
+    }
+
     /// Returns for how long this node's session holds if it is not renewed; none if it has none.
     pub fn lease(&self) -> Option<Duration> {
         self.shared.lease().rest(self.shared.clock)

@@ -52,6 +52,7 @@ mod boot_time;
 mod clock;
 mod cluster;
 mod core;
+mod cut;
 mod directory;
 mod embedded;
 mod error;

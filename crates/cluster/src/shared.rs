@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::core::{Identity, Timing};
+use crate::cut::{Cut, CutDirectory, CutWire};
 use crate::directory::Directory;
 use crate::facts::Counts;
 use crate::hold::Lease;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) topics: Arc<Topics>,
     pub(crate) presence: Arc<PresenceShared>,
     pub(crate) nodes: Nodes,
+    pub(crate) cut: Cut,
     /// Whether this node takes no more rooms.
     draining: AtomicBool,
     /// Lines to the other nodes, if there is a wire.
@@ -86,6 +88,9 @@ impl Shared {
         name: Name,
         wire: Option<Arc<dyn Wire>>,
     ) -> Self {
+        let cut = Cut::new();
+        let directory = Box::new(CutDirectory { directory, cut: cut.clone() });
+        let wire = wire.map(|wire| Arc::new(CutWire { wire, cut: cut.clone() }) as Arc<dyn Wire>);
         let topics = Arc::new(Topics::new(name.node.clone(), wire.clone()));
         let (node, process) = (&name.node, name.process);
         let presence = PresenceShared::new(node.clone(), process, clock, wire.clone());
@@ -105,6 +110,7 @@ impl Shared {
             topics,
             presence,
             nodes: Nodes::default(),
+            cut,
             draining: AtomicBool::new(false),
             lines,
             terms,

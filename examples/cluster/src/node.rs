@@ -55,6 +55,7 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
         .counters(signaling.counters())
         .cluster(&cluster)
         .all_nodes(true)
+        .node_faults(cli.node.faults)
         .trusted_proxies(cli.web.trusted_proxies())
         .readiness(readiness)
         .drain(move || begins.begin())

@@ -57,7 +57,10 @@ function placed(cluster) {
   const within = (node, actor) => ({
     ...actor, path: `${node}/${actor.path}`, at: { node, path: actor.path }, children: actor.children.map((child) => within(node, child)),
   });
-  const children = cluster.children.map((node) => ({ ...node, children: node.children.map((tree) => within(node.id, tree)) }));
+  // Faults of a node as a whole name no path.
+  const children = cluster.children.map((node) => ({
+    ...node, at: { node: node.id, path: "" }, children: node.children.map((tree) => within(node.id, tree)),
+  }));
   return { ...cluster, children };
 }
 

@@ -69,6 +69,8 @@ const isConnection = ({ type }) => shortType(type) === "PeerConnection";
 /** Whether a node has no supervisor that would start it again; of a tree among those of other nodes, `at` says where it is. */
 const isTop = ({ path, at = { path } }) => !at.path.includes("/");
 const runs = ({ status }) => status === "running";
+/** Whether a node of a cluster allows this fault of it as a whole. */
+const allows = (fault) => (node) => runs(node) && (node.details.faults ?? []).includes(fault);
 
 /** Paths of the connections that lose datagrams on our order. @type {Set<string>} */
 export const losing = new Set();
@@ -87,6 +89,9 @@ export const FAULTS = [
     fits: (node) => isConnection(node) && runs(node),
   },
   { fault: "unplug", words: () => "Unplug", does: "Our WebSocket is cut", fits: (_, mine) => mine },
+  { fault: "drain", words: () => "Drain", does: "Its clients go on at other nodes, and its process ends", fits: allows("drain") },
+  { fault: "cut", words: () => "Cut off", does: "Nothing passes between it and the others for 20 s", fits: allows("cut") },
+  { fault: "kill", words: () => "Kill", does: "Its process is aborted", fits: allows("kill") },
 ];
 
 const LONG_ID = /([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]+/;
