@@ -25,6 +25,9 @@ use crate::room_peers::RoomPeers;
 /// path, or else to the address with which they have begun: that of a load balancer. A client without a session, where
 /// the route has no [grace period](crate::PeerOptions::resume_grace), joins anew.
 ///
+/// Where no other node takes clients, because there is none or all are drained, they are not waited for: they are told
+/// "Room closed" and closed with 1001, as at any shutdown.
+///
 /// A peer connection cannot be moved: `callboard.js` opens another one and closes the first one when that carries
 /// media; this node keeps it for up to 10 s.
 ///
@@ -109,17 +112,20 @@ impl Drain {
         let drained = timeout_at(deadline, async {
             self.move_clients(cluster).await;
             let keepers = self.rooms.keepers();
-            loop {
+            // Once the others are drained as well, clients have nowhere to go.
+            while !takers(cluster).is_empty() {
                 join_all(keepers.iter().map(|keeper| keeper.disconnect())).await;
                 // One may have come while the others were disconnected.
                 let left = join_all(keepers.iter().map(|keeper| keeper.left()));
                 if timeout(AGAIN, left).await.is_ok() {
-                    return;
+                    return true;
                 }
             }
+            false
         });
         match drained.await {
-            Ok(()) => log::info!("drained: all clients are at other nodes"),
+            Ok(true) => log::info!("drained: all clients are at other nodes"),
+            Ok(false) => log::warn!("not all clients have come to other nodes: there is none now"),
             Err(_) => log::warn!("not all clients have come to other nodes in {:?}", self.timeout),
         }
     }

@@ -62,7 +62,7 @@ pub async fn run(rooms: Rooms, server: impl Serve) -> io::Result<()> {
 /// The lifecycle of a server process: what ends it, and what is shut down then, in which order.
 ///
 /// At SIGINT or SIGTERM no more connections are accepted, rooms are closed (their clients are told "Room closed" and
-/// closed with 1001), then peer connections, then trees. At SIGTERM, rooms with a [file for the
+/// closed with 1001), then peer connections, then trees. At SIGTERM, or when it is drained, rooms with a [file for the
 /// hand-over](callboard_room_supervisor::RoomsBuilder::hand_over_file) are handed over to the next process before:
 /// their clients are closed with 1001 "server is restarting", and resume their sessions there. A node of a cluster is
 /// [drained](Self::drain_on_sigterm) instead, if that was asked for. What has not ended after
@@ -195,8 +195,8 @@ impl Run {
         {
             server = while_serving(drain.run(), server).await;
         }
-        // For a deploy the process gets SIGTERM; who stops it at a terminal does not start another one.
-        self.hand_over &= matches!(end, End::Asked("SIGTERM"));
+        // For a deploy the process gets SIGTERM, or is drained; who stops it at a terminal does not start another one.
+        self.hand_over &= matches!(end, End::Asked("SIGTERM" | "drain"));
         let in_time = self.shut_down(server).await;
         match end {
             End::Failed(error) => Err(error),
