@@ -66,8 +66,9 @@ impl Rooms {
     /// Hands all rooms over to the next process, which [reads](RoomsBuilder::hand_over_file) this file: disconnects
     /// their clients, stops their peers, freezes the rooms, takes their [snapshots](crate::Room::snapshot), and writes
     /// all that, with what waits in the outboxes. No more rooms are opened. Rooms and peers are at their ends then, and
-    /// none of their callbacks is called any more: end the process. Takes a second where a client does not answer, and
-    /// 2 s where a room does not stop, which is handed over without a snapshot.
+    /// none of their callbacks is called any more: end the process. Takes a second where a client is silent and does
+    /// not answer, 2.5 s where one goes on sending, and 2 s where a room does not stop, which is handed over without a
+    /// snapshot.
     ///
     /// The file is written beside its place and moved there when it is complete; only the server's user can read it.
     ///
@@ -246,7 +247,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Time limit for disconnecting clients: longer than a client has to answer a close frame, after peers have started.
-const DISCONNECT: Duration = Duration::from_secs(3);
+const DISCONNECT: Duration = Duration::from_secs(4);
 /// Time limit for peers to handle what they have received.
 const KEEP: Duration = Duration::from_secs(2);
 /// Time limit for a room to handle what it was sent.

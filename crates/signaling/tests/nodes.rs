@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
 /// Starts a node, and the server on it.
@@ -277,6 +278,94 @@ async fn a_client_that_does_not_know_where_to_go_is_disconnected_and_comes_back_
     again.send(json!({ "event": "goodbye", "to": "all" })).await;
     assert_eq!(ann.expect("goodbye").await, Value::Null, "it never left");
     home_tree.stop().await;
+}
+
+/// Begins to drain a node, and returns the task that ends with its run.
+fn drain(server: &Server, tree: &SupervisorRef) -> JoinHandle<()> {
+    let drain = Drain::new(&server.rooms).spread(Duration::from_millis(10)).timeout(GRACE);
+    let run = Run::new().unwrap().rooms(&server.rooms).tree(tree).drain_on_sigterm(&drain);
+    drain.begin();
+    actix::spawn(async move { _ = run.until(std::future::pending::<()>()).await.unwrap() })
+}
+
+#[actix::test]
+async fn a_node_that_is_drained_alone_closes_its_rooms_at_once() {
+    let (server, tree) = node(&Embedded::new(), &MemoryWire::new(), "a1").await;
+    let (mut ann, _) = server.join().await;
+
+    let drained = drain(&server, &tree);
+
+    assert_eq!(ann.expect_error("Room closed").await, "shutdown");
+    ann.expect_close(1001).await;
+    drained.await.unwrap();
+}
+
+#[actix::test]
+async fn nodes_that_are_all_drained_wait_for_no_one() {
+    let [(home, home_tree), (edge, edge_tree), (_, third_tree)] = three_nodes().await;
+    third_tree.stop().await;
+    let (mut ann, _) = home.join().await;
+    let (mut bob, _) = edge.join().await;
+    ann.expect("joined").await;
+
+    let drained = [drain(&home, &home_tree), drain(&edge, &edge_tree)];
+
+    for client in [&mut ann, &mut bob] {
+        loop {
+            match client.next().await {
+                Some(Frame::Close(Some(close))) => break assert_eq!(u16::from(close.code), 1001),
+                Some(Frame::Text(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // It answers, and comes to no other node.
+        assert_eq!(client.next().await, None);
+    }
+    for drained in drained {
+        drained.await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn rooms_without_a_cluster_are_handed_over_when_they_are_drained() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rooms");
+    let rooms = || Rooms::builder().hand_over_file(&file).build();
+    let server = Server::start_with(rooms(), |options| options.resume_grace(GRACE)).await;
+    let (mut ann, token) = server.join_with_token().await;
+
+    let drained = drain(&server, &server.tree);
+
+    ann.expect_close(1001).await;
+    assert_eq!(ann.next().await, None);
+    drained.await.unwrap();
+    let next = Server::start_with(rooms(), |options| options.resume_grace(GRACE)).await;
+    let (again, _) = next.resume(&token).await;
+    assert_eq!(again.id, ann.id);
+}
+
+#[actix::test]
+async fn what_a_client_sends_before_it_has_read_the_goodbye_is_delivered_however_late_it_reads() {
+    let [(home, _home_tree), (edge, _edge_tree), _] = three_nodes().await;
+    let (mut ann, _) = home.join().await;
+    let (mut bob, token) = edge.join_with_token().await;
+    ann.expect("joined").await;
+    let gone = actix::spawn(join_all(edge.rooms.keepers().iter().map(|it| it.disconnect())));
+    let mut turns = tokio::time::interval(Duration::from_millis(200));
+
+    for number in 0..8 {
+        turns.tick().await;
+        bob.send(json!({ "event": "up", "data": number, "to": "all" })).await;
+    }
+    bob.expect_close(1001).await;
+    assert_eq!(bob.next().await, None);
+
+    gone.await.unwrap();
+    let (bob, _) = home.resume(&token).await;
+    for number in 0..8 {
+        assert_eq!(ann.expect("up").await, number);
+    }
+    drop(bob);
 }
 
 #[actix::test]

@@ -7,6 +7,7 @@ mod body;
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,6 +79,7 @@ impl Upgrade<'_> {
             counters: Arc::clone(&self.counters),
             closing: None,
             suspended: false,
+            heard: false,
         };
         let mut frames = Frames::new(payload, self.max_frame);
         let reading = Rc::clone(&state);
@@ -149,6 +151,8 @@ struct Socket {
     closing: Option<usize>,
     /// The server has sent a close frame, and takes what the client sends until it has the client's.
     suspended: bool,
+    /// Whether something has come since the last look, of a client that is suspended.
+    heard: bool,
 }
 
 type Ctx = ws::WebsocketContext<Socket>;
@@ -268,7 +272,20 @@ impl Socket {
         let description = (!reason.is_empty()).then(|| reason.into_owned());
         self.write(ws::Message::Close(Some(ws::CloseReason { code: code.into(), description })));
         self.suspended = true;
-        ctx.run_later(LINGER, |_, ctx| ctx.stop());
+        Self::linger(ctx, LOOKS, SILENT_LOOKS);
+    }
+
+    /// Waits for the close frame of a client that is suspended. One that sends something else has not read ours yet: no
+    /// other process would get that. Looks more than once, because after a standstill of this thread the first look
+    /// comes before what has arrived meanwhile.
+    fn linger(ctx: &mut Ctx, looks: u32, silent: u32) {
+        ctx.run_later(LOOK, move |this, ctx| {
+            let silent = if mem::take(&mut this.heard) { SILENT_LOOKS } else { silent - 1 };
+            match looks - 1 {
+                looks if looks > 0 && silent > 0 => Self::linger(ctx, looks, silent),
+                _ => ctx.stop(),
+            }
+        });
     }
 
     /// Discards input after our close frame, until the client's.
@@ -331,6 +348,7 @@ impl StreamHandler<Result<Frame, FrameError>> for Socket {
         if let Some(left) = self.closing {
             return self.discard(left, &frame, ctx);
         }
+        self.heard = self.suspended;
         match frame {
             Ok(Frame::Text { text, counted }) => self.text(ctx, text, counted),
             Ok(Frame::Binary { bytes }) => self.frame(ctx, bytes, true),
@@ -444,6 +462,12 @@ const MAX_HELD: usize = 64;
 const MAX_HELD_BYTES: usize = 1 << 20;
 /// Time limit of the wait for the client's close frame: as long as actix-http waits for the end of a connection.
 const LINGER: Duration = Duration::from_secs(1);
+/// Interval at which it is looked whether a client that is suspended sends.
+const LOOK: Duration = Duration::from_millis(250);
+/// Number of looks that find nothing, after which its close frame is not waited for: a second.
+const SILENT_LOOKS: u32 = 4;
+/// Number of looks at most.
+const LOOKS: u32 = 10;
 /// Bytes read and discarded meanwhile.
 const DISCARD: usize = 256 * 1024;
 /// Shortest frame header of a client, in bytes (RFC 6455 §5.2).
