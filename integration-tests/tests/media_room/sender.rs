@@ -1,4 +1,4 @@
-//! Member of ours that sends a picture without a browser: turned, in many packets, or many of them.
+//! Member of ours that sends a picture without a browser: turned, in many packets, or with numbers that have wrapped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,13 +26,13 @@ pub(crate) struct Manner {
     /// Packets of each frame, as far as it has bytes for them.
     pub(crate) packets: usize,
     pub(crate) orientation: Option<VideoOrientation>,
-    /// Packets that are sent as fast as possible, before all others.
-    pub(crate) rush: u64,
+    /// How often its numbers go on [`LEAP`] later, as after so many packets: after 10 frames each time.
+    pub(crate) leaps: u64,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { rate: 15, packets: 1, orientation: None, rush: 0 }
+        Self { rate: 15, packets: 1, orientation: None, leaps: 0 }
     }
 }
 
@@ -46,6 +46,7 @@ pub(crate) struct Sender {
 #[derive(Debug, Default)]
 struct Sent {
     frames: AtomicU64,
+    /// With those that were left out.
     packets: AtomicU64,
 }
 
@@ -89,8 +90,8 @@ impl Sender {
         Self { sent, running }
     }
 
-    /// Returns how many packets it has sent.
-    pub(crate) fn packets(&self) -> u64 {
+    /// Returns the number of its next packet.
+    pub(crate) fn number(&self) -> u64 {
         self.sent.packets.load(Ordering::Relaxed)
     }
 }
@@ -136,16 +137,20 @@ impl Run {
     }
 
     async fn forever(&mut self) {
-        let (began, Manner { rate, packets, rush, .. }) = (Instant::now(), self.manner);
-        self.send(began, RUSH, rush).await;
-        self.send(began, (rate, packets), u64::MAX).await;
+        let began = Instant::now();
+        for leap in 1..=self.manner.leaps {
+            self.send(began, 10 * leap).await;
+            self.sent.packets.fetch_add(LEAP, Ordering::Relaxed);
+        }
+        self.send(began, u64::MAX).await;
     }
 
-    /// Sends frames until that many packets were sent: so many in a second, each in so many packets.
-    async fn send(&mut self, began: Instant, (rate, packets): (u32, usize), until: u64) {
+    /// Sends frames until that many were sent.
+    async fn send(&mut self, began: Instant, until: u64) {
+        let Manner { rate, packets, .. } = self.manner;
         let mut pace = interval(Duration::from_secs(1) / rate);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while self.sent.packets.load(Ordering::Relaxed) < until {
+        while self.sent.frames.load(Ordering::Relaxed) < until {
             tokio::select! {
                 come = self.next() => self.handle(come).await,
                 _ = pace.tick() => {
@@ -253,5 +258,5 @@ fn frames() -> Vec<&'static [u8]> {
     frames
 }
 
-/// Frames in a second, and packets of each, while they are sent as fast as possible.
-const RUSH: (u32, usize) = (100, 80);
+/// Numbers that are left out in a leap: not so many that a receiver could miss a wrap (RFC 3711 §3.3.1).
+pub(crate) const LEAP: u64 = 28_000;
