@@ -41,6 +41,11 @@ impl FaultOrder {
         Self { ratio: Some(ratio), ..Self::new(path, FaultKind::Lose) }
     }
 
+    /// Returns the path, or words for the node as a whole, for the log.
+    pub(crate) fn target(&self) -> &str {
+        if self.path.is_empty() { "the node as a whole" } else { &self.path }
+    }
+
     /// Sets the node of the cluster in whose tree it is.
     pub fn at_node(self, node: impl Into<String>) -> Self {
         Self { node: Some(node.into()), ..self }

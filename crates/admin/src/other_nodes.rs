@@ -142,7 +142,7 @@ impl Admin {
                     Refused { status, error: error.name().to_owned(), detail }
                 });
                 if refused.is_none() {
-                    log::warn!("the fault {:?} was injected into {}", order.fault, order.path);
+                    log::warn!("the fault {:?} was injected into {}", order.fault, order.target());
                 }
                 serde_json::to_string(&Outcome { refused }).ok()
             }

@@ -99,7 +99,7 @@ async fn fault(
         "the fault {:?} was injected into {}{} by {}",
         order.fault,
         order.node.as_deref().map(|node| format!("{node}: ")).unwrap_or_default(),
-        order.path,
+        order.target(),
         address.as_deref().unwrap_or("an unknown address")
     );
     Ok(HttpResponse::NoContent().finish())
