@@ -1,7 +1,8 @@
 //! Servers that are replaced: clients come back to the next one as who they were, and nothing is lost or told twice.
 #![cfg(feature = "rpc")]
 
-use std::collections::BTreeMap;
+mod talking;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,6 @@ use actix_web::{App, HttpServer};
 use callboard_room_supervisor::*;
 use callboard_signaling::rpc::{HookContext, Hooks};
 use callboard_signaling::*;
-use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -359,113 +359,6 @@ async fn one_that_does_not_answer_the_goodbye_comes_back_as_well() {
 
     ann.send("hello", 1.into(), json!([deaf.id])).await;
     assert_eq!(deaf.expect("hello").await, 1);
-}
-
-/// Sends numbered messages to all until the server says goodbye; returns what has come, by sender.
-async fn converse(
-    client: &mut Client,
-    sent: &mut u64,
-    until: u64,
-    random: &mut fastrand::Rng,
-) -> Vec<(String, u64)> {
-    let mut heard = Vec::new();
-    let hear = |heard: &mut Vec<(String, u64)>, text: &str| {
-        let message: Value = serde_json::from_str(text).unwrap();
-        if message["event"] == "said" {
-            let from = message["from"].as_str().unwrap().to_owned();
-            heard.push((from, message["data"].as_u64().unwrap()));
-        } else {
-            assert!(message["event"] == "joined", "{message}");
-        }
-    };
-    loop {
-        let busy = *sent < until && random.u8(..) > 20;
-        tokio::select! {
-            biased;
-            frame = client.socket.next(), if !busy || random.bool() => match frame {
-                Some(Ok(Frame::Text(text))) => hear(&mut heard, &text),
-                Some(Ok(Frame::Close(Some(close)))) => {
-                    assert_eq!(u16::from(close.code), 1001);
-                    while let Some(Ok(_)) = client.socket.next().await {}
-                    return heard;
-                }
-                Some(Ok(_)) => {}
-                other => panic!("{other:?}"),
-            },
-            () = tokio::task::yield_now(), if busy => {
-                let text = json!({ "event": "said", "data": *sent, "to": "all" }).to_string();
-                client.socket.send(Frame::text(text)).await.unwrap();
-                *sent += 1;
-            }
-        }
-    }
-}
-
-/// All that was sent before the client had read the goodbye has been received, once and in order, over two hand-overs
-/// at random moments.
-async fn nothing_is_lost<const DIRECT: bool>(seed: u64) {
-    let (folder, notes) = (tempfile::tempdir().unwrap(), Notes::default());
-    let (file, mut random) = (folder.path().join("rooms"), fastrand::Rng::with_seed(seed));
-    let mut process = Process::start::<DIRECT>(&file, &notes, GRACE).await;
-    let mut clients = Vec::new();
-    for name in ["Ann", "Bob", "Cat", "Dan"] {
-        clients.push((process.join(name).await, 0, Vec::new(), random.fork()));
-    }
-    for round in 1..=3 {
-        let pause = Duration::from_millis(random.u64(0..60));
-        let talking = clients.iter_mut().map(|(client, sent, heard, random)| async move {
-            heard.extend(converse(client, sent, round * 400, random).await);
-        });
-        let replacing = async {
-            // At any moment of the conversation.
-            tokio::time::sleep(pause).await;
-            process.replace().await
-        };
-        let (handed_over, _) = tokio::join!(replacing, join_all(talking));
-        assert_eq!(handed_over.peers, 4, "seed {seed}");
-        process = Process::start::<DIRECT>(&file, &notes, GRACE).await;
-        for (client, ..) in &mut clients {
-            client.resume(process.address).await;
-        }
-    }
-    for (client, _, heard, _) in &mut clients {
-        let id = client.id.clone();
-        client.send("end", Value::Null, json!([id])).await;
-        loop {
-            let message = client.message().await;
-            match message["event"].as_str().unwrap() {
-                "said" => {
-                    let from = message["from"].as_str().unwrap().to_owned();
-                    heard.push((from, message["data"].as_u64().unwrap()));
-                }
-                "joined" => {}
-                event => break assert_eq!(event, "end"),
-            }
-        }
-    }
-    let sent: BTreeMap<String, u64> =
-        clients.iter().map(|(client, sent, ..)| (client.id.clone(), *sent)).collect();
-    for (client, _, heard, _) in clients {
-        let mut by_sender: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        for (from, number) in heard {
-            by_sender.entry(from).or_default().push(number);
-        }
-        for (from, sent) in sent.iter().filter(|(from, _)| **from != client.id) {
-            let heard = by_sender.remove(from).unwrap_or_default();
-            assert!(
-                heard.iter().copied().eq(0..*sent),
-                "seed {seed}: {sent} sent, heard {heard:?}"
-            );
-        }
-    }
-}
-
-#[actix::test]
-async fn nothing_is_lost_told_twice_or_out_of_order() {
-    for seed in 0..4 {
-        nothing_is_lost::<false>(seed).await;
-        nothing_is_lost::<true>(seed).await;
-    }
 }
 
 #[actix::test]
