@@ -8,13 +8,14 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::boot_time::Now;
-use crate::core::{Call, CallId, Core, Granted, Output, Refused, Ticket};
+use crate::core::{Call, CallId, Core, Granted, Output, Refused, RefusedToGive, Ticket};
 use crate::directory::{Change, Directory, DirectoryError};
 use crate::error::{ClaimError, Elsewhere};
+use crate::give::GiveError;
 use crate::hold::{Hold, Inner, Lease};
-use crate::messages::{ClaimRoom, Drain, GiveRoomBack, ListCandidates, WatchRoom};
+use crate::messages::{ClaimRoom, Drain, GiveRoomBack, ListCandidates, MoveRoom, WatchRoom};
 use crate::node_id::Incarnation;
-use crate::record::Revision;
+use crate::record::{Given, Revision};
 use crate::shared::{ActorRef, Shared};
 use crate::watches::Watches;
 
@@ -30,6 +31,8 @@ pub(crate) struct NodeActor {
     /// Holds, and their numbers.
     holds: HashMap<Arc<str>, (u64, Weak<Inner>)>,
     requests: HashMap<Ticket, Request>,
+    /// Rooms that are being given to other nodes, and who waits for that.
+    giving: HashMap<Ticket, (Arc<str>, GiveAnswer)>,
     watches: Watches,
     /// Holds that were given out since the last input. They are not given back before all answers are: two handles that
     /// are given out at once are one hold.
@@ -40,6 +43,8 @@ pub(crate) struct NodeActor {
     /// Streams in a row that have said nothing.
     silent_streams: u32,
 }
+
+type GiveAnswer = oneshot::Sender<Result<Given, GiveError>>;
 
 /// Request for a room.
 struct Request {
@@ -60,6 +65,7 @@ impl NodeActor {
             lease: Arc::default(),
             holds: HashMap::new(),
             requests: HashMap::new(),
+            giving: HashMap::new(),
             watches: Watches::default(),
             given: Vec::new(),
             tickets: 0,
@@ -75,6 +81,7 @@ impl NodeActor {
             log::warn!("this instance of the node has a successor: it ends");
             self.end_holds();
             self.requests.clear();
+            self.giving.clear();
             ctx.terminate();
             return;
         }
@@ -125,6 +132,7 @@ impl NodeActor {
                 }
             }
             Output::Answer(ticket, answer) => self.answer(ticket, answer),
+            Output::Given(ticket, given) => self.gave(ticket, given),
             Output::Seen(session) => {
                 let (node, process) = (&session.node, session.incarnation.process);
                 let runs = session.state.runs();
@@ -202,6 +210,24 @@ impl NodeActor {
         _ = request.send(answer);
     }
 
+    /// Handles that a room was given to another node, or was not. The hold of one that was ends with its last use.
+    fn gave(&mut self, ticket: Ticket, given: Result<Given, RefusedToGive>) {
+        let Some((room, answer)) = self.giving.remove(&ticket) else { return };
+        if given.is_ok() {
+            self.holds.remove(&room);
+        }
+        _ = answer.send(given.map_err(|refused| match refused {
+            RefusedToGive::NotHeld => GiveError::NotHeld,
+            RefusedToGive::NoSuchNode => GiveError::NoSuchNode,
+            RefusedToGive::Unavailable => GiveError::Unavailable,
+        }));
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
     /// Returns a handle to the hold of a room: to the one that there is, or a new one.
     fn hold(&mut self, room: Arc<str>, granted: Granted) -> Hold {
         if let Some(hold) = self.holds.get(&room).and_then(|(_, hold)| Hold::upgrade(hold)) {
@@ -253,8 +279,8 @@ impl Actor for NodeActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let (claims, returns) = (ctx.address().recipient(), ctx.address().recipient());
         let (drains, watches) = (ctx.address().recipient(), ctx.address().recipient());
-        let candidates = ctx.address().recipient();
-        let actor = ActorRef { claims, returns, drains, watches, candidates };
+        let (candidates, moves) = (ctx.address().recipient(), ctx.address().recipient());
+        let actor = ActorRef { claims, returns, drains, watches, candidates, moves };
         self.shared.begin(self.instance, actor);
         self.listen(ctx);
         if self.shared.is_draining() {
@@ -317,8 +343,7 @@ impl Handler<ClaimRoom> for NodeActor {
             self.holds.remove(&room);
             self.drive(ctx, |core, now| core.handle_release(now, &room));
         }
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
+        let ticket = self.next_ticket();
         let request = Request { room: Arc::clone(&room), answer, kept: held.flatten() };
         self.requests.insert(ticket, request);
         self.drive(ctx, |core, now| core.handle_claim(now, &room, ticket));
@@ -349,6 +374,44 @@ impl Handler<GiveRoomBack> for NodeActor {
         if self.holds.get(&room).is_some_and(|(held, _)| *held == number) {
             self.holds.remove(&room);
             self.drive(ctx, |core, now| core.handle_release(now, &room));
+        }
+    }
+}
+
+impl Handler<MoveRoom> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: MoveRoom, ctx: &mut Context<Self>) {
+        match message {
+            MoveRoom::Give { hold, to, answer } => {
+                let room: Arc<str> = hold.room().into();
+                if !self.holds.get(&room).is_some_and(|(_, held)| hold.is(held)) {
+                    _ = answer.send(Err(GiveError::NotHeld));
+                    return;
+                }
+                let ticket = self.next_ticket();
+                self.giving.insert(ticket, (Arc::clone(&room), answer));
+                self.drive(ctx, |core, now| core.handle_give(now, &room, ticket, &to));
+            }
+            MoveRoom::Expect { room, from, registered, answer } => {
+                let ticket = self.next_ticket();
+                let request = Request { room: Arc::clone(&room), answer, kept: None };
+                self.requests.insert(ticket, request);
+                self.drive(ctx, |core, now| core.handle_expect(now, &room, ticket, from));
+                _ = registered.send(());
+            }
+            MoveRoom::Given { room, given } => {
+                self.drive(ctx, |core, now| core.handle_given(now, &room, given));
+            }
+            MoveRoom::ExpectNoMore { room } => {
+                let ended = |(ticket, request): (&Ticket, &Request)| {
+                    (request.room == room && request.answer.is_closed()).then_some(*ticket)
+                };
+                for ticket in self.requests.iter().filter_map(ended).collect::<Vec<_>>() {
+                    // It is answered no more, if it was expected.
+                    self.drive(ctx, |core, now| core.handle_expect_no_more(now, &room, ticket));
+                }
+            }
         }
     }
 }

@@ -82,6 +82,10 @@ impl Cluster {
         })
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Returns the lines to the other nodes; none without a [wire](ClusterBuilder::wire).
     pub fn lines(&self) -> Option<Lines> {
         self.shared.lines.clone().map(Lines::new)

@@ -105,6 +105,11 @@ impl Hold {
         self.inner.over.send_replace(true);
     }
 
+    /// Returns whether this is a handle to the same hold.
+    pub(crate) fn is(&self, other: &std::sync::Weak<Inner>) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.inner), other.as_ptr())
+    }
+
     pub(crate) fn downgrade(&self) -> std::sync::Weak<Inner> {
         Arc::downgrade(&self.inner)
     }

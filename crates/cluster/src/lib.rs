@@ -44,6 +44,8 @@
 //! * Nodes may have different [holds](ClusterBuilder::hold): a node waits for the end of the longer one.
 //! * Changes of the directory that come late, or do not come, cost time alone: outcomes of compare-and-swap and the
 //!   node's own clock say what it may do, and a stream of changes that says nothing is replaced.
+//! * A room goes from one node to another by the will of both ([`Cluster::give`], [`Cluster::expect`]): with one
+//!   compare-and-swap, before which the one has it, and after which the other.
 //! * While the directory is away, what is held stays held until the session ends; what is not held is refused as
 //!   [unavailable](ClaimError::Unavailable), and never given to this node as a way out.
 
@@ -57,6 +59,7 @@ mod directory;
 mod embedded;
 mod error;
 mod facts;
+mod give;
 mod hold;
 mod line;
 mod messages;
@@ -81,6 +84,7 @@ pub use directory::{Change, Directory, DirectoryError, Key, Whole};
 pub use embedded::Embedded;
 pub use error::{BuildError, ClaimError, Elsewhere};
 pub use facts::ClusterFacts;
+pub use give::{Expected, Gave, GiveError};
 pub use hold::Hold;
 pub use line::{KeptLine, LineError, LineEvent, LineFacts, LineId, Lines, Served, ServiceTaken};
 #[cfg(feature = "nats")]
@@ -91,7 +95,7 @@ pub use placement::{Candidate, Hash, LeastLoad, Local, RoomPlacement};
 pub use presence::{
     MissedChanges, Presence, PresenceChange, PresenceChanges, PresenceError, Present, Tracked,
 };
-pub use record::{Claim, Epoch, Holder, Revision, Session, SessionState};
+pub use record::{Claim, Epoch, Given, Holder, Revision, Session, SessionState};
 pub use requests::{IncomingRequest, IncomingRequests, NoAnswer, Requests};
 pub use topics::{MissedPublications, Publication, PublishError, Subscription};
 pub use wire::{Arrival, MemoryWire, Wire, WireFaults};

@@ -6,9 +6,11 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::error::ClaimError;
+use crate::give::GiveError;
 use crate::hold::Hold;
+use crate::node_id::NodeId;
 use crate::placement::Candidate;
-use crate::record::Epoch;
+use crate::record::{Epoch, Given};
 
 /// Claim a room, and answer with its hold.
 #[derive(Message)]
@@ -46,4 +48,23 @@ pub(crate) struct WatchRoom {
 pub(crate) struct GiveRoomBack {
     pub(crate) room: Arc<str>,
     pub(crate) number: u64,
+}
+
+/// What is to be done for a room that goes from one node to another.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum MoveRoom {
+    /// Give a room to another node, and answer when it is known whether that has it.
+    Give { hold: Hold, to: NodeId, answer: oneshot::Sender<Result<Given, GiveError>> },
+    /// Expect a room that another node has by this hold, say that it is so, and answer with the hold.
+    Expect {
+        room: Arc<str>,
+        from: Epoch,
+        registered: oneshot::Sender<()>,
+        answer: oneshot::Sender<Result<Hold, ClaimError>>,
+    },
+    /// This node has a room, by the word of the one that had it.
+    Given { room: Arc<str>, given: Given },
+    /// Look which requests of a room that is expected wait no more.
+    ExpectNoMore { room: Arc<str> },
 }

@@ -110,6 +110,19 @@ impl Claim {
     }
 }
 
+/// Word of a node that it has [given a room](crate::Cluster::give) to another one, for that
+/// ([`Expected::given`](crate::Expected::given)): it has the room by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Given {
+    /// Number of the other node's hold.
+    pub epoch: Epoch,
+    /// Revision of its claim.
+    pub revision: u64,
+    /// Run of the other node that has the room.
+    pub incarnation: Incarnation,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use crate::directory::Directory;
 use crate::facts::Counts;
 use crate::hold::Lease;
 use crate::line::Shared as LinesShared;
-use crate::messages::{ClaimRoom, Drain, GiveRoomBack, ListCandidates, WatchRoom};
+use crate::messages::{ClaimRoom, Drain, GiveRoomBack, ListCandidates, MoveRoom, WatchRoom};
 use crate::node_id::NodeId;
 use crate::nodes::Nodes;
 use crate::presence::Shared as PresenceShared;
@@ -72,6 +72,7 @@ pub(crate) struct ActorRef {
     pub(crate) drains: Recipient<Drain>,
     pub(crate) watches: Recipient<WatchRoom>,
     pub(crate) candidates: Recipient<ListCandidates>,
+    pub(crate) moves: Recipient<MoveRoom>,
 }
 
 impl Running {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::give::{Expecting, Giving};
 use super::others::Verdict;
 use super::{Call, CallId, Core, Granted, Outcome, Output, Refused};
 use crate::boot_time::{BootTime, Now};
@@ -24,21 +25,25 @@ pub(super) struct Room {
     /// Time when it was.
     pub(super) since: BootTime,
     pub(super) held: Option<Held>,
+    /// It is being given to another node.
+    pub(super) giving: Option<Giving>,
+    /// It is about to be given to this node.
+    pub(super) expecting: Vec<Expecting>,
     /// Requests, and until when each waits.
     waiting: Vec<(Ticket, BootTime)>,
-    call: Option<(CallId, Attempt)>,
+    pub(super) call: Option<(CallId, Attempt)>,
     /// Claim whose outcome is not known.
     tried: Option<Claim>,
     /// Revision at which the last call met a conflict: there is something newer, which will be seen.
-    stale: Option<Option<Revision>>,
+    pub(super) stale: Option<Option<Revision>>,
     /// Epoch of the first claim of the room, if this node wrote it and has not held the room since.
     first: Option<Epoch>,
     /// Epoch of the claim that the one of this node's hold, or of its last try, has replaced.
-    after: Option<Epoch>,
+    pub(super) after: Option<Epoch>,
     /// Claims that this process has tried to write since it was granted the room last.
     tries: Vec<Try>,
     /// Time before which nothing is tried again; zero once it has come.
-    not_before: BootTime,
+    pub(super) not_before: BootTime,
 }
 
 /// Hold of a room.
@@ -61,19 +66,26 @@ struct Try {
 
 /// Call for a room that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Attempt {
+pub(super) enum Attempt {
     Hold(Claim, Option<Revision>),
+    /// Writes the claim of another node.
+    Give(Claim, Option<Revision>),
     Release(Claim, Revision),
     Forget(Revision),
 }
 
 /// What to do next for a room.
-enum Step {
+pub(super) enum Step {
     Rest,
     Answer(Result<Granted, Refused>),
     Yield,
     Hold(Epoch),
     Release(Epoch, Revision),
+    Give(Claim),
+    /// Another node has the room by the claim of this epoch.
+    Gave(Epoch, Revision),
+    /// Holds a room that was given to this node.
+    Take(Epoch),
 }
 
 impl Room {
@@ -84,7 +96,7 @@ impl Room {
         waiting.chain(retry.then_some(self.not_before)).min()
     }
 
-    fn revision(&self) -> Option<Revision> {
+    pub(super) fn revision(&self) -> Option<Revision> {
         self.seen.as_ref().map(|&(_, revision)| revision)
     }
 
@@ -109,12 +121,21 @@ impl Room {
         self.tries.push(Try { epoch, after, seen: false });
     }
 
+    /// Handles that the room is held: what was tried before does not matter any more.
+    pub(super) fn begins_to_hold(&mut self) {
+        (self.tried, self.first) = (None, None);
+        self.tries.clear();
+    }
+
     fn is_unconfirmed(&self) -> bool {
         self.held.as_ref().is_some_and(|held| !held.confirmed)
     }
 
     fn is_active(&self) -> bool {
-        !self.waiting.is_empty() || self.is_unconfirmed()
+        !self.waiting.is_empty()
+            || self.is_unconfirmed()
+            || self.giving.is_some()
+            || !self.expecting.is_empty()
     }
 
     /// Returns whether the directory has a claim of this run for a room that it does not hold: the room was given back,
@@ -150,6 +171,7 @@ impl Core {
         if let Some(known) = self.rooms.get_mut(room)
             && known.held.take().is_some()
         {
+            known.giving = None;
             self.active.insert(Arc::clone(room));
         }
         self.handle_timeout(now);
@@ -162,6 +184,7 @@ impl Core {
 
     /// Ends all holds, and with them the requests.
     pub(super) fn lapse_rooms(&mut self) {
+        self.lapse_given();
         for room in self.rooms.values_mut() {
             room.held = None;
             (room.tried, room.first) = (None, None);
@@ -270,6 +293,9 @@ impl Core {
         let must_wait = room.call.is_some()
             || room.stale.is_some_and(|stale| stale == room.revision())
             || now.boot < room.not_before;
+        if let (Some(held), Some(giving)) = (&room.held, &room.giving) {
+            return self.decide_giving(now.boot, room, held, giving, must_wait);
+        }
         if let Some(held) = &room.held {
             return match &room.seen {
                 _ if held.confirmed && !room.waiting.is_empty() => {
@@ -281,6 +307,13 @@ impl Core {
                 _ if must_wait || !stands || !self.view.whole => Step::Rest,
                 _ => Step::Hold(held.epoch),
             };
+        }
+        if let Some((claim, _)) = &room.seen
+            && room.expects(claim.epoch)
+            && room.is_left_over(&self.me.node, self.own.incarnation)
+        {
+            let may_take = room.call.is_none() && stands;
+            return if may_take { Step::Take(claim.epoch) } else { Step::Rest };
         }
         let unavailable = |time| Step::Answer(Err(Refused::Unavailable(time)));
         if room.waiting.is_empty() {
@@ -335,8 +368,7 @@ impl Core {
             Step::Answer(answer) => {
                 if let Ok(Granted { epoch, .. }) = answer {
                     room.held.get_or_insert(Held { epoch, confirmed: true });
-                    (room.tried, room.first) = (None, None);
-                    room.tries.clear();
+                    room.begins_to_hold();
                 }
                 for (ticket, _) in take(&mut room.waiting) {
                     self.outputs.push_back(Output::Answer(ticket, answer.clone()));
@@ -344,8 +376,12 @@ impl Core {
             }
             Step::Yield => {
                 room.held = None;
+                self.lose_given(name);
                 self.outputs.push_back(Output::Yielded(Arc::clone(name)));
             }
+            Step::Give(claim) => self.give(name, claim),
+            Step::Gave(epoch, at) => self.gave(name, epoch, at),
+            Step::Take(epoch) => self.take_given(name, epoch),
             Step::Hold(epoch) => {
                 if room.held.is_none() {
                     room.after = room.granted_last(&node, incarnation.process);
@@ -366,7 +402,13 @@ impl Core {
         }
     }
 
-    fn call_for(&mut self, name: &Arc<str>, attempt: Attempt, claim: Claim, was: Option<Revision>) {
+    pub(super) fn call_for(
+        &mut self,
+        name: &Arc<str>,
+        attempt: Attempt,
+        claim: Claim,
+        was: Option<Revision>,
+    ) {
         let id = self.call(Call::Claim(Arc::clone(name), claim, was));
         self.under_way(name, id, attempt);
     }
@@ -416,8 +458,7 @@ impl Core {
                     held.confirmed |= held.epoch == claim.epoch;
                 } else if !room.waiting.is_empty() {
                     room.held = Some(Held { epoch: claim.epoch, confirmed: true });
-                    (room.tried, room.first) = (None, None);
-                    room.tries.clear();
+                    room.begins_to_hold();
                 }
             }
             (Attempt::Release(claim, _), &Ok(revision)) => {
@@ -439,6 +480,11 @@ impl Core {
             }
             (Attempt::Release(..), Err(DirectoryError::Unknown(_))) => {
                 room.not_before = now.boot + self.timing.renewal / 3;
+            }
+            (Attempt::Give(claim, was), outcome) => {
+                self.handle_give_outcome(now, name, (claim, was), outcome);
+                self.active.insert(Arc::clone(name));
+                return;
             }
             (Attempt::Forget(_), _) => {}
         }

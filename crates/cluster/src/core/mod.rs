@@ -5,6 +5,7 @@
 
 mod candidates;
 mod claim;
+mod give;
 mod others;
 mod own;
 mod sweep;
@@ -27,7 +28,7 @@ pub(crate) use self::timing::Timing;
 use crate::boot_time::{BootTime, Now};
 use crate::directory::{Change, DirectoryError, Key, Whole};
 use crate::node_id::{Incarnation, NodeId};
-use crate::record::{Claim, Epoch, Revision, Session};
+use crate::record::{Claim, Epoch, Given, Revision, Session};
 
 /// Names and places by which a node is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +72,8 @@ pub(crate) enum Output {
     Yielded(Arc<str>),
     /// A request for a room is answered.
     Answer(Ticket, Result<Granted, Refused>),
+    /// A request to give a room to another node is answered.
+    Given(Ticket, Result<Given, RefusedToGive>),
     /// Another node's session was sealed, by this node.
     Sealed(NodeId),
     /// The session has replaced one of an earlier process of this node, which has ended.
@@ -98,6 +101,17 @@ pub(crate) enum Refused {
     Elsewhere { node: NodeId, url: Option<String>, epoch: Epoch },
     /// It is not known who may run it. It may be known after this time.
     Unavailable(Duration),
+}
+
+/// Refusal to give a room to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RefusedToGive {
+    /// This node does not hold it, or not any more.
+    NotHeld,
+    /// The other node takes no rooms, as far as is known.
+    NoSuchNode,
+    /// The directory is not seen, or a claim of the room is being written. This node holds it.
+    Unavailable,
 }
 
 /// Core of a node.
@@ -171,7 +185,8 @@ impl Core {
     /// Returns the epoch at which a room is held at this time.
     #[cfg(test)]
     pub(crate) fn held(&self, room: &str, now: BootTime) -> Option<Epoch> {
-        let held = self.rooms.get(room)?.held.as_ref()?;
+        let room = self.rooms.get(room)?;
+        let held = room.held.as_ref().filter(|_| room.giving.is_none())?;
         self.stands(now).then_some(held.epoch)
     }
 

@@ -21,6 +21,8 @@ struct Search {
     states: usize,
     /// Whether the directory may lose its last changes.
     forgets: bool,
+    /// Whether the room is given from one node to another.
+    gives: bool,
 }
 
 impl Search {
@@ -43,6 +45,11 @@ impl Search {
             choices.extend(modes.filter(|fault| fault.changes(world)).map(Some));
             let losses = [1, 2, 3, 5, 100].map(|changes| Some(Fault::Lose(changes)));
             choices.extend(losses.into_iter().filter(|_| self.forgets));
+            let gifts = [(true, true), (true, false), (false, false)]
+                .map(|(expects, hears)| Fault::Give { to: 1, expects, hears })
+                .into_iter()
+                .chain([Fault::ExpectNoMore(1)]);
+            choices.extend(gifts.filter(|_| self.gives).map(Some));
         }
         for fault in choices {
             let mut next = world.clone();
@@ -63,6 +70,14 @@ impl Search {
 enum Fault {
     Mode(usize, Mode),
     Lose(usize),
+    /// The node that has the room gives it to another one.
+    Give {
+        to: usize,
+        expects: bool,
+        hears: bool,
+    },
+    /// A node expects the room no more.
+    ExpectNoMore(usize),
 }
 
 impl Fault {
@@ -74,13 +89,15 @@ impl Fault {
         match self {
             Self::Mode(node, mode) => world.set_mode(node, mode),
             Self::Lose(changes) => world.lose(changes)?,
+            Self::Give { to, expects, hears } => world.give(to, expects, hears)?,
+            Self::ExpectNoMore(node) => world.expect_no_more(node)?,
         }
         Ok(())
     }
 }
 
-fn search(forgets: bool, steps: u32, faults: u32) -> usize {
-    let mut search = Search { seen: HashSet::new(), states: 0, forgets };
+fn search((forgets, gives): (bool, bool), steps: u32, faults: u32) -> usize {
+    let mut search = Search { seen: HashSet::new(), states: 0, forgets, gives };
     for rates in RATES {
         let mut world = World::new(timing(HOLD), &rates);
         world.step().unwrap();
@@ -94,7 +111,7 @@ fn search(forgets: bool, steps: u32, faults: u32) -> usize {
 
 #[test]
 fn no_schedule_with_two_faults_gives_a_room_to_two_nodes_or_an_epoch_twice() {
-    let states = search(false, 10, 2);
+    let states = search((false, false), 10, 2);
 
     println!("{states} states");
     assert!(states > 5_000, "{states}");
@@ -102,7 +119,16 @@ fn no_schedule_with_two_faults_gives_a_room_to_two_nodes_or_an_epoch_twice() {
 
 #[test]
 fn nor_does_one_in_which_the_directory_forgets() {
-    let states = search(true, 8, 2);
+    let states = search((true, false), 8, 2);
+
+    println!("{states} states");
+    assert!(states > 5_000, "{states}");
+}
+
+/// The gift is one of the two faults.
+#[test]
+fn nor_does_one_in_which_the_room_is_given_from_one_node_to_another() {
+    let states = search((false, true), 8, 2) + search((true, true), 6, 2);
 
     println!("{states} states");
     assert!(states > 5_000, "{states}");
@@ -114,6 +140,10 @@ fn fault() -> impl Strategy<Value = Option<Fault>> {
         6 => Just(None),
         1 => (0..3_usize).prop_map(|node| Some(Fault::Mode(node, Mode::Well))),
         3 => mode.prop_map(|(node, mode)| Some(Fault::Mode(node, mode))),
+        2 => (0..3_usize, any::<(bool, bool)>()).prop_map(|(to, (expects, hears))| {
+            Some(Fault::Give { to, expects, hears })
+        }),
+        1 => (0..3_usize).prop_map(|node| Some(Fault::ExpectNoMore(node))),
     ]
 }
 

@@ -85,6 +85,65 @@ fn the_rooms_of_a_node_that_leaves_are_free_at_once() {
     assert_eq!(world.holder(), Some(1));
 }
 
+/// By the word of the node that had it; or by the directory, if that node dies before it says so.
+#[test]
+fn a_room_that_is_given_to_a_node_that_expects_it_changes_hands_at_once() {
+    for hears in [true, false] {
+        let mut world = held(50, &EVEN);
+
+        world.give(2, true, hears).unwrap();
+
+        if !hears {
+            world.set_mode(0, Mode::Paused);
+            assert_eq!(world.holder(), None);
+            world.step().unwrap();
+        }
+        for _ in 0..20 {
+            assert_eq!(world.holder(), Some(2));
+            world.step().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_room_is_not_given_to_a_node_that_is_silent_or_in_doubt() {
+    let mut world = held(50, &EVEN);
+    world.set_mode(2, Mode::Paused);
+    for _ in 0..4 {
+        world.step().unwrap();
+    }
+
+    world.give(2, true, true).unwrap();
+
+    assert_eq!(world.holder(), Some(0));
+}
+
+/// It is written once, however often it is tried.
+#[test]
+fn a_gift_whose_outcome_is_unknown_is_repeated_until_it_is_known() {
+    for mode in [Mode::Deaf, Mode::Late, Mode::CutOff] {
+        let mut world = held(50, &EVEN);
+        world.set_mode(0, mode);
+
+        world.give(2, true, true).unwrap();
+
+        assert_eq!(world.holder(), None, "neither may go by it");
+        world.set_mode(0, Mode::Well);
+        let steps = steps_until(&mut world, 5, |world| world.holder().is_some());
+        assert_eq!(world.holder(), Some(2), "after {steps}");
+    }
+}
+
+#[test]
+fn a_room_that_is_given_to_a_node_that_does_not_expect_it_is_free() {
+    let mut world = held(50, &EVEN);
+
+    world.give(2, false, true).unwrap();
+
+    let steps = steps_until(&mut world, 5, |world| world.holder().is_some());
+    assert!(steps <= 2, "{steps}");
+}
+
 #[test]
 fn a_room_that_is_given_back_is_free_and_its_record_is_removed_in_time() {
     let memory = Duration::from_nanos(1_000);

@@ -1,6 +1,7 @@
 //! A cluster of cores around one directory, with clocks that run at different rates, in steps.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -122,6 +123,8 @@ pub(super) struct World {
     store: Store,
     steps: u64,
     tickets: u64,
+    /// Room that is being given: by whose request, and to which node its word goes.
+    word: Option<(Ticket, usize)>,
     /// Whether all nodes want the room.
     pub(super) wanted: bool,
     /// Greatest epoch that was held, and by whom.
@@ -163,8 +166,8 @@ impl World {
         let nodes: Vec<Node> = nodes.iter().enumerate().map(node).collect();
         let top = (Epoch::default(), usize::MAX);
         let (store, refusals) = (Store::default(), Vec::new());
-        let (steps, tickets, wanted, replaced) = (0, 0, true, 0);
-        let mut world = Self { nodes, store, steps, tickets, wanted, top, refusals, replaced };
+        let (steps, tickets, wanted, replaced, word) = (0, 0, true, 0, None);
+        let mut world = Self { nodes, store, steps, tickets, word, wanted, top, refusals, replaced };
         (0..world.nodes.len()).for_each(|number| world.subscribe(number));
         world
     }
@@ -247,6 +250,44 @@ impl World {
         self.store.whole().claims.iter().any(|(_, claim, _)| claim.holder.is_some())
     }
 
+    /// Lets the node that holds the room give it to another one, if that is not the same; whether that one expects it,
+    /// and whether it hears the word of it.
+    pub(super) fn give(&mut self, to: usize, expects: bool, hears: bool) -> Result<(), Breach> {
+        let Some(holder) = self.holder().filter(|&holder| holder != to) else { return Ok(()) };
+        let from = self.epoch(holder).expect("it holds the room");
+        let room = || Arc::from(ROOM);
+        if expects && self.mode(to) != Mode::Paused {
+            let ticket = self.ticket();
+            self.tell(to, |core, now| core.handle_expect(now, &room(), ticket, from));
+            self.settle(to)?;
+        }
+        if self.mode(holder) != Mode::Paused {
+            let (ticket, node) = (self.ticket(), self.id(to));
+            self.word = hears.then_some((ticket, to));
+            self.tell(holder, |core, now| core.handle_give(now, &room(), ticket, &node));
+            self.settle(holder)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a node expect the room no more, as when the request of a node has come to nothing.
+    pub(super) fn expect_no_more(&mut self, number: usize) -> Result<(), Breach> {
+        for ticket in 1..=self.tickets {
+            let (room, ticket) = (Arc::from(ROOM), Ticket(ticket));
+            self.tell(number, |core, now| core.handle_expect_no_more(now, &room, ticket));
+        }
+        self.settle(number)
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    fn id(&self, number: usize) -> NodeId {
+        NodeId::new(format!("n{number}")).expect("a good name")
+    }
+
     pub(super) fn leave(&mut self, number: usize) -> Result<(), Breach> {
         self.tell(number, Core::handle_leave);
         self.settle(number)
@@ -264,8 +305,7 @@ impl World {
             let wants =
                 self.wanted && self.mode(number) != Mode::Paused && self.epoch(number).is_none();
             if wants {
-                self.tickets += 1;
-                let ticket = Ticket(self.tickets);
+                let ticket = self.ticket();
                 self.tell(number, |core, now| core.handle_claim(now, &ROOM.into(), ticket));
                 self.settle(number)?;
             }
@@ -295,6 +335,15 @@ impl World {
                 Output::Call(id, call) => self.call(number, id, call),
                 Output::Refresh => self.subscribe(number),
                 Output::Replaced => self.replaced += 1,
+                Output::Given(ticket, Ok(given)) => {
+                    let word = self.word.filter(|(of, _)| *of == ticket);
+                    // One that stands still hears it no more in time.
+                    if let Some((_, to)) = word.filter(|(_, to)| self.mode(*to) != Mode::Paused) {
+                        self.tell(to, |core, now| {
+                            core.handle_given(now, &Arc::from(ROOM), given);
+                        });
+                    }
+                }
                 Output::Answer(_, Err(refused)) => {
                     self.refusals.push(refused);
                     let excess = self.refusals.len().saturating_sub(2);
