@@ -27,6 +27,21 @@ pub enum ClaimError {
     BadName(String),
 }
 
+/// Error of giving a room to another node.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GiveError {
+    /// The hold is over, and not by the will of this node: its session has ended, or the directory has lost the claim.
+    #[error("this node does not hold the room any more")]
+    NotHeld,
+    /// The other node is not known, takes no rooms, or is silent. The hold goes on.
+    #[error("the node takes no rooms")]
+    NoSuchNode,
+    /// The directory is not seen at present, or the room's claim is being written. The hold goes on.
+    #[error("the directory is not available")]
+    Unavailable,
+}
+
 /// Where a room runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

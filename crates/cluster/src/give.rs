@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::cluster::Cluster;
-use crate::error::ClaimError;
+use crate::error::{ClaimError, GiveError};
 use crate::hold::Hold;
 use crate::messages::MoveRoom;
 use crate::node_id::NodeId;
@@ -20,21 +19,6 @@ pub struct Gave {
     /// Word of it for the other node ([`Expected::given`]).
     pub given: Given,
     hold: Hold,
-}
-
-/// Error of giving a room to another node.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum GiveError {
-    /// The hold is over, and not by the will of this node: its session has ended, or the directory has lost the claim.
-    #[error("this node does not hold the room any more")]
-    NotHeld,
-    /// The other node is not known, takes no rooms, or is silent. The hold goes on.
-    #[error("the node takes no rooms")]
-    NoSuchNode,
-    /// The directory is not seen at present, or the room's claim is being written. The hold goes on.
-    #[error("the directory is not available")]
-    Unavailable,
 }
 
 /// Room that another node is about to give to this one ([`Cluster::expect`]). Dropping this ends it: a claim that comes

@@ -88,6 +88,11 @@ impl Hold {
         self.inner.granted.after
     }
 
+    /// Returns whether another node has [given](crate::Cluster::give) the room to this one, which has not claimed it.
+    pub fn was_given(&self) -> bool {
+        self.inner.granted.given
+    }
+
     /// Returns whether the room is still this node's. Once it is not, it never is again: [claim](crate::Cluster::claim)
     /// the room anew. Costs a look at the clock (some 25 ns): call it before each step that must not happen twice.
     pub fn is_good(&self) -> bool {

@@ -82,9 +82,9 @@ mod tests;
 pub use cluster::{Cluster, ClusterBuilder};
 pub use directory::{Change, Directory, DirectoryError, Key, Whole};
 pub use embedded::Embedded;
-pub use error::{BuildError, ClaimError, Elsewhere};
+pub use error::{BuildError, ClaimError, Elsewhere, GiveError};
 pub use facts::ClusterFacts;
-pub use give::{Expected, Gave, GiveError};
+pub use give::{Expected, Gave};
 pub use hold::Hold;
 pub use line::{KeptLine, LineError, LineEvent, LineFacts, LineId, Lines, Served, ServiceTaken};
 #[cfg(feature = "nats")]

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use actix::Message;
 use tokio::sync::oneshot;
 
-use crate::error::ClaimError;
-use crate::give::GiveError;
+use crate::error::{ClaimError, GiveError};
 use crate::hold::Hold;
 use crate::node_id::NodeId;
 use crate::placement::Candidate;

@@ -3,13 +3,15 @@
 use std::any::Any;
 
 use actix::prelude::*;
+use callboard_cluster::Gave;
 use callboard_outbox::CloseFrame;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::arrivals::RoomState;
 use crate::credit::Credit;
 use crate::error::{ForwardError, JoinError};
-use crate::link::Progress;
+use crate::link::{Link, Parts, Progress};
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
@@ -40,6 +42,8 @@ pub(crate) enum RoomCommand {
     Detach { member: Member, answer: oneshot::Sender<Progress> },
     /// Takes the seat at the room's home of a peer that has come from another node.
     Adopt { member: Member, progress: Progress, answer: oneshot::Sender<Result<(), JoinError>> },
+    /// Stops where it is, because the room is about to go to another node.
+    Leave(Leave),
     /// Says that all commands before this one were handled.
     Mark(oneshot::Sender<()>),
     /// Tells all peers that the room closes, runs `on_terminate`, and ends.
@@ -56,7 +60,7 @@ impl RoomCommand {
             Self::Forward { answer, .. } => _ = answer.send(Err(ForwardError::RoomUnavailable)),
             Self::Stop { done, .. } => _ = done.send(()),
             // A caller that waits for the answer learns that there is none.
-            Self::Freeze { .. } | Self::Detach { .. } => {}
+            Self::Freeze { .. } | Self::Detach { .. } | Self::Leave(_) => {}
             Self::ForwardFrom { .. }
             | Self::Tell(_)
             | Self::Depart
@@ -64,6 +68,30 @@ impl RoomCommand {
             | Self::Mark(_) => {}
         }
     }
+}
+
+/// What a room is asked that is about to go to another node.
+pub(crate) struct Leave {
+    /// Answered with what goes with it.
+    pub(crate) answer: oneshot::Sender<Result<RoomState, CannotMove>>,
+    /// The room goes once this says so. Dropped, the room goes on.
+    pub(crate) fate: oneshot::Receiver<Departure>,
+}
+
+/// Reason why a room does not go to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CannotMove {
+    /// It is being restarted or closed, or adopts members.
+    Busy,
+    /// It would begin anew, and lose its members by that.
+    NoSnapshot,
+}
+
+/// Room that another node has now, and the link to it.
+pub(crate) struct Departure {
+    pub(crate) gave: Gave,
+    pub(crate) link: Link,
+    pub(crate) parts: Parts,
 }
 
 /// What becomes of a frozen room.

@@ -102,7 +102,7 @@ pub enum TellError {
     /// The room is of another type.
     #[error("the room is of another type")]
     OtherType,
-    /// The room is being restarted, or closed.
+    /// The room is being restarted, moved to another node, or closed.
     #[error("the room is not available")]
     RoomUnavailable,
     /// The room has not handled 1,024 earlier messages.

@@ -191,7 +191,7 @@ impl RoomHandle {
     pub async fn stop(&self, details: impl Into<Value>) {
         let details = details.into();
         if let Some(away) = self.shared.away() {
-            away.stop(details.clone());
+            away.stop(&details);
         }
         self.stop_with(details, CloseFrame::NORMAL).await;
     }

@@ -51,6 +51,7 @@
 //! * A client that does not read is disconnected ([`Outbox`]); the room never waits for it.
 
 mod actor;
+mod arrivals;
 mod auth;
 mod away;
 mod command;
@@ -65,8 +66,10 @@ mod linked;
 mod member;
 mod membership;
 mod message;
+mod moving;
 mod name_registration;
 mod options;
+mod parked;
 mod peer_id;
 mod peer_index;
 mod registry;
@@ -112,7 +115,7 @@ pub use rejection::Rejection;
 pub use reserved_events::is_reserved_event;
 pub use room::{Readopt, Room};
 pub use room_name::{RoomNameError, is_room_name};
-pub use rooms::{OpenOnDemand, RoomCounts, Rooms, RoomsBuilder, room_child_spec};
+pub use rooms::{MoveRoomError, OpenOnDemand, RoomCounts, Rooms, RoomsBuilder, room_child_spec};
 pub use rooms_hand_over::HandedOver;
 pub use rooms_take::TakePeerError;
 pub use server_messages::Description;

@@ -27,6 +27,8 @@ struct Inner {
     is_guest: AtomicBool,
     /// Number of its last message, at its home; 0 if it was never a guest there.
     number: AtomicU64,
+    /// Number of the last one that its home has handled.
+    handled: AtomicU64,
 }
 
 /// Handle of the application's to a peer.
@@ -70,8 +72,9 @@ impl Member {
     ) -> (Self, Map<String, Value>) {
         let in_flight = AtomicUsize::new(0);
         let (handle, is_guest) = (Mutex::new(handle), AtomicBool::new(is_guest));
-        let number = AtomicU64::new(0);
-        (Self(Arc::new(Inner { auth, outbox, handle, in_flight, is_guest, number })), welcome)
+        let [number, handled] = [0; 2].map(AtomicU64::new);
+        let inner = Inner { auth, outbox, handle, in_flight, is_guest, number, handled };
+        (Self(Arc::new(inner)), welcome)
     }
 
     /// Returns a member whose client is connected to another node: of that, this one knows no more than its clients do.
@@ -135,6 +138,16 @@ impl Member {
     /// Notes the number of its last message.
     pub(crate) fn set_number(&self, number: u64) {
         self.0.number.fetch_max(number, Ordering::AcqRel);
+    }
+
+    /// Returns the number of its last message that its home has handled, as a guest; 0 if there is none.
+    pub(crate) fn handled(&self) -> u64 {
+        self.0.handled.load(Ordering::Acquire)
+    }
+
+    /// Notes the number of its last message that was handled.
+    pub(crate) fn set_handled(&self, number: u64) {
+        self.0.handled.fetch_max(number, Ordering::AcqRel);
     }
 
     /// Notes whether it is a peer of another node.

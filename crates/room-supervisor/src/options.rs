@@ -168,7 +168,8 @@ impl<R: Room> RoomOptions<R> {
             snapshot_version,
             reopens: false,
         };
-        let kind = RoomKind { id: TypeId::of::<R>(), forwards_directly: R::FORWARDS_DIRECTLY };
+        let (id, forwards_directly) = (TypeId::of::<R>(), R::FORWARDS_DIRECTLY);
+        let kind = RoomKind { id, forwards_directly, snapshot_version };
         let (opener, away, hold, place, inherited) = Default::default();
         AnyRoomOptions {
             name,

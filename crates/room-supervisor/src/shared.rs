@@ -5,23 +5,23 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
 use callboard_cluster::NodeId;
-use callboard_outbox::CloseFrame;
+use callboard_outbox::{CloseFrame, Outbox};
 use callboard_supervision::SupervisorRef;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
-use tokio::time::sleep;
 
+use crate::arrivals::Arrivals;
 use crate::command::RoomCommand;
 use crate::credit::Counted;
 use crate::error::{ForwardError, JoinError, KickError};
 use crate::link::{Away, Tag};
 use crate::member::Member;
 use crate::message::RoomMessage;
+use crate::parked::Parked;
 use crate::peer_id::PeerId;
 use crate::peer_index;
 use crate::roster::{Offered, Origin, Roster};
@@ -55,8 +55,8 @@ pub(crate) struct Shared {
     away: ArcSwapOption<Away>,
     /// Whether the room was closed here, and may go on at another node.
     may_go_on: AtomicBool,
-    /// Members that are on their way from one node to another, and have no membership meanwhile.
-    parked: Mutex<Vec<Member>>,
+    pub(crate) parked: Parked,
+    pub(crate) arrivals: Arrivals,
 }
 
 /// What a room is, apart from its name and state.
@@ -66,6 +66,8 @@ pub(crate) struct RoomKind {
     pub(crate) id: TypeId,
     /// [`Room::FORWARDS_DIRECTLY`](crate::Room::FORWARDS_DIRECTLY)
     pub(crate) forwards_directly: bool,
+    /// [`RoomOptions::snapshot_version`](crate::RoomOptions::snapshot_version)
+    pub(crate) snapshot_version: u32,
 }
 
 /// Index of rooms by the peers that have memberships in them, which a registry keeps
@@ -123,7 +125,8 @@ impl Shared {
             tenure,
             snapshot,
             away,
-            parked: Mutex::default(),
+            parked: Parked::default(),
+            arrivals: Arrivals::default(),
             may_go_on: AtomicBool::new(false),
         })
     }
@@ -140,7 +143,17 @@ impl Shared {
     /// Sets the way to the room's home; none if that is this node.
     pub(crate) fn set_away(&self, away: Option<Away>) {
         self.away.store(away.map(Arc::new));
+        self.notify();
+    }
+
+    /// Wakes those that wait for a change of the room.
+    pub(crate) fn notify(&self) {
         self.changes.notify_waiters();
+    }
+
+    /// Returns the version of snapshots that the room can read.
+    pub(crate) fn snapshot_version(&self) -> u32 {
+        self.kind.snapshot_version
     }
 
     /// Returns the room's right to its name, if it is a room of a cluster.
@@ -246,7 +259,11 @@ impl Shared {
         if self.is_registered() {
             self.door()?;
         }
-        self.roster().reserve(member, welcome)?;
+        let mut roster = self.roster();
+        // Just now it may have gone to another node: its guests join it there.
+        let is_gone = member.is_guest() && self.is_away();
+        (!is_gone).then(|| roster.reserve(member, welcome)).ok_or(JoinError::RoomUnavailable)??;
+        drop(roster);
         if let Some(PeerIndex(index)) = &self.peers {
             index.insert(peer, InRoom(Arc::clone(self)));
         }
@@ -315,35 +332,6 @@ impl Shared {
         if let Some(PeerIndex(index)) = &self.peers {
             index.remove(member.peer_id(), &InRoom(Arc::clone(self)));
         }
-    }
-
-    /// Keeps a member that is on its way to another node, for a while. What is sent to it waits in its outbox.
-    pub(crate) fn park(self: &Arc<Self>, member: Member) {
-        member.remove_handle();
-        self.parked().push(member.clone());
-        let shared = Arc::clone(self);
-        actix::spawn(async move {
-            sleep(PARKED).await;
-            if shared.unpark_if(|parked| parked.is_same(&member)).is_some() {
-                shared.end_membership(&member);
-            }
-        });
-    }
-
-    /// Returns a member that has arrived.
-    pub(crate) fn unpark(&self, peer: PeerId) -> Option<Member> {
-        self.unpark_if(|parked| parked.peer_id() == peer)
-    }
-
-    fn unpark_if(&self, is_it: impl Fn(&Member) -> bool) -> Option<Member> {
-        let mut parked = self.parked();
-        let at = parked.iter().position(is_it)?;
-        Some(parked.swap_remove(at))
-    }
-
-    fn parked(&self) -> MutexGuard<'_, Vec<Member>> {
-        // Every change is one insertion or removal.
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes the connection of a member.
@@ -427,15 +415,17 @@ impl Shared {
         if self.is_fenced() {
             return Err(ForwardError::RoomUnavailable);
         }
-        let full = {
-            let mut roster = self.roster();
-            let receivers = roster.receivers(message, origin)?;
-            let text = message.encode();
-            let tagged = roster.tags_what_comes_of(origin).then(|| text.clone());
-            let full = wake_ups.put(text, receivers);
-            roster.tag(tagged, origin);
-            full
-        };
+        let mut roster = self.roster();
+        if let Some(away) = self.away() {
+            // Just now it has gone to another node.
+            drop(roster);
+            return away.send(message);
+        }
+        if origin.is_none() && roster.is_gathering() {
+            return roster.hold_back(message);
+        }
+        let full = put(&mut roster, message, origin, wake_ups)?;
+        drop(roster);
         // Not while the roster is locked: it calls back.
         full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));
         wake_ups.flush_when_due();
@@ -458,6 +448,9 @@ impl Shared {
         let (frame, wake_ups) = (message.encode(), WakeUps::default());
         let full = {
             let mut roster = self.roster();
+            if self.is_away() {
+                return false;
+            }
             let tagged = roster.tags_what_comes_of(Some(origin)).then(|| frame.clone());
             let Some(full) = roster
                 .direct_receivers(sender, message, Some(origin))
@@ -466,6 +459,7 @@ impl Shared {
                 return false;
             };
             roster.tag(tagged, Some(origin));
+            sender.set_handled(origin.number);
             full
         };
         // Not while the roster is locked: it calls back.
@@ -473,6 +467,21 @@ impl Shared {
         wake_ups.flush();
         true
     }
+}
+
+/// Puts a message into the outboxes of its addressees, of all or of none. Returns those that are full.
+pub(crate) fn put(
+    roster: &mut Roster,
+    message: &RoomMessage,
+    origin: Option<Origin>,
+    wake_ups: &WakeUps,
+) -> Result<Vec<Arc<Outbox>>, ForwardError> {
+    let receivers = roster.receivers(message, origin)?;
+    let text = message.encode();
+    let tagged = roster.tags_what_comes_of(origin).then(|| text.clone());
+    let full = wake_ups.put(text, receivers);
+    roster.tag(tagged, origin);
+    Ok(full)
 }
 
 fn tell_closed(members: &[Member], details: &Value, close: &CloseFrame) {
@@ -489,6 +498,3 @@ impl Counted for Arc<Shared> {
         &self.told
     }
 }
-
-/// Time in which a peer that has left one node must arrive at another.
-const PARKED: Duration = Duration::from_secs(10);

@@ -51,6 +51,11 @@ impl RoomHandle {
         if self.home().is_some() {
             return Err(TellError::Elsewhere);
         }
+        // Until it is sent: what the room has not handled when it goes to another node cannot follow it.
+        let roster = self.shared.roster();
+        if roster.is_moving() {
+            return Err(TellError::RoomUnavailable);
+        }
         let mailbox = self.shared.mailbox().ok_or(TellError::RoomUnavailable)?;
         let credit = Credit::new(Arc::clone(&self.shared)).ok_or(TellError::TooManyInFlight)?;
         let on_tell = Box::new(move |room: &mut dyn Any, context: &dyn Any| {
@@ -62,6 +67,7 @@ impl RoomHandle {
         });
         // Bounded by the credit, which goes with the callback.
         mailbox.do_send(RoomCommand::Tell(on_tell));
+        drop(roster);
         Ok(())
     }
 }

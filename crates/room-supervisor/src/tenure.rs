@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
-use callboard_cluster::{ClaimError, Cluster, Epoch, Hold, NodeId};
+use callboard_cluster::{ClaimError, Cluster, Epoch, Gave, GiveError, Hold, NodeId};
 use callboard_outbox::{CloseFrame, OutboxReady};
 use callboard_supervision::StartError;
 
@@ -83,6 +83,12 @@ impl Tenure {
     /// Holds the name from now on.
     pub(crate) fn hold(&self, hold: Hold) {
         self.hold.store(Some(Arc::new(hold)));
+    }
+
+    /// Gives the name to another node, which expects it.
+    pub(crate) async fn give(&self, to: &NodeId) -> Result<Gave, GiveError> {
+        let hold = self.hold.load_full().ok_or(GiveError::NotHeld)?;
+        self.cluster.give(&hold, to).await
     }
 
     /// Gives the name back.

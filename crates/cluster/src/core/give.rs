@@ -7,28 +7,12 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use super::claim::{Attempt, Held, Room, Step, Ticket};
-use super::{Core, Granted, Output, Refused, RefusedToGive};
+use super::room::{Attempt, Expecting, Giving, Held, Room, Step, Ticket};
+use super::{Core, Output, Refused, RefusedToGive};
 use crate::boot_time::{BootTime, Now};
 use crate::directory::DirectoryError;
 use crate::node_id::NodeId;
 use crate::record::{Claim, Epoch, Given, Revision, SessionState};
-
-/// Room that is being given to another node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Giving {
-    ticket: Ticket,
-    /// Claim of the other node.
-    claim: Claim,
-}
-
-/// Room that another node is about to give to this one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Expecting {
-    ticket: Ticket,
-    /// Number of the other node's hold.
-    from: Epoch,
-}
 
 impl Core {
     /// Gives a room that this node holds to another one. It is answered when it is known whether that has it.
@@ -183,7 +167,8 @@ impl Core {
         room.after = expecting.iter().map(|expecting| expecting.from).max();
         room.held = Some(Held { epoch, confirmed: true });
         room.begins_to_hold();
-        let granted = Granted { epoch, after: room.after };
+        room.is_given = true;
+        let granted = room.granted(epoch);
         for Expecting { ticket, .. } in expecting {
             self.outputs.push_back(Output::Answer(ticket, Ok(granted)));
         }
@@ -200,12 +185,5 @@ impl Core {
                 self.outputs.push_back(Output::Answer(ticket, Err(refused.clone())));
             }
         }
-    }
-}
-
-impl Room {
-    /// Returns whether a claim of this epoch is one that another node was about to give to this one.
-    pub(super) fn expects(&self, epoch: Epoch) -> bool {
-        self.expecting.iter().any(|expecting| epoch > expecting.from)
     }
 }

@@ -8,6 +8,7 @@ mod claim;
 mod give;
 mod others;
 mod own;
+mod room;
 mod sweep;
 mod timing;
 
@@ -20,10 +21,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use self::claim::Room;
-pub(crate) use self::claim::Ticket;
 use self::others::Other;
 use self::own::Own;
+use self::room::Room;
+pub(crate) use self::room::Ticket;
 pub(crate) use self::timing::Timing;
 use crate::boot_time::{BootTime, Now};
 use crate::directory::{Change, DirectoryError, Key, Whole};
@@ -92,6 +93,8 @@ pub(crate) struct Granted {
     pub(crate) epoch: Epoch,
     /// Epoch of the claim before it, of any node; none if the directory had none.
     pub(crate) after: Option<Epoch>,
+    /// Whether another node has given it to this one.
+    pub(crate) given: bool,
 }
 
 /// Refusal of a room.

@@ -1,16 +1,20 @@
 //! Room that another node runs: its actor here passes on what its peers say, and looks for the next home if that node
 //! dies.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
 use actix::prelude::*;
-use callboard_cluster::{ClaimError, Epoch, Hold};
+use callboard_cluster::{ClaimError, Epoch, Hold, NodeId};
+use callboard_outbox::CloseFrame;
 use callboard_supervision::{Exit, ExitReason};
+use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{ABANDONED, RoomActor};
+use crate::arrivals::{Arrival, RoomState};
 use crate::away::{Next, Returning, Unhandled};
 use crate::command::RoomCommand;
 use crate::error::ForwardError;
@@ -36,6 +40,8 @@ enum Found {
     /// This node has claimed the room.
     Here(Hold),
     There(Opened),
+    /// The home has given the room to this node.
+    Given(Arrival),
     /// None, for this reason.
     Nothing(&'static str),
 }
@@ -60,7 +66,7 @@ impl RoomActor {
         });
     }
 
-    fn listen(&mut self, parts: Parts, ctx: &mut Context<Self>) {
+    pub(super) fn listen(&mut self, parts: Parts, ctx: &mut Context<Self>) {
         self.stream = Some(ctx.add_stream(stream(parts)));
         self.watch_claim(ctx);
     }
@@ -72,6 +78,8 @@ impl RoomActor {
         let watching = async move {
             if let Some(tenure) = shared.tenure() {
                 tenure.cluster.claimed_after(&shared.name, epoch).await;
+                // A home that has given the room away says so, after all that it has to say besides.
+                sleep(GIVING).await;
             }
         };
         let watching = watching.into_actor(self).map(|(), this, ctx| {
@@ -88,7 +96,7 @@ impl RoomActor {
             away.end();
         }
         if !has_panicked && !self.roster().is_closed() {
-            self.shared.close(&"shutdown".into(), callboard_outbox::CloseFrame::GOING_AWAY);
+            self.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
         }
         self.roster().terminate();
     }
@@ -116,20 +124,31 @@ impl RoomActor {
                 _ = answer.send(Err(ForwardError::RoomUnavailable));
             }
             RoomCommand::Stop { details, close, done } => {
+                if close == CloseFrame::NORMAL
+                    && let Some(away) = self.shared.away()
+                {
+                    // If it was closed before the room went to another node.
+                    away.stop(&details);
+                }
                 self.shared.close(&details, close);
                 self.end_edge(ctx);
                 _ = done.send(());
             }
-            // A message of the application stays on its node, a room is handed over by its home, and nothing here makes
-            // marks.
+            // A message of the application stays on its node, a room is handed over by its home, and what was marked
+            // before it has gone is handled there.
             RoomCommand::Tell(_)
             | RoomCommand::Freeze { .. }
+            | RoomCommand::Leave(_)
             | RoomCommand::AdoptOffered
             | RoomCommand::Mark(_) => {}
         }
     }
 
-    fn end_edge_if_empty(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn end_edge_if_empty(&mut self, ctx: &mut Context<Self>) {
+        // It is about to be the room's home.
+        if self.shared.arrivals.is_expected() && !self.roster().is_closed() {
+            return;
+        }
         let mut roster = self.roster();
         // One that was closed meanwhile ends in any case.
         let ends = if self.settings.reopens { roster.close_if_empty() } else { roster.is_closed() };
@@ -159,26 +178,31 @@ impl RoomActor {
         let (Some(edge), Some(away)) = (&mut self.edge, self.shared.away()) else { return };
         away.link.close();
         edge.lose_link();
+        let moved = edge.take_moved();
         // Also by those that have not asked yet to join.
-        let is_wanted = !self.shared.roster().is_empty() || !self.settings.reopens;
-        if !is_wanted || self.settings.on_crash == OnCrash::Close || self.roster().is_closed() {
+        let is_expected = self.shared.arrivals.is_expected();
+        let is_empty = self.shared.roster().is_empty() && !is_expected;
+        let is_wanted = !is_empty || !self.settings.reopens;
+        let closes = self.settings.on_crash == OnCrash::Close && moved.is_none() && !is_expected;
+        if !is_wanted || closes || self.roster().is_closed() {
             return self.close_edge("its home is lost", ctx);
         }
         log::info!("room {:?}: its home {} is lost ({cause:?})", self.shared.name, away.node());
         let (shared, lost) = (Arc::clone(&self.shared), away.epoch);
         let seeking = async move {
-            let finding = find_home(&shared, lost, cause);
+            let finding = find_or_arrive(&shared, lost, cause, moved);
             timeout(SEEKING, finding).await.unwrap_or(Found::Nothing("no next home in time"))
         };
         ctx.spawn(seeking.into_actor(self).map(|found, this, ctx| {
             let found_at = match &found {
-                Found::Here(_) => "this node".to_owned(),
+                Found::Here(_) | Found::Given(_) => "this node".to_owned(),
                 Found::There(Opened { link, .. }) => link.node().to_string(),
                 Found::Nothing(_) => "none".to_owned(),
             };
             log::info!("room {:?}: its next home is {found_at}", this.shared.name);
             match found {
-                Found::Here(hold) => this.come_home(hold, ctx),
+                Found::Here(hold) => this.come_home(hold, None, ctx),
+                Found::Given(Arrival { hold, state }) => this.come_home(hold, Some(state), ctx),
                 Found::There(opened) => this.follow(opened, ctx),
                 Found::Nothing(reason) => this.close_edge(reason, ctx),
             }
@@ -196,11 +220,16 @@ impl RoomActor {
     }
 
     /// Goes on as the room's home: opens the room, and adopts its members when the other edges have offered theirs.
-    fn come_home(&mut self, hold: Hold, ctx: &mut Context<Self>) {
+    /// If the former home has given it away, it goes on with what has come with it.
+    fn come_home(&mut self, hold: Hold, state: Option<RoomState>, ctx: &mut Context<Self>) {
         let (Some(mut edge), Some(tenure)) = (self.edge.take(), self.shared.tenure()) else {
             return;
         };
         let Returning { members, tags, messages, joins, edges } = edge.come_home();
+        let (snapshot, moved) = match state {
+            Some(RoomState { snapshot, members, nodes }) => (snapshot, Some((members, nodes))),
+            None => (None, None),
+        };
         let here = tenure.cluster.node();
         tenure.hold(hold);
         {
@@ -209,19 +238,32 @@ impl RoomActor {
             roster.offered_all(here.clone(), tags, Vec::new());
             // Until all are members again, what they say waits its turn.
             roster.freeze(true);
+            if moved.is_some() {
+                roster.gather();
+            }
         }
         let home = self.shared.away();
-        let is_edge = |node: &_| *node != *here && home.as_ref().is_none_or(|it| it.node() != node);
-        let edges: Vec<_> = edges.into_iter().filter(is_edge).collect();
+        let edges = match &moved {
+            Some((_, nodes)) => nodes.iter().filter(|node| *node != here).cloned().collect(),
+            None => {
+                let is_home = |node: &_| home.as_ref().is_some_and(|it| it.node() == node);
+                let is_edge = |node: &_| *node != *here && !is_home(node);
+                edges.into_iter().filter(is_edge).collect::<Vec<_>>()
+            }
+        };
         self.shared.set_away(None);
         // A panic here is that of a home, which is started anew.
-        match (self.open)(&self.context, None) {
-            Ok(OpenedRoom { room, .. }) => self.room = Some(room),
+        let snapshot = snapshot.filter(|it| it.version() <= self.settings.snapshot_version);
+        let is_restored = match (self.open)(&self.context, snapshot.as_ref()) {
+            Ok(OpenedRoom { room, is_restored }) => {
+                self.room = Some(room);
+                is_restored
+            }
             Err(rejection) => {
                 log::error!("room {:?} is not opened here: {}", self.shared.name, rejection.text());
                 return self.close_edge("it cannot be opened", ctx);
             }
-        }
+        };
         let joins = joins.into_iter().map(|(peer, answer)| RoomCommand::Join { peer, answer });
         self.waiting = Some(Waiting { messages, joins: joins.collect() });
         self.lapsed = false;
@@ -231,7 +273,19 @@ impl RoomActor {
             let offered = shared.wait_until(|shared| shared.roster().has_offers_of(&edges));
             _ = timeout(OFFERING, offered).await;
         };
-        ctx.wait(offers.into_actor(self).map(|(), this, ctx| this.adopt(ctx)));
+        ctx.wait(offers.into_actor(self).map(move |(), this, ctx| match moved {
+            Some((members, _)) if is_restored => this.take_in(members, ctx),
+            // It has lost its state, as by a crash.
+            Some(_) if this.settings.on_crash == OnCrash::Close => {
+                this.shared.dismiss(&"crashed".into(), CloseFrame::ROOM_FAILED);
+                this.take_in(Vec::new(), ctx);
+            }
+            Some(_) => {
+                this.shared.gathered(None);
+                this.adopt(ctx);
+            }
+            None => this.adopt(ctx),
+        }));
     }
 
     /// Adopts members of an earlier home that another node has offered.
@@ -267,20 +321,9 @@ impl RoomActor {
             self.settle(ctx);
             drop(credit);
         }
-        joins.into_iter().for_each(|join| ctx.notify(Later(join)));
-    }
-}
-
-/// Command that waits in the room's mailbox.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Later(RoomCommand);
-
-impl Handler<Later> for RoomActor {
-    type Result = ();
-
-    fn handle(&mut self, Later(command): Later, ctx: &mut Self::Context) {
-        Handler::<RoomCommand>::handle(self, command, ctx);
+        let Some(mailbox) = self.shared.mailbox() else { return };
+        // By the mailbox, which alone waits while the room decides on a peer: once for each that has waited.
+        joins.into_iter().for_each(|join| mailbox.do_send(join));
     }
 }
 
@@ -306,6 +349,49 @@ impl StreamHandler<Part> for RoomActor {
             self.lose_home(Cause::LineDown, ctx);
         }
     }
+}
+
+/// Looks for the home of a room, which may be given to this node meanwhile.
+async fn find_or_arrive(
+    shared: &Shared,
+    lost: Epoch,
+    cause: Cause,
+    moved: Option<NodeId>,
+) -> Found {
+    let arrived = || async {
+        shared.wait_until(|room| room.arrivals.has_arrived()).await;
+        shared.arrivals.take()
+    };
+    let finding = async {
+        match moved {
+            // The other node may not have it yet, or may be dead by now.
+            Some(node) => match timeout(SAYING, open_at(shared, lost, &node)).await {
+                Ok(Some(opened)) => Found::There(opened),
+                _ => find_home(shared, lost, cause).await,
+            },
+            None => find_home(shared, lost, cause).await,
+        }
+    };
+    let found = match select(pin!(arrived()), pin!(finding)).await {
+        Either::Left((Some(arrival), _)) => return Found::Given(arrival),
+        Either::Left((None, finding)) => finding.await,
+        Either::Right((found, _)) => found,
+    };
+    match found {
+        // What has come with it is about to be here.
+        Found::Here(hold) if hold.was_given() => match timeout(OPENING, arrived()).await {
+            Ok(Some(arrival)) => Found::Given(arrival),
+            _ => Found::Here(hold),
+        },
+        found => found,
+    }
+}
+
+/// Opens a link to the node to which the home has given the room; none if that is this one, or if it has not got it.
+async fn open_at(shared: &Shared, lost: Epoch, node: &NodeId) -> Option<Opened> {
+    let tenure = shared.tenure().filter(|tenure| tenure.cluster.node() != node)?;
+    let opened = tenure.opener.as_ref()?.open(node, &shared.name).await.ok()?;
+    (opened.epoch > lost).then_some(opened)
 }
 
 /// Looks for the home of a room: claims it, or opens a link to the node that has.
@@ -350,6 +436,11 @@ const OPENING: Duration = Duration::from_secs(1);
 const LEAVING: Duration = Duration::from_secs(2);
 /// Time for which a room waits for the members that other nodes offer it.
 const OFFERING: Duration = Duration::from_secs(2);
+/// Time in which a home says that it has given the room away.
+const GIVING: Duration = Duration::from_secs(2);
+/// Time in which the node that was given a room says that it has it: much less than the next home waits for the others
+/// if that node is dead.
+const SAYING: Duration = Duration::from_millis(500);
 /// Bounds of the pause before a home is looked for again.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);

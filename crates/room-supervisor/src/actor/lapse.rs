@@ -24,7 +24,13 @@ impl RoomActor {
                 tenure.over().await;
             }
         };
-        ctx.spawn(over.into_actor(self).map(|(), this, ctx| _ = this.has_lapsed(ctx)));
+        let over = over.into_actor(self).map(|(), this, ctx| {
+            // One that is cancelled in the pass in which it ends gets here nevertheless.
+            if this.hold_watch.take().is_some() {
+                _ = this.has_lapsed(ctx);
+            }
+        });
+        self.hold_watch = Some(ctx.spawn(over));
     }
 
     /// Looks whether the room's hold is over, and does what follows. Returns whether the room has ended of it. At the
@@ -60,6 +66,8 @@ impl RoomActor {
             }
         };
         ctx.spawn(claiming.into_actor(self).map(|claimed, this, ctx| match claimed {
+            // The room has gone to another node.
+            _ if this.edge.is_some() => {}
             Anew::Held => {
                 log::info!("room {:?}: this node has it again", this.shared.name);
                 this.lapsed = false;

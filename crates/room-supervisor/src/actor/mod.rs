@@ -2,6 +2,7 @@
 
 mod away;
 mod lapse;
+mod moving;
 mod readopt;
 
 use self::away::Waiting;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use actix::fut::ActorFutureExt;
 use actix::prelude::*;
 use callboard_outbox::CloseFrame;
-use callboard_supervision::{Exit, ExitReason, StartError, catch_panic, has_panicked};
+use callboard_supervision::{Exit, ExitReason, StartError, has_panicked};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -44,6 +45,8 @@ pub(crate) struct RoomActor {
     room: Option<Box<dyn ErasedRoom>>,
     settings: RoomSettings,
     ticks: Option<(Instant, SpawnHandle)>,
+    /// Whether the hold of the room's name is over.
+    hold_watch: Option<SpawnHandle>,
     /// Whether the hold of the room's name is over, as this instance knows it.
     lapsed: bool,
     /// It goes on where a snapshot was taken, with the members that the snapshot knows.
@@ -85,6 +88,7 @@ impl RoomActor {
             room: None,
             settings,
             ticks: None,
+            hold_watch: None,
             lapsed: false,
             is_restored: false,
             open: Arc::clone(open),
@@ -136,10 +140,10 @@ impl RoomActor {
     /// Forwards a message of a peer, and tells its client if that failed.
     fn forward_from(&mut self, origin: Origin, message: RoomMessage) {
         let peer = origin.peer;
-        if self.roster().sender(peer).is_none() {
-            return;
-        }
-        let Err(error) = self.forward(message, Some(origin)) else { return };
+        let Some(sender) = self.roster().sender(peer).cloned() else { return };
+        let forwarded = self.forward(message, Some(origin));
+        sender.set_handled(origin.number);
+        let Err(error) = forwarded else { return };
         let (description, details) = match error {
             ForwardError::NoSuchPeer(peers) => (Description::NoSuchPeer, serde_json::json!(peers)),
             // The room has removed the addressees.
@@ -301,18 +305,11 @@ impl RoomActor {
         if answer.is_closed() {
             return;
         }
-        let room = self.room.as_deref();
-        // A panic here must not cost the room its members, nor the others theirs.
-        let snapshot = catch_panic("snapshot", || room.and_then(ErasedRoom::snapshot));
-        let snapshot = snapshot.unwrap_or_else(|panic| {
-            log::error!("room {:?} has no snapshot, it panicked: {panic}", self.shared.name);
-            None
-        });
+        let snapshot = self.snapshot();
         self.roster().freeze(true);
         self.context.wake_ups.flush();
-        let version = self.settings.snapshot_version;
         // Whose caller is gone, is thawed below.
-        _ = answer.send(snapshot.map(|snapshot| snapshot.with_version(version)));
+        _ = answer.send(snapshot);
         let shared = Arc::clone(&self.shared);
         let fate = async move { unless_fenced(&shared, fate).await.and_then(Result::ok) };
         ctx.wait(fate.into_actor(self).map(|fate, this, ctx| match fate.unwrap_or(Fate::Thaw) {
@@ -439,6 +436,7 @@ impl Handler<RoomCommand> for RoomActor {
             }
             RoomCommand::AdoptOffered => self.adopt_offered(ctx),
             RoomCommand::Freeze { answer, fate } => self.freeze(answer, fate, ctx),
+            RoomCommand::Leave(leave) => self.depart_to(leave, ctx),
             RoomCommand::Mark(handled) => _ = handled.send(()),
             // The room is at home: its peers have no seats elsewhere.
             command @ (RoomCommand::Detach { .. } | RoomCommand::Adopt { .. }) => command.refuse(),

@@ -116,6 +116,11 @@ impl RoomActor {
         if !more.is_empty() {
             return self.readopt_these(more, ctx);
         }
+        self.adopted(ctx);
+    }
+
+    /// Goes on with all members.
+    pub(super) fn adopted(&mut self, ctx: &mut Context<Self>) {
         // Peers that come so late are others by then.
         ctx.run_later(TOLD_LEFT, |this, _| this.roster().forget_told_left());
         self.settle(ctx);

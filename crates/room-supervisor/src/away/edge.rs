@@ -43,6 +43,8 @@ pub(crate) struct Edge {
     tags: VecDeque<Tag>,
     /// Nodes that have links to the home.
     edges: Vec<NodeId>,
+    /// Node to which the home has given the room.
+    moved: Option<NodeId>,
 }
 
 struct Guest {
@@ -106,7 +108,34 @@ impl Edge {
             views: Views::default(),
             tags: VecDeque::new(),
             edges: Vec::new(),
+            moved: None,
         }
+    }
+
+    /// Creates the edge of a node that was the room's home, with the members that it has: what each of them has been
+    /// told, and the messages of guests.
+    pub(crate) fn of_former_home(
+        shared: Arc<Shared>,
+        members: Vec<Member>,
+        view: &View,
+        seen: u64,
+        tags: Vec<Tag>,
+    ) -> Self {
+        let mut edge = Self { tags: tags.into(), ..Self::new(shared, false) };
+        for member in members {
+            let number = member.number();
+            let seat = edge.take_seat(member, None);
+            if let Some(guest) = edge.seats.get_mut(&seat) {
+                (guest.is_member, guest.view) = (true, Arc::clone(view));
+                (guest.seen, guest.number) = (seen, number);
+            }
+        }
+        edge
+    }
+
+    /// Returns the node to which the home has given the room, once.
+    pub(crate) fn take_moved(&mut self) -> Option<NodeId> {
+        self.moved.take()
     }
 
     fn send(&self, header: &ToHome, payload: &[&[u8]]) {
@@ -143,11 +172,15 @@ impl Edge {
     }
 
     fn add_seat(&mut self, member: Member, answer: Answer) -> Seat {
+        self.take_seat(member, Some(answer))
+    }
+
+    fn take_seat(&mut self, member: Member, answer: Option<Answer>) -> Seat {
         self.last += 1;
         self.by_peer.insert(member.peer_id(), self.last);
         let guest = Guest {
             member,
-            answer: Some(answer),
+            answer,
             detaching: None,
             arrives: false,
             is_member: false,
@@ -237,6 +270,8 @@ impl Edge {
         let Some(guest) = self.seats.get_mut(&seat) else { return };
         guest.number += 1;
         let number = guest.number;
+        // It goes on from there also after the room was here.
+        guest.member.set_number(number);
         guest.unhandled.push_back((number, message, credit));
         if let Some((_, message, _)) =
             self.seats.get(&seat).and_then(|guest| guest.unhandled.back())
@@ -275,9 +310,10 @@ impl Edge {
     pub(crate) fn lose_link(&mut self) {
         self.is_linked = false;
         self.assembly = Assembly::default();
-        // Those between two nodes are lost with the home, which kept their places.
-        for guest in self.seats.values_mut() {
-            guest.detaching = None;
+        // Those between two nodes are lost with the home, which kept their places. One that gives the room away keeps
+        // none for a peer that has not gone.
+        if self.moved.is_none() {
+            self.seats.values_mut().for_each(|guest| guest.detaching = None);
         }
         let arriving = self.seats.iter().filter(|(_, guest)| guest.arrives);
         for seat in arriving.map(|(&seat, _)| seat).collect::<Vec<_>>() {
@@ -315,6 +351,9 @@ impl Edge {
             for (number, message, _) in &guest.unhandled {
                 self.send_message(seat, *number, message);
             }
+            if guest.detaching.is_some() {
+                self.send(&ToHome::Detach { seat }, &[]);
+            }
             if !guest.is_member {
                 self.send_join(seat, &guest.member);
             }
@@ -340,7 +379,11 @@ impl Edge {
     pub(crate) fn handle_part(&mut self, part: Part) -> Result<Next, FrameError> {
         match self.assembly.add(part)? {
             // The second is the answer on a link of its own.
-            Some((ToEdge::Opened { .. } | ToEdge::Taken(_), _)) | None => Ok(Next::GoOn),
+            Some((
+                ToEdge::Opened { .. } | ToEdge::Ready | ToEdge::Unwilling(_) | ToEdge::Taken(_),
+                _,
+            ))
+            | None => Ok(Next::GoOn),
             Some((ToEdge::Gone, _)) => Ok(Next::Seek),
             Some((ToEdge::Ended, _)) => Ok(Next::Close),
             Some((ToEdge::Batch(batch), payload)) => {
@@ -353,7 +396,8 @@ impl Edge {
     fn handle_batch(&mut self, batch: Batch, payload: Bytes) -> Result<(), FrameError> {
         let (public, texts) = batch.read_payload(payload)?;
         let Batch { came, gone, frames, closed, joined, detached, .. } = batch;
-        let Batch { handled, tags, settled, edges, .. } = batch;
+        let Batch { handled, tags, settled, edges, moved, .. } = batch;
+        self.moved = moved.or(self.moved.take());
         if !edges.is_empty() {
             self.edges = edges;
         }

@@ -24,11 +24,15 @@ pub(super) async fn give(
     let GivenPeer { kept, membership, guard } = keeper.give(token).await?;
     let room = membership.room();
     let (auth, outbox) = (membership.auth(), membership.outbox());
+    // Either the peer goes or the room, one after the other.
+    while room.shared.away().is_none() && !room.shared.park(membership.member()) {
+        room.shared.rests().await;
+    }
     let (waiting, progress) = match room.shared.away() {
         // It waits in the outbox, which stays at home.
         None => {
             let (member, seen) = (membership.member(), room.shared.roster().last_place());
-            membership.retire().then(|| room.shared.park(member.clone()))?;
+            membership.retire();
             (Vec::new(), Progress { seen, number: member.number() })
         }
         Some(_) => {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use callboard_cluster::{LineEvent, LineId, Lines, NodeId, Served, ServiceTaken};
 use tokio::time::{Instant, timeout};
 
+use super::arriving::{FindRoom, Prepare, arrive, comes};
 use super::given::Given;
 use super::giving::give;
 use super::guests::Guests;
@@ -23,6 +24,8 @@ pub(crate) struct Hub {
     registry: Arc<dyn RoomRegistry>,
     hand_over: Arc<HandOver>,
     given: Mutex<Given>,
+    /// Finds the rooms that other nodes give to this one, once those run.
+    find: OnceLock<Arc<FindRoom>>,
     served: OnceLock<Served>,
 }
 
@@ -37,8 +40,8 @@ impl Hub {
         hand_over: Arc<HandOver>,
     ) -> Result<Arc<Self>, ServiceTaken> {
         let opener = Arc::new(Opener::new(Links::new(lines.clone())));
-        let (given, served) = (Mutex::default(), OnceLock::new());
-        let hub = Arc::new(Self { opener, registry, hand_over, given, served });
+        let (find, given, served) = (OnceLock::new(), Mutex::default(), OnceLock::new());
+        let hub = Arc::new(Self { opener, registry, hand_over, find, given, served });
         let weak = Arc::downgrade(&hub);
         let served = lines.serve(SERVICE, move |event| {
             if let Some(hub) = weak.upgrade() {
@@ -52,6 +55,11 @@ impl Hub {
     /// Sets the thread on which the rooms' supervisor runs.
     pub(crate) fn runs_on(&self, arbiter: ArbiterHandle) {
         self.opener.links.runs_on(arbiter);
+    }
+
+    /// Sets how rooms are found that other nodes give to this one.
+    pub(crate) fn finds_by(&self, find: Arc<FindRoom>) {
+        _ = self.find.set(find);
     }
 
     /// Returns what opens links to rooms at other nodes.
@@ -107,6 +115,14 @@ impl Hub {
         let open = || self.opener.links.to_edge(node, line, number);
         match message {
             ToHome::Open { room } => self.take_link(&room, open()),
+            ToHome::Prepare { room, epoch, version } => {
+                // Dropped, the link says that there is no such room.
+                let opened = open();
+                let (find, arbiter) = (self.find.get().cloned(), self.opener.links.arbiter());
+                let (Some(find), Some(arbiter)) = (find, arbiter) else { return };
+                let prepare = Prepare { room, epoch, version };
+                arbiter.spawn(async move { arrive(&*find, prepare, opened).await });
+            }
             ToHome::Take { keeper, token } => {
                 // Dropped, the link says that there is no such peer.
                 let link = open();
@@ -160,10 +176,14 @@ impl Hub {
 
     /// Takes a link of an edge to a room here. Dropped, the link tells the edge that the room is not here.
     fn take_link(&self, room: &str, (link, parts, own): (Link, Parts, u64)) {
-        let room = self.registry.lookup(room).filter(|room| room.home().is_none());
+        let room = self.registry.lookup(room);
+        let room = room.filter(|room| room.home().is_none() || room.shared.arrivals.is_expected());
         let (Some(room), Some(arbiter)) = (room, self.opener.links.arbiter()) else { return };
-        let spec = Guests::spec(own, link, room.clone(), parts);
         arbiter.spawn(async move {
+            if !comes(&room, link.node()).await {
+                return;
+            }
+            let spec = Guests::spec(own, link, room.clone(), parts);
             if let Err(error) = room.start_peer(spec).await {
                 log::debug!("room {:?} takes no guests: {error}", room.name());
             }

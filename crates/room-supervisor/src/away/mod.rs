@@ -6,8 +6,10 @@
 //! each receiver gets its messages in their order, once. A text for many guests of one edge crosses once.
 //!
 //! If the home dies, an edge claims the room and becomes its home, and the others follow it: each offers its peers,
-//! with what they know, and sends again what the dead home has not said to be handled.
+//! with what they know, and sends again what the dead home has not said to be handled. A home that gives the room to
+//! another node becomes an edge of it, and tells the others before that all that they have not heard.
 
+mod arriving;
 mod edge;
 mod given;
 mod giving;
@@ -16,5 +18,6 @@ mod hub;
 mod texts;
 mod view;
 
+pub(crate) use self::arriving::FindRoom;
 pub(crate) use self::edge::{Edge, Next, Returning, Unhandled};
 pub(crate) use self::hub::Hub;

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::sleep;
 
 pub(crate) use self::frame::{Assembly, FrameError, Part};
-pub(crate) use self::opener::{OpenError, Opened, Opener};
+pub(crate) use self::opener::{OpenError, Opened, Opener, ready};
 pub(crate) use self::remote::Away;
 pub(crate) use self::wire::{
     Batch, Joining, Offer, Progress, Refusal, Seat, Tag, Taken, ToEdge, ToHome, message,

@@ -59,6 +59,25 @@ impl Opener {
         }
     }
 
+    /// Prepares another node to get a room; returns the link to it once it is ready.
+    ///
+    /// # Errors
+    /// The reason why it is not.
+    pub(crate) async fn prepare(
+        &self,
+        node: &NodeId,
+        room: String,
+        epoch: Epoch,
+        version: u32,
+    ) -> Result<(Link, Parts), String> {
+        let line = timeout(CONNECTING, self.line(node)).await;
+        let line = line.map_err(|_| "it is not reached".to_owned())?;
+        let (link, mut parts) = self.links.to_home(node.clone(), line);
+        link.send(&ToHome::Prepare { room, epoch, version }, &[]);
+        ready(&mut parts).await?;
+        Ok((link, parts))
+    }
+
     /// Takes the peer of a token from another node: what it is, and the rest of it ([`Taken::read`]).
     pub(crate) async fn take(
         &self,
@@ -101,6 +120,20 @@ impl Opener {
             self.links.lines().connect(node);
             changed.await;
         }
+    }
+}
+
+/// Waits until the other node says that it is ready for what comes next of a room.
+///
+/// # Errors
+/// The reason why it is not.
+pub(crate) async fn ready(parts: &mut Parts) -> Result<(), String> {
+    let part = timeout(OPENING, parts.recv()).await.ok().flatten();
+    let answer = part.map(|part| Assembly::default().add(part));
+    match answer {
+        Some(Ok(Some((ToEdge::Ready, _)))) => Ok(()),
+        Some(Ok(Some((ToEdge::Unwilling(reason), _)))) => Err(reason),
+        _ => Err("it does not answer".to_owned()),
     }
 }
 

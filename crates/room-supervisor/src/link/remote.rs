@@ -1,5 +1,6 @@
 //! Way to a room that another node runs, for its handles.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callboard_cluster::{Epoch, NodeId};
@@ -20,12 +21,23 @@ pub(crate) struct Away {
     pub(crate) epoch: Epoch,
     /// Members as the home has told of them.
     members: Mutex<Arc<[Member]>>,
+    /// Members as they were when the way was made.
+    first: Arc<[Member]>,
+    /// Whether the room was closed from here.
+    is_stopped: AtomicBool,
 }
 
 impl Away {
     /// Creates the way to a home, with the members that are known before it has told of them.
     pub(crate) fn new(link: Link, epoch: Epoch, members: Arc<[Member]>) -> Self {
-        Self { link, epoch, members: Mutex::new(members) }
+        let first = Arc::clone(&members);
+        Self {
+            link,
+            epoch,
+            members: Mutex::new(members),
+            first,
+            is_stopped: AtomicBool::new(false),
+        }
     }
 
     /// Returns the node that runs the room.
@@ -36,6 +48,12 @@ impl Away {
     /// Returns the members, by their ids.
     pub(crate) fn members(&self) -> Arc<[Member]> {
         Arc::clone(&self.members.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns whether this was a member when the way was made: of a room that this node has given away, at that time.
+    pub(crate) fn was_member(&self, member: &Member) -> bool {
+        let at = self.first.binary_search_by_key(&member.peer_id(), Member::peer_id);
+        at.is_ok_and(|at| self.first[at].is_same(member))
     }
 
     pub(crate) fn set_members(&self, members: Arc<[Member]>) {
@@ -84,8 +102,11 @@ impl Away {
         Ok(())
     }
 
-    /// Closes the room, at home and so everywhere.
-    pub(crate) fn stop(&self, details: Value) {
+    /// Closes the room, at home and so everywhere. Once.
+    pub(crate) fn stop(&self, details: &Value) {
+        if self.is_stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
         self.link.send(&ToHome::Stop, &[details.to_string().as_bytes()]);
     }
 }

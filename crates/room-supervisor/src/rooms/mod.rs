@@ -2,6 +2,7 @@
 
 mod builder;
 mod counts;
+mod moving;
 mod opening;
 mod placing;
 
@@ -25,6 +26,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub use self::builder::RoomsBuilder;
 pub use self::counts::RoomCounts;
+pub use self::moving::MoveRoomError;
 use self::placing::Placing;
 use crate::away::Hub;
 use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellError};
@@ -138,6 +140,9 @@ impl Rooms {
                 let nodes = rooms.into_iter().map(|options| {
                     options.inheriting(&shared.hand_over).node(Arc::clone(registry), threads).1
                 });
+                if let Some(hub) = &shared.hub {
+                    hub.finds_by(shared.finder());
+                }
                 if let Some(placing) = &shared.placing {
                     placing.begin(Arc::downgrade(&shared));
                 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use callboard_cluster::NodeId;
 use callboard_supervision::{ChildSpec, NoSupervisorError, StartChildError, SupervisorRef};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::{Shared, lock};
-use crate::away::Hub;
+use super::{Rooms, Shared, lock};
+use crate::away::{FindRoom, Hub};
 use crate::error::StartRoomError;
 use crate::handle::RoomHandle;
 use crate::link::{OpenError, Opened};
@@ -24,6 +25,22 @@ enum Where {
 }
 
 impl Shared {
+    /// Returns how rooms are found here that other nodes give to this one.
+    pub(super) fn finder(self: &Arc<Self>) -> Arc<FindRoom> {
+        let shared = Arc::downgrade(self);
+        Arc::new(move |name| {
+            let rooms = shared.upgrade().map(|shared| Rooms { shared });
+            let found = async move {
+                let rooms = rooms?;
+                match rooms.lookup(&name) {
+                    Some(room) => Some(room),
+                    None => rooms.open_on_demand_here(&name).await.ok(),
+                }
+            };
+            found.boxed()
+        })
+    }
+
     /// Returns the options of a room of a cluster that is opened at the start.
     pub(super) fn at_start(&self, name: &str) -> Option<AnyRoomOptions> {
         lock(&self.at_start).get(name).map(AnyRoomOptions::again)

@@ -194,9 +194,9 @@ impl Roster {
         self.adoption.as_ref().is_some_and(|adoption| adoption.told_left.contains(&peer))
     }
 
-    /// Tells the members that were adopted what they do not know, and the others of them. Returns false if there are
-    /// none.
-    pub(super) fn reconcile(&mut self) -> bool {
+    /// Tells the members that were adopted what they do not know, and the others of them; and whether the room was
+    /// restarted. Returns false if there are none.
+    pub(super) fn reconcile(&mut self, is_restarted: bool) -> bool {
         let Some(adoption) = &mut self.adoption else { return false };
         let views = take(&mut adoption.views);
         if views.is_empty() {
@@ -229,7 +229,7 @@ impl Roster {
         let peers: Vec<PeerId> = present.into_iter().collect();
         let restarted = RoomMessage::room_restarted(&peers);
         let to = if old.is_empty() { To::All } else { To::Peers(new.iter().copied().collect()) };
-        if !new.is_empty() {
+        if is_restarted && !new.is_empty() {
             self.steps.push_back(Step::Tell(restarted.to(to)));
         }
         true

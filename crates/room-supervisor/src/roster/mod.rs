@@ -8,6 +8,7 @@ mod adoption;
 mod entries;
 mod hand_over;
 mod lookup;
+mod moving;
 mod tags;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use crate::server_messages::Description;
 use adoption::Adoption;
 pub(crate) use adoption::{Offered, Origin, View};
 use entries::{Entries, Entry, State};
+pub(crate) use moving::Leaving;
 use tags::Tags;
 
 /// Peers of one room, from the reservation of a membership until the departure was announced.
@@ -37,6 +39,7 @@ pub(crate) struct Roster {
     current: Option<Step>,
     /// The room works no message, so that none may reach its addressees without it.
     is_frozen: bool,
+    moving: moving::Moving,
     /// What was brought from an earlier home of the room.
     adoption: Option<Box<Adoption>>,
     tags: Option<Box<Tags>>,
@@ -380,7 +383,7 @@ impl Roster {
         if self.phase == Phase::Open {
             self.phase = Phase::Restarting;
         }
-        self.is_frozen = false;
+        (self.is_frozen, self.moving) = Default::default();
         let members: Vec<_> = self.members().map(Member::peer_id).collect();
         members.into_iter().for_each(|peer| self.entries.set(peer, State::Stale));
     }
@@ -429,7 +432,7 @@ impl Roster {
             self.phase = Phase::Open;
         }
         self.is_frozen = false;
-        if !self.reconcile() {
+        if !self.reconcile(true) {
             self.steps.push_back(Step::Restarted);
         }
         self.announce_departures();

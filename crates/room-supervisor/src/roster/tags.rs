@@ -23,6 +23,13 @@ impl Tags {
         self.last
     }
 
+    /// Returns the messages whose senders' nodes may not know that they were handled, in order.
+    pub(super) fn all(&self) -> Vec<Tag> {
+        let mut all: Vec<Tag> = self.by_peer.values().flatten().copied().collect();
+        all.sort_unstable_by_key(|tag| tag.place);
+        all
+    }
+
     /// Goes on after tags of an earlier home.
     pub(super) fn follow(&mut self, place: u64) {
         self.last = self.last.max(place);

@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod dying;
+mod moving;
+mod moving_fails;
 mod world;
 
 use std::sync::Arc;

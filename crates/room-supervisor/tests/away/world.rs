@@ -1,7 +1,7 @@
 //! Three nodes, their rooms, and clients.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use callboard_cluster::{Embedded, MemoryWire};
 use callboard_room_supervisor::*;
@@ -23,6 +23,19 @@ pub(crate) struct Book {
     /// Permits for `on_join`, if there is a gate.
     pub(crate) gate: Option<Semaphore>,
     pub(crate) at_gate: AtomicUsize,
+    pub(crate) restores: AtomicUsize,
+    /// What happens when the next snapshot is taken.
+    pub(crate) at_snapshot: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Book {
+    pub(crate) fn at_snapshot(&self, happens: impl FnOnce() + Send + 'static) {
+        *self.at_snapshot.lock().unwrap() = Some(Box::new(happens));
+    }
+
+    pub(crate) fn read(count: &AtomicUsize) -> usize {
+        count.load(Ordering::SeqCst)
+    }
 }
 
 impl Room for Hall {
@@ -60,6 +73,60 @@ impl Tell<()> for Hall {
     fn on_tell(&mut self, (): (), _: &RoomContext) {}
 }
 
+/// Room that counts what is said in it, and has a state that goes with it.
+pub(crate) struct Tally {
+    hall: Hall,
+    total: u64,
+}
+
+impl Room for Tally {
+    type Options = Arc<Book>;
+
+    fn on_init(book: &Arc<Book>, room: &RoomContext) -> Result<Self, Rejection> {
+        Ok(Self { hall: Hall::on_init(book, room)?, total: 0 })
+    }
+
+    async fn on_join(&mut self, auth: &AuthData, room: &RoomContext) -> Result<(), Rejection> {
+        self.hall.on_join(auth, room).await
+    }
+
+    fn on_leave(&mut self, peer: PeerId, room: &RoomContext) {
+        self.hall.on_leave(peer, room);
+    }
+
+    fn on_forward(&mut self, mut message: RoomMessage, room: &RoomContext) -> Option<RoomMessage> {
+        match message.event.as_str() {
+            "number" => self.total += 1,
+            "total" => {
+                message = RoomMessage {
+                    from: message.from,
+                    to: message.to,
+                    ..RoomMessage::new("total", &self.total).unwrap()
+                }
+            }
+            _ => {}
+        }
+        self.hall.on_forward(message, room)
+    }
+
+    fn snapshot(&self) -> Option<Snapshot> {
+        if let Some(happens) = self.hall.0.at_snapshot.lock().unwrap().take() {
+            happens();
+        }
+        Some(Snapshot::of(&self.total).unwrap())
+    }
+
+    fn restore(book: &Arc<Book>, snapshot: &Snapshot, _: &RoomContext) -> Result<Self, String> {
+        book.restores.fetch_add(1, Ordering::SeqCst);
+        let total = snapshot.read().map_err(|error| error.to_string())?;
+        Ok(Self { hall: Hall(Arc::clone(book)), total })
+    }
+}
+
+impl Tell<()> for Tally {
+    fn on_tell(&mut self, (): (), _: &RoomContext) {}
+}
+
 /// Room whose messages do not wait for it.
 pub(crate) struct Direct;
 
@@ -85,6 +152,9 @@ pub(crate) fn options(name: &str, book: &Arc<Book>) -> AnyRoomOptions {
     if name.starts_with("direct") {
         return RoomOptions::<Direct>::new(name, ()).close_when_empty(true).into();
     }
+    if name.starts_with("tally") {
+        return RoomOptions::<Tally>::new(name, Arc::clone(book)).into();
+    }
     RoomOptions::<Hall>::new(name, Arc::clone(book)).close_when_empty(name == "brief").into()
 }
 
@@ -102,6 +172,10 @@ impl World {
         };
         let (a1, b2, c3) = (start("a1").await, start("b2").await, start("c3").await);
         Self { wire, directory, a1, b2, c3, book }
+    }
+
+    pub(crate) fn nodes(&self) -> [&Node; 3] {
+        [&self.a1, &self.b2, &self.c3]
     }
 
     /// Opens a room at the first node, and then at the others.

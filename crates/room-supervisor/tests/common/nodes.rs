@@ -21,12 +21,24 @@ pub(crate) struct Cable {
     cut: Arc<watch::Sender<bool>>,
     /// The answers to claims are lost.
     deaf: Arc<watch::Sender<bool>>,
+    /// Number of claims that the node has begun to write.
+    claims: Arc<watch::Sender<usize>>,
 }
 
 impl Cable {
     pub(crate) fn new(directory: &Embedded) -> Self {
         let [cut, deaf] = [false; 2].map(|it| Arc::new(watch::Sender::new(it)));
-        Self { directory: directory.clone(), cut, deaf }
+        Self { directory: directory.clone(), cut, deaf, claims: Arc::default() }
+    }
+
+    /// Returns how many claims the node has begun to write.
+    pub(crate) fn claims(&self) -> usize {
+        *self.claims.borrow()
+    }
+
+    /// Waits until the node has begun to write more claims than this.
+    pub(crate) async fn claims_more_than(&self, claims: usize) {
+        _ = self.claims.subscribe().wait_for(|now| *now > claims).await;
     }
 
     /// Lets the answers to claims be lost.
@@ -89,6 +101,7 @@ impl Directory for Cable {
     }
 
     fn claim(&self, room: Arc<str>, claim: Claim, was: Option<Revision>) -> Outcome<'_> {
+        self.claims.send_modify(|claims| *claims += 1);
         self.pass(async move {
             let claimed = self.directory.claim(room, claim, was).await;
             Self::whole(&self.deaf).await;

@@ -49,7 +49,11 @@ impl Search {
                 .map(|(expects, hears)| Fault::Give { to: 1, expects, hears })
                 .into_iter()
                 .chain([Fault::ExpectNoMore(1)]);
-            choices.extend(gifts.filter(|_| self.gives).map(Some));
+            // A claim that the directory has lost before any other node saw it is known to one node alone: no other may
+            // take the room when it is given back.
+            let may =
+                |gift: &Fault| !self.forgets || matches!(gift, Fault::Give { expects: true, .. });
+            choices.extend(gifts.filter(|_| self.gives).filter(may).map(Some));
         }
         for fault in choices {
             let mut next = world.clone();

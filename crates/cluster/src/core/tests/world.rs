@@ -167,7 +167,8 @@ impl World {
         let top = (Epoch::default(), usize::MAX);
         let (store, refusals) = (Store::default(), Vec::new());
         let (steps, tickets, wanted, replaced, word) = (0, 0, true, 0, None);
-        let mut world = Self { nodes, store, steps, tickets, word, wanted, top, refusals, replaced };
+        let mut world =
+            Self { nodes, store, steps, tickets, word, wanted, top, refusals, replaced };
         (0..world.nodes.len()).for_each(|number| world.subscribe(number));
         world
     }
@@ -253,6 +254,7 @@ impl World {
     /// Lets the node that holds the room give it to another one, if that is not the same; whether that one expects it,
     /// and whether it hears the word of it.
     pub(super) fn give(&mut self, to: usize, expects: bool, hears: bool) -> Result<(), Breach> {
+        (0..self.nodes.len()).try_for_each(|number| self.settle(number))?;
         let Some(holder) = self.holder().filter(|&holder| holder != to) else { return Ok(()) };
         let from = self.epoch(holder).expect("it holds the room");
         let room = || Arc::from(ROOM);

@@ -1,6 +1,7 @@
 //! Guests of a room: the peers of one other node. For the room each is a member like any other; this actor stands for
 //! their sockets.
 
+mod moving;
 mod offers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -73,6 +74,10 @@ pub(super) struct Guests {
     marked: bool,
     /// Whether it looks again whether the line is full.
     waits: bool,
+    /// Guests that go to another node once the room does not.
+    detaching: Vec<Seat>,
+    /// The room has gone to another node, and the edge knows it.
+    is_gone: bool,
 }
 
 struct Guest {
@@ -107,6 +112,8 @@ impl Guests {
                 edges: Vec::new(),
                 marked: false,
                 waits: false,
+                detaching: Vec::new(),
+                is_gone: false,
             });
             std::future::ready(made.ok_or(StartError::ShuttingDown))
         });
@@ -119,6 +126,10 @@ impl Guests {
         payload: &Bytes,
         ctx: &mut Context<Self>,
     ) -> Result<(), FrameError> {
+        // The edge says it again where the room is.
+        if self.has_moved() && message.is_of_guests() {
+            return Ok(());
+        }
         match message {
             // The hub has opened it.
             ToHome::Open { .. } => {}
@@ -136,7 +147,8 @@ impl Guests {
             ToHome::Detach { seat } => self.detach(seat),
             ToHome::Adopt { seat, peer } => self.adopt(seat, peer, ctx),
             // On a link of its own.
-            ToHome::Take { .. } => {}
+            ToHome::Take { .. } | ToHome::Prepare { .. } | ToHome::HandOver { .. } => {}
+            ToHome::Given(_) => {}
             ToHome::Forward { seat, number, event, to } => {
                 match link::message(event, to, payload) {
                     Ok(message) => self.forward(seat, number, message),
@@ -195,6 +207,7 @@ impl Guests {
         let member = NewMember::new(auth, Arc::clone(&outbox)).welcome(welcome).guest();
         let membership = match self.room.reserve(member) {
             Ok(membership) => Arc::new(membership),
+            Err(_) if self.has_moved() => return,
             Err(error) => return self.joined.push((seat, Some(error.into()))),
         };
         let (room, its) = (self.room.clone(), Arc::clone(&membership));
@@ -209,6 +222,9 @@ impl Guests {
     }
 
     fn decided(&mut self, seat: Seat, joined: Result<(), JoinError>) {
+        if self.has_moved() {
+            return;
+        }
         // One that has left meanwhile needs no answer.
         if self.guests.get_mut(&seat).and_then(|guest| guest.joining.take()).is_none() {
             return;
@@ -228,34 +244,6 @@ impl Guests {
         }
         self.offers.retain(|(other, _)| *other != seat);
         self.joined.retain(|(other, _)| *other != seat);
-    }
-
-    /// Lets a guest go on to another node. What waits for it goes there.
-    fn detach(&mut self, seat: Seat) {
-        if let Some(Guest { membership, outbox, socket, .. }) = self.guests.remove(&seat) {
-            outbox.detach(socket);
-            if membership.retire() {
-                self.room.shared.park(membership.member().clone());
-            }
-        }
-        self.batch.detached.push(seat);
-    }
-
-    /// Takes a guest that has come from another node.
-    fn adopt(&mut self, seat: Seat, peer: PeerId, ctx: &mut Context<Self>) {
-        let Some(member) = self.room.shared.unpark(peer) else {
-            return self.joined.push((seat, Some(Refusal::RoomUnavailable)));
-        };
-        let outbox = Arc::clone(member.outbox());
-        let socket = outbox.attach(ctx.address().recipient(), None);
-        let membership = Arc::new(Membership::new(self.room.clone(), member));
-        membership.member().set_guest(true);
-        // What it has said at another node comes before.
-        self.said.insert(seat, membership.member().number());
-        self.guests.insert(seat, Guest { membership, outbox, socket, joining: None });
-        self.joined.push((seat, None));
-        self.dirty = true;
-        self.mark(ctx);
     }
 
     /// Forwards a guest's message; if that is refused, its client is told, as a peer's actor does.
@@ -285,6 +273,10 @@ impl Guests {
         self.marked = true;
         let handled = handled.into_actor(self).map(|_, this, ctx| {
             this.marked = false;
+            // What was not handled before the room has gone, is handled there.
+            if this.has_moved() {
+                return;
+            }
             this.batch.handled.extend(said);
             this.mark(ctx);
             this.pump(false);
@@ -422,8 +414,10 @@ impl Actor for Guests {
             // The room is being stopped with its node. Its guests stay members where it goes on: they do not leave.
             self.room.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
         }
-        self.dirty = true;
-        self.pump(true);
+        if !self.is_gone {
+            self.dirty = true;
+            self.pump(true);
+        }
         if self.room.shared.is_over() {
             self.link.send(&ToEdge::Ended, &[]);
         }
@@ -449,8 +443,11 @@ impl StreamHandler<Part> for Guests {
 impl Handler<OutboxReady> for Guests {
     type Result = ();
 
-    fn handle(&mut self, _: OutboxReady, _: &mut Self::Context) {
+    fn handle(&mut self, _: OutboxReady, ctx: &mut Self::Context) {
         self.dirty = true;
+        if self.has_moved() || !self.detaching.is_empty() {
+            self.look_where_the_room_is(ctx);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use callboard_cluster::{Epoch, NodeId};
+use callboard_cluster::{Epoch, Given, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -54,8 +54,41 @@ pub(crate) enum ToHome {
     Stop,
     /// The edge has handled a batch.
     Took,
+    /// Prepares the other node to get a room from its home: the first message of the link.
+    Prepare {
+        room: String,
+        /// Number of the home's hold.
+        epoch: Epoch,
+        /// Version of the room's snapshots.
+        version: u32,
+    },
+    /// The room has stopped at its home; the payload is its snapshot, if it has one.
+    HandOver {
+        /// Peers that the snapshot knows to be members.
+        members: Vec<PeerId>,
+        /// Nodes that have peers in the room, or may have.
+        nodes: Vec<NodeId>,
+    },
+    /// The other node has the room, and this one is an edge of it: the link is one as after `Open` from now on.
+    Given(Given),
     /// Closes the link: no peer of it is left.
     Close,
+}
+
+impl ToHome {
+    /// Returns whether it is about guests, and so for the present home.
+    pub(crate) fn is_of_guests(&self) -> bool {
+        matches!(
+            self,
+            Self::Join { .. }
+                | Self::Leave { .. }
+                | Self::Detach { .. }
+                | Self::Adopt { .. }
+                | Self::Offer(_)
+                | Self::Offered { .. }
+                | Self::Forward { .. }
+        )
+    }
 }
 
 /// Message of the home to an edge.
@@ -73,6 +106,10 @@ pub(crate) enum ToEdge {
     Gone,
     /// What has happened since the last batch; the payload is its texts.
     Batch(Batch),
+    /// The node is ready to get a room, or has what goes with it.
+    Ready,
+    /// The node does not get a room, for this reason.
+    Unwilling(String),
     /// A peer that goes on at the asking node; the payload is the rest of it.
     Taken(Taken),
 }
@@ -157,6 +194,9 @@ pub(crate) struct Batch {
     /// Nodes that have links to the home, if that has changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) edges: Vec<NodeId>,
+    /// Node to which the room has gone from here. The link ends now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) moved: Option<NodeId>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -9,6 +9,10 @@ use super::*;
 fn messages_are_as_they_were_in_the_first_version() {
     let peer: PeerId = "6f1e2b0a-3c7d-4f10-9b51-0a4de8f1c001".parse().unwrap();
     let tag = Tag { place: 5, peer, number: 3 };
+    let process = "6f1e2b0a-3c7d-4f10-9b51-0a4de8f1c001";
+    let given = json!({
+        "epoch": 8, "revision": 9, "incarnation": { "process": process, "term": 1 },
+    });
     let to_home = [
         (ToHome::Open { room: "demo".into() }, json!({ "open": { "room": "demo" } })),
         (
@@ -63,6 +67,15 @@ fn messages_are_as_they_were_in_the_first_version() {
         ),
         (ToHome::Stop, json!("stop")),
         (ToHome::Took, json!("took")),
+        (
+            ToHome::Prepare { room: "demo".into(), epoch: Epoch(7), version: 1 },
+            json!({ "prepare": { "room": "demo", "epoch": 7, "version": 1 } }),
+        ),
+        (
+            ToHome::HandOver { members: vec![peer], nodes: vec![NodeId::new("b2").unwrap()] },
+            json!({ "hand_over": { "members": [peer], "nodes": ["b2"] } }),
+        ),
+        (ToHome::Given(from_value(given.clone()).unwrap()), json!({ "given": given })),
         (ToHome::Close, json!("close")),
     ];
     for (message, golden) in to_home {
@@ -85,6 +98,7 @@ fn messages_are_as_they_were_in_the_first_version() {
         tags: vec![(0, tag)],
         settled: 4,
         edges: vec![NodeId::new("b2").unwrap()],
+        moved: Some(NodeId::new("c3").unwrap()),
     };
     let golden = json!({ "batch": {
         "came": [[peer, 14]], "gone": [peer], "texts": [5], "frames": [[[1, 2], [0]]],
@@ -95,6 +109,7 @@ fn messages_are_as_they_were_in_the_first_version() {
         "tags": [[0, { "place": 5, "peer": peer, "number": 3 }]],
         "settled": 4,
         "edges": ["b2"],
+        "moved": "c3",
     } });
     let (known, kept, waiting) = (vec![2, 4, 2, 2], 2, vec![1]);
     let taken = Taken {
@@ -119,6 +134,8 @@ fn messages_are_as_they_were_in_the_first_version() {
     let to_edge = [
         (ToEdge::Taken(taken), golden_taken),
         (ToEdge::Opened { epoch: Epoch(7) }, json!({ "opened": { "epoch": 7 } })),
+        (ToEdge::Ready, json!("ready")),
+        (ToEdge::Unwilling("it is full".into()), json!({ "unwilling": "it is full" })),
         (ToEdge::Ended, json!("ended")),
         (ToEdge::Gone, json!("gone")),
         (ToEdge::Batch(batch), golden),

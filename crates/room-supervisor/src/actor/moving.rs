@@ -1,0 +1,118 @@
+//! Room that goes to another node: how its actor stops here, and becomes that of an edge.
+
+use std::sync::Arc;
+
+use actix::fut::ActorFutureExt;
+use actix::prelude::*;
+use callboard_supervision::catch_panic;
+
+use super::RoomActor;
+use crate::arrivals::RoomState;
+use crate::away::Edge;
+use crate::command::{CannotMove, Departure, Leave};
+use crate::link::Away;
+use crate::peer_id::PeerId;
+use crate::room::ErasedRoom;
+use crate::roster::Leaving;
+use crate::settings::OnCrash;
+use crate::snapshot::Snapshot;
+
+impl RoomActor {
+    /// Stops the room where it is, and works no message until it is known whether another node has it.
+    pub(super) fn depart_to(&mut self, Leave { answer, fate }: Leave, ctx: &mut Context<Self>) {
+        // Whose caller has given up meanwhile, goes on.
+        if answer.is_closed() {
+            return;
+        }
+        let state = self.state_to_move();
+        let stays = state.is_err();
+        self.context.wake_ups.flush();
+        if answer.send(state).is_err() || stays {
+            return self.roster().freeze(false);
+        }
+        let fate = async move { fate.await.ok() };
+        ctx.wait(fate.into_actor(self).map(|departure, this, ctx| match departure {
+            Some(departure) => this.become_edge(departure, ctx),
+            None => {
+                this.roster().freeze(false);
+                _ = this.has_lapsed(ctx);
+            }
+        }));
+    }
+
+    fn state_to_move(&mut self) -> Result<RoomState, CannotMove> {
+        let members = {
+            let mut roster = self.roster();
+            let members = roster.members_to_move().ok_or(CannotMove::Busy)?;
+            roster.freeze(true);
+            members
+        };
+        let snapshot = self.snapshot();
+        if snapshot.is_none() && self.settings.on_crash == OnCrash::Close {
+            return Err(CannotMove::NoSnapshot);
+        }
+        let tenure = self.shared.tenure().ok_or(CannotMove::Busy)?;
+        let mut nodes = tenure.edges();
+        nodes.push(tenure.cluster.node().clone());
+        nodes.sort();
+        nodes.dedup();
+        Ok(RoomState { snapshot, members, nodes })
+    }
+
+    /// Returns the room's state, if it gives that. A panic here must not cost the room its members, nor the others
+    /// theirs.
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        let room = self.room.as_deref();
+        let snapshot = catch_panic("snapshot", || room.and_then(ErasedRoom::snapshot));
+        let snapshot = snapshot.unwrap_or_else(|panic| {
+            log::error!("room {:?} has no snapshot, it panicked: {panic}", self.shared.name);
+            None
+        });
+        let version = self.settings.snapshot_version;
+        snapshot.map(|snapshot| snapshot.with_version(version))
+    }
+
+    /// Goes on as an edge of the node that has the room now: offers it the members of this node.
+    fn become_edge(&mut self, Departure { gave, link, parts }: Departure, ctx: &mut Context<Self>) {
+        let ticks = self.ticks.take().map(|(_, ticks)| ticks);
+        for task in ticks.into_iter().chain(self.hold_watch.take()) {
+            ctx.cancel_future(task);
+        }
+        let shared = Arc::clone(&self.shared);
+        let Leaving { members, guests, view, tags, seen } = {
+            let mut roster = shared.roster();
+            let shown = roster.list_visible();
+            // What is sent from now on goes to the other node: no sender finds the roster without its guests.
+            shared.set_away(Some(Away::new(link, gave.given.epoch, shown)));
+            roster.become_edge()
+        };
+        guests.iter().for_each(|guest| shared.forget(guest));
+        // It goes on there: no callback is due here.
+        self.room = None;
+        (self.lapsed, self.waiting) = (false, None);
+        let mut edge = Edge::of_former_home(Arc::clone(&shared), members, &view, seen, tags);
+        edge.follow();
+        self.edge = Some(Box::new(edge));
+        if let Some(tenure) = shared.tenure() {
+            tenure.end();
+            // They leave for the other node as well.
+            tenure.tell_guests();
+        }
+        drop(gave);
+        self.listen(parts, ctx);
+        // One that was closed meanwhile is told so by the command that follows, and tells it the other node.
+        if !self.roster().is_closed() {
+            self.end_edge_if_empty(ctx);
+        }
+    }
+
+    /// Lets in the members of a room that another node has given to this one: they are what its state knows.
+    pub(super) fn take_in(&mut self, members: Vec<PeerId>, ctx: &mut Context<Self>) {
+        self.shared.gathered(Some(members));
+        if let Some(tenure) = self.shared.tenure() {
+            // Nothing else may be told of those who have come.
+            tenure.tell_guests();
+        }
+        self.adopted(ctx);
+    }
+}

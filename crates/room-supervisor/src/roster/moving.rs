@@ -1,0 +1,131 @@
+//! Roster of a room that goes from one node to another, by the will of both.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use super::entries::State;
+use super::{Phase, Roster, Step, View};
+use crate::error::ForwardError;
+use crate::link::Tag;
+use crate::member::Member;
+use crate::message::RoomMessage;
+use crate::peer_id::PeerId;
+
+/// What is left of a room at the node that it leaves.
+pub(crate) struct Leaving {
+    /// Members of this node.
+    pub(crate) members: Vec<Member>,
+    /// Peers of other nodes.
+    pub(crate) guests: Vec<Member>,
+    /// Peers of which each member has been told.
+    pub(crate) view: View,
+    /// Messages of guests whose nodes may not know that they were handled.
+    pub(crate) tags: Vec<Tag>,
+    /// Place of the last tag, which all members of this node have.
+    pub(crate) seen: u64,
+}
+
+/// Where a room is on its way from one node to another.
+#[derive(Debug, Default)]
+pub(super) struct Moving {
+    /// It is about to leave this node.
+    is_leaving: bool,
+    /// What the server has sent since the room came to this node, until its members are here.
+    held_back: Option<Vec<RoomMessage>>,
+}
+
+impl Roster {
+    /// Notes whether the room is about to go to another node, so that none of its members does so by itself, and
+    /// nothing is sent to it that could not follow it. Returns false if it is so already.
+    pub(crate) fn set_moving(&mut self, is_moving: bool) -> bool {
+        std::mem::replace(&mut self.moving.is_leaving, is_moving) != is_moving
+    }
+
+    pub(crate) fn is_moving(&self) -> bool {
+        self.moving.is_leaving
+    }
+
+    /// Returns the peers that the room's state knows to be members; none if the room does not rest.
+    pub(crate) fn members_to_move(&self) -> Option<Vec<PeerId>> {
+        let rests = |state| {
+            matches!(state, State::Reserved | State::Member | State::Departed { admitted: true })
+        };
+        let rests = self.entries.iter().all(|entry| rests(entry.state()))
+            && self.phase == Phase::Open
+            && self.steps.is_empty()
+            && self.current.is_none()
+            && !self.is_frozen;
+        let known = |state| matches!(state, State::Member | State::Departed { .. });
+        rests.then(|| self.select(known).map(Member::peer_id).collect())
+    }
+
+    /// Goes on as that of an edge.
+    pub(crate) fn become_edge(&mut self) -> Leaving {
+        (self.is_frozen, self.moving, self.adoption) = (false, Moving::default(), None);
+        self.departed.clear();
+        let view = self.entries.iter().filter(|entry| entry.state() != State::Reserved);
+        let view: View = Arc::new(view.map(|entry| entry.member.peer_id()).collect());
+        let (mut members, mut guests) = (Vec::new(), Vec::new());
+        let all: Vec<_> =
+            self.entries.iter().map(|entry| (entry.member.clone(), entry.state())).collect();
+        for (member, state) in all {
+            match state {
+                _ if member.is_guest() => {
+                    self.entries.remove(member.peer_id());
+                    guests.push(member);
+                }
+                State::Member => members.push(member),
+                // Their clients go, and the others are told by what they know.
+                State::Departed { .. } => self.entries.remove(member.peer_id()),
+                _ => {}
+            }
+        }
+        let tags = take(&mut self.tags);
+        let (tags, seen) = tags.map(|tags| (tags.all(), tags.last())).unwrap_or_default();
+        Leaving { members, guests, view, tags, seen }
+    }
+
+    /// Waits for the members that come with the room: what the server sends waits as well, so that it reaches all.
+    pub(crate) fn gather(&mut self) {
+        self.moving.held_back = Some(Vec::new());
+    }
+
+    pub(crate) fn is_gathering(&self) -> bool {
+        self.moving.held_back.is_some()
+    }
+
+    /// Keeps a message of the server until the members are here.
+    ///
+    /// # Errors
+    /// [`ForwardError::TooManyInFlight`]
+    pub(crate) fn hold_back(&mut self, message: &RoomMessage) -> Result<(), ForwardError> {
+        let held_back = self.moving.held_back.get_or_insert_default();
+        if held_back.len() >= MOST_HELD_BACK {
+            return Err(ForwardError::TooManyInFlight);
+        }
+        held_back.push(message.clone());
+        Ok(())
+    }
+
+    /// Returns what was held back: all members are here.
+    pub(crate) fn has_gathered(&mut self) -> Vec<RoomMessage> {
+        take(&mut self.moving.held_back).unwrap_or_default()
+    }
+
+    /// Lets in the members that have come with the room, and notes those that have not as gone.
+    pub(crate) fn arrived(&mut self, members: Vec<PeerId>) {
+        for member in self.adoptable() {
+            self.entries.set(member.peer_id(), State::Member);
+        }
+        self.phase = if self.is_closed() { self.phase } else { Phase::Open };
+        self.is_frozen = false;
+        let is_here = |peer: &PeerId| self.entries.state(*peer) == Some(State::Member);
+        let gone: Vec<PeerId> = members.into_iter().filter(|peer| !is_here(peer)).collect();
+        self.steps.extend(gone.into_iter().map(Step::Leave));
+        self.reconcile(false);
+        self.announce_departures();
+    }
+}
+
+/// Number of messages of the server that wait for the members at most.
+const MOST_HELD_BACK: usize = 1_024;

@@ -1,0 +1,188 @@
+//! Rooms that are moved from one node to another while their peers talk.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use callboard_cluster::WireFaults;
+use callboard_room_supervisor::*;
+use serde_json::{Value, json};
+use tokio::task::yield_now;
+
+use crate::common::Client;
+use crate::common::nodes::{until, within};
+use crate::world::{Book, World, expect_closed, join, say};
+
+/// Joins with two clients at each node, and lets them read who is there.
+pub(crate) async fn gather(rooms: &[RoomHandle; 3]) -> Vec<Client> {
+    let mut clients: Vec<Client> = Vec::new();
+    for room in rooms.iter().flat_map(|room| [room; 2]) {
+        let (client, _) = join(room, "peer").await;
+        for other in &mut clients {
+            assert_eq!(other.expect("joined").await["peer_id"], json!(client.id));
+        }
+        clients.push(client);
+    }
+    clients
+}
+
+/// Reads until all of the others' numbers below this one have come, each once and in order, and nothing else.
+pub(crate) async fn expect_numbers(clients: &mut [Client], below: u64) {
+    let senders = clients.len() - 1;
+    for client in clients {
+        let mut next: BTreeMap<String, u64> = BTreeMap::new();
+        for _ in 0..senders as u64 * below {
+            let (event, message) = client.event().await;
+            assert_eq!(event, "number", "{message}");
+            let next = next.entry(message["from"].to_string()).or_default();
+            assert_eq!(message["data"], json!(*next));
+            *next += 1;
+        }
+        assert_eq!(client.take(), None);
+    }
+}
+
+async fn total(asks: &Client, reads: &mut Client) -> Value {
+    say(asks, "total", &Value::Null, reads.id).unwrap();
+    reads.expect("total").await
+}
+
+#[actix::test]
+async fn a_room_moves_while_clients_of_three_nodes_talk() {
+    const NUMBERS: u64 = 240;
+    let world = World::new().await;
+    let faults = WireFaults::default().loss(0.02).duplication(0.02);
+    world.wire.set_faults(faults.delay(Duration::ZERO..Duration::from_millis(3)));
+    let rooms = world.open("tally").await;
+    let mut clients = gather(&rooms).await;
+
+    let moving = async {
+        for (from, to) in [(0, 1), (1, 2), (2, 0), (0, 2)] {
+            let nodes = world.nodes();
+            within(nodes[from].rooms.move_room("tally", nodes[to].cluster.node())).await.unwrap();
+            until(|| rooms[to].home().is_none()).await;
+            assert_eq!(rooms[from].home().as_ref(), Some(nodes[to].cluster.node()));
+        }
+    };
+    let talking = async {
+        for number in 0..NUMBERS {
+            for client in &clients {
+                // In flight there is room for many.
+                until(|| say(client, "number", &json!(number), To::All).is_ok()).await;
+            }
+            yield_now().await;
+        }
+    };
+    futures_util::future::join(moving, talking).await;
+
+    expect_numbers(&mut clients, NUMBERS).await;
+    let [ref asks, .., ref mut reads] = clients[..] else { panic!("there are six") };
+    assert_eq!(total(asks, reads).await, json!(6 * NUMBERS), "the room's state goes with it");
+    assert_eq!(Book::read(&world.book.inits), 1);
+    assert_eq!(Book::read(&world.book.restores), 4);
+    assert_eq!(Book::read(&world.book.joins), 6);
+    assert_eq!(Book::read(&world.book.leaves), 0);
+    // All see the same members, and who comes and goes is told as ever.
+    let mut gone = clients.remove(0);
+    for room in &rooms {
+        until(|| room.len() == 6).await;
+    }
+    gone.leave();
+    let (eve, welcome) = join(&rooms[0], "eve").await;
+    assert_eq!(welcome["peers"].as_array().unwrap().len(), 5);
+    for client in &mut clients {
+        assert_eq!(client.expect("left").await["peer_id"], json!(gone.id));
+        assert_eq!(client.expect("joined").await["peer_id"], json!(eve.id));
+    }
+    assert_eq!(Book::read(&world.book.leaves), 1);
+}
+
+/// They have no seats at the new home yet.
+#[actix::test]
+async fn who_comes_and_goes_while_the_room_moves_does_so_once() {
+    let world = World::new().await;
+    let rooms = world.open("tally").await;
+    let [a, b, c] = &rooms;
+    let ((mut ann, _), (bob, _), (cid, _)) =
+        (join(a, "ann").await, join(b, "bob").await, join(c, "cid").await);
+    let (abe, _) = join(a, "abe").await;
+    let mut stay = [ann.id, cid.id];
+    stay.sort();
+    for _ in 0..3 {
+        ann.expect("joined").await;
+    }
+    let mut members = [Some(abe), Some(bob)];
+    let (sender, taken) = tokio::sync::oneshot::channel();
+    world.book.at_snapshot(move || _ = sender.send(()));
+    let new = [a, b, c].map(|room| Client::named(room, "new", OutboxLimits::default()));
+
+    let meanwhile = async {
+        taken.await.unwrap();
+        members.iter_mut().for_each(|member| drop(member.take()));
+        futures_util::future::join_all(new.iter().map(|client| within(client.join()))).await
+    };
+    let moving = world.a1.rooms.move_room("tally", world.b2.cluster.node());
+    let (moved, joined) = futures_util::future::join(within(moving), meanwhile).await;
+
+    assert_eq!((moved, joined), (Ok(()), vec![Ok(()); 3]));
+    let mut events: Vec<_> = Vec::new();
+    for _ in 0..5 {
+        events.push(ann.event().await.0);
+    }
+    events.sort();
+    assert_eq!(events, ["joined", "joined", "joined", "left", "left"]);
+    until(|| Book::read(&world.book.leaves) == 2).await;
+    assert_eq!(Book::read(&world.book.joins), 7);
+    for room in &rooms {
+        until(|| room.len() == 5).await;
+    }
+    assert_eq!(ann.take(), None);
+}
+
+/// As after a crash.
+#[actix::test]
+async fn a_room_without_a_snapshot_begins_anew_with_its_members() {
+    let world = World::new().await;
+    let rooms = world.open("demo").await;
+    let mut clients = gather(&rooms).await;
+
+    within(world.a1.rooms.move_room("demo", world.c3.cluster.node())).await.unwrap();
+
+    for client in &mut clients {
+        let peers = client.expect("room_restarted").await["peers"].clone();
+        assert_eq!(peers.as_array().unwrap().len(), 6);
+    }
+    say(&clients[0], "number", &json!(0), To::All).unwrap();
+    for client in &mut clients[1..] {
+        assert_eq!(client.expect("number").await, json!(0));
+    }
+    assert_eq!(Book::read(&world.book.inits), 2);
+}
+
+#[actix::test]
+async fn messages_of_the_server_reach_a_room_wherever_it_is() {
+    let world = World::new().await;
+    let rooms = world.open("tally").await;
+    let mut clients = gather(&rooms).await;
+
+    let sending = async {
+        for number in 0..300 {
+            rooms[0].broadcast("news", &number).unwrap();
+            yield_now().await;
+        }
+    };
+    let moving = world.a1.rooms.move_room("tally", world.b2.cluster.node());
+    let (moved, ()) = futures_util::future::join(within(moving), sending).await;
+
+    moved.unwrap();
+    for client in &mut clients {
+        for number in 0..300 {
+            assert_eq!(client.expect("news").await, json!(number));
+        }
+    }
+    assert_eq!(rooms[0].tell::<crate::world::Tally, ()>(()), Err(TellError::Elsewhere));
+    assert_eq!(rooms[1].tell::<crate::world::Tally, ()>(()), Ok(()));
+    rooms[0].stop("enough").await;
+    for client in &mut clients {
+        expect_closed(client, "enough", 1000).await;
+    }
+}
