@@ -3,12 +3,13 @@
 use integration_tests::{CallPage, Kind, Server, in_network_namespace};
 use serde_json::json;
 
+use crate::pictures::UNLIMITED;
 use crate::{holds, sees, server};
 
 #[test]
 fn two_browsers_and_three_bots_hold_a_call() {
     in_network_namespace(async || {
-        let arguments = ["--listen", "127.0.0.1:0", "--bots", "3"];
+        let arguments = [&UNLIMITED[..], &["--bots", "3"]].concat();
         let server = Server::of("media-room", &arguments).await;
         let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo?name=Ann").await;
         let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo?name=Bob").await;
