@@ -11,7 +11,7 @@ use callboard_cluster::{Cluster, Embedded, MemoryWire};
 use callboard_room_supervisor::{AuthData, Rejection, RoomMessage, Rooms};
 use callboard_signaling::{Drain, InitContext, Peer, PeerContext, PeerInit, PeerOptions, Run};
 use callboard_supervision::SupervisorRef;
-use common::away::{CANNOT, GRACE, lose};
+use common::away::{CANNOT, GRACE, lose, settle};
 use common::{Client, Server};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -318,7 +318,6 @@ async fn nodes_that_are_all_drained_wait_for_no_one() {
                 other => panic!("{other:?}"),
             }
         }
-        // It answers, and comes to no other node.
         assert_eq!(client.next().await, None);
     }
     for drained in drained {
@@ -333,6 +332,7 @@ async fn rooms_without_a_cluster_are_handed_over_when_they_are_drained() {
     let rooms = || Rooms::builder().hand_over_file(&file).build();
     let server = Server::start_with(rooms(), |options| options.resume_grace(GRACE)).await;
     let (mut ann, token) = server.join_with_token().await;
+    settle(&mut ann).await;
 
     let drained = drain(&server, &server.tree);
 
@@ -350,6 +350,7 @@ async fn what_a_client_sends_before_it_has_read_the_goodbye_is_delivered_however
     let (mut ann, _) = home.join().await;
     let (mut bob, token) = edge.join_with_token().await;
     ann.expect("joined").await;
+    settle(&mut bob).await;
     let gone = actix::spawn(join_all(edge.rooms.keepers().iter().map(|it| it.disconnect())));
     let mut turns = tokio::time::interval(Duration::from_millis(200));
 
