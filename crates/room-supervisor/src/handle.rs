@@ -190,6 +190,8 @@ impl RoomHandle {
     /// If [another node](Self::home) runs it, it is closed there too, and on all nodes.
     pub async fn stop(&self, details: impl Into<Value>) {
         let details = details.into();
+        // One that is on its way between two nodes is closed where it is then, so that all are told.
+        _ = timeout(MOVING, self.shared.rests()).await;
         if let Some(away) = self.shared.away() {
             away.stop(&details);
         }
@@ -231,5 +233,7 @@ impl fmt::Debug for RoomHandle {
     }
 }
 
+/// Longest wait for a room that moves to another node.
+const MOVING: Duration = Duration::from_secs(5);
 /// Longest wait for a room's start.
 const STARTING: Duration = Duration::from_secs(5);

@@ -70,11 +70,16 @@ impl Shared {
         drop(roster);
         full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));
         wake_ups.flush();
+        self.notify();
     }
 
-    /// Waits until the room is not about to go to another node.
+    /// Waits until the room is not about to go to another node, and has its members if it has come from one.
     pub(crate) async fn rests(&self) {
-        self.wait_until(|room| !room.roster().is_moving()).await;
+        let rests = |room: &Self| {
+            let roster = room.roster();
+            !roster.is_moving() && !roster.is_gathering()
+        };
+        self.wait_until(rests).await;
     }
 }
 

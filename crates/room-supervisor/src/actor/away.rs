@@ -178,7 +178,7 @@ impl RoomActor {
         let (Some(edge), Some(away)) = (&mut self.edge, self.shared.away()) else { return };
         away.link.close();
         edge.lose_link();
-        let moved = edge.take_moved();
+        let moved = edge.take_moved(away.node());
         // Also by those that have not asked yet to join.
         let is_expected = self.shared.arrivals.is_expected();
         let is_empty = self.shared.roster().is_empty() && !is_expected;
@@ -225,7 +225,7 @@ impl RoomActor {
         let (Some(mut edge), Some(tenure)) = (self.edge.take(), self.shared.tenure()) else {
             return;
         };
-        let Returning { members, tags, messages, joins, edges } = edge.come_home();
+        let Returning { members, tags, messages, joins, edges, has_moved } = edge.come_home();
         let (snapshot, moved) = match state {
             Some(RoomState { snapshot, members, nodes }) => (snapshot, Some((members, nodes))),
             None => (None, None),
@@ -246,6 +246,7 @@ impl RoomActor {
         let edges = match &moved {
             Some((_, nodes)) => nodes.iter().filter(|node| *node != here).cloned().collect(),
             None => {
+                let home = home.filter(|_| !has_moved);
                 let is_home = |node: &_| home.as_ref().is_some_and(|it| it.node() == node);
                 let is_edge = |node: &_| *node != *here && !is_home(node);
                 edges.into_iter().filter(is_edge).collect::<Vec<_>>()

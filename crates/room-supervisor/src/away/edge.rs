@@ -9,6 +9,7 @@ use callboard_cluster::NodeId;
 use callboard_outbox::{CloseFrame, OutboxLimits};
 use tokio::sync::oneshot;
 
+use super::returning::{Answer, Returning, Unhandled};
 use super::view::{Views, told};
 use crate::auth::PublicMetadata;
 use crate::credit::Credit;
@@ -21,7 +22,7 @@ use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::roster::View;
 use crate::shared::Shared;
-use crate::tenure::ROOM_LOST;
+use crate::tenure::{ROOM_LOST, Tenure};
 use crate::wake_ups::WakeUps;
 
 /// Peers of this node in a room that another node runs. It outlives the link to one home: while there is none, joins
@@ -45,6 +46,8 @@ pub(crate) struct Edge {
     edges: Vec<NodeId>,
     /// Node to which the home has given the room.
     moved: Option<NodeId>,
+    /// The home lives, and is an edge now.
+    has_moved: bool,
 }
 
 struct Guest {
@@ -67,11 +70,6 @@ struct Guest {
     seen: u64,
 }
 
-/// Message that the home has not handled: its number, and the credit that returns when it has.
-pub(crate) type Unhandled = (u64, RoomMessage, Credit<Member>);
-
-pub(crate) type Answer = oneshot::Sender<Result<(), JoinError>>;
-
 /// What follows from something that the home has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -80,19 +78,6 @@ pub(crate) enum Next {
     Seek,
     /// The room was closed for good.
     Close,
-}
-
-/// Room that comes from another node to this one.
-pub(crate) struct Returning {
-    /// Members of this node: what their clients have been told of the members, and the last tag that they were sent.
-    pub(crate) members: Vec<(PeerId, View, u64)>,
-    pub(crate) tags: Vec<Tag>,
-    /// Messages that no home has handled, in the order of each sender.
-    pub(crate) messages: Vec<(PeerId, Unhandled)>,
-    /// Peers that wait for the decision of the room.
-    pub(crate) joins: Vec<(PeerId, Answer)>,
-    /// Nodes that had links to the last home.
-    pub(crate) edges: Vec<NodeId>,
 }
 
 impl Edge {
@@ -109,6 +94,7 @@ impl Edge {
             tags: VecDeque::new(),
             edges: Vec::new(),
             moved: None,
+            has_moved: false,
         }
     }
 
@@ -121,7 +107,8 @@ impl Edge {
         seen: u64,
         tags: Vec<Tag>,
     ) -> Self {
-        let mut edge = Self { tags: tags.into(), ..Self::new(shared, false) };
+        let edges = shared.tenure().map(Tenure::edges).unwrap_or_default();
+        let mut edge = Self { tags: tags.into(), edges, ..Self::new(shared, false) };
         for member in members {
             let number = member.number();
             let seat = edge.take_seat(member, None);
@@ -133,9 +120,12 @@ impl Edge {
         edge
     }
 
-    /// Returns the node to which the home has given the room, once.
-    pub(crate) fn take_moved(&mut self) -> Option<NodeId> {
-        self.moved.take()
+    /// Returns the node to which the home has given the room, once. The former home is an edge from then on.
+    pub(crate) fn take_moved(&mut self, from: &NodeId) -> Option<NodeId> {
+        let moved = self.moved.take()?;
+        self.edges.push(from.clone());
+        self.has_moved = true;
+        Some(moved)
     }
 
     fn send(&self, header: &ToHome, payload: &[&[u8]]) {
@@ -330,9 +320,10 @@ impl Edge {
     /// Goes on with the home to which [`Shared::away`] leads now: offers it the members, and sends what no home has
     /// handled.
     pub(crate) fn follow(&mut self) {
-        self.is_linked = true;
+        (self.is_linked, self.has_moved) = (true, false);
         self.members.clear();
-        let edges = take(&mut self.edges);
+        // Until that says so itself: it may die before.
+        let edges = self.edges.clone();
         let mut last = None;
         for (&seat, guest) in self.seats.iter().filter(|(_, guest)| guest.is_member) {
             let (peer, outbox) = (guest.member.peer_id(), guest.member.outbox());
@@ -372,7 +363,8 @@ impl Edge {
             joins.extend(guest.answer.map(|answer| (peer, answer)));
         }
         let tags = take(&mut self.tags).into();
-        Returning { members, tags, messages, joins, edges: take(&mut self.edges) }
+        let (edges, has_moved) = (take(&mut self.edges), self.has_moved);
+        Returning { members, tags, messages, joins, edges, has_moved }
     }
 
     /// Handles what has come from the home.

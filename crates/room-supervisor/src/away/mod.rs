@@ -15,9 +15,11 @@ mod given;
 mod giving;
 mod guests;
 mod hub;
+mod returning;
 mod texts;
 mod view;
 
 pub(crate) use self::arriving::FindRoom;
-pub(crate) use self::edge::{Edge, Next, Returning, Unhandled};
+pub(crate) use self::edge::{Edge, Next};
 pub(crate) use self::hub::Hub;
+pub(crate) use self::returning::{Returning, Unhandled};

@@ -176,11 +176,15 @@ impl Guests {
             }
             ToHome::Stop => {
                 let details: Value = serde_json::from_slice(payload).unwrap_or_default();
-                let room = self.room.clone();
-                // At once: the edge has closed it, and its peers leave now.
-                room.shared.close(&details, CloseFrame::NORMAL);
-                // This actor ends with the room.
-                actix::spawn(async move { room.stop(details).await });
+                let room = &self.room;
+                if room.shared.roster().is_gathering() {
+                    // When all that must be told are there. Until then, the peers of the edge stay.
+                    let shared = Arc::clone(&room.shared);
+                    let gathered = async move { _ = timeout(STARTING, shared.rests()).await };
+                    ctx.wait(gathered.into_actor(self).map(|(), this, _| this.stop_room(details)));
+                } else {
+                    self.stop_room(details);
+                }
             }
             ToHome::Took => {
                 self.under_way = self.under_way.saturating_sub(1);
@@ -408,16 +412,17 @@ impl Actor for Guests {
     }
 
     /// Says the room's last words, if it has ended.
-    fn stopped(&mut self, _: &mut Self::Context) {
+    fn stopped(&mut self, ctx: &mut Self::Context) {
+        if self.has_moved() {
+            return self.follow_room(ctx);
+        }
         let node = self.room.supervisor();
         if node.is_none_or(|node| node.snapshot().status != Status::Running) {
             // The room is being stopped with its node. Its guests stay members where it goes on: they do not leave.
             self.room.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
         }
-        if !self.is_gone {
-            self.dirty = true;
-            self.pump(true);
-        }
+        self.dirty = true;
+        self.pump(true);
         if self.room.shared.is_over() {
             self.link.send(&ToEdge::Ended, &[]);
         }

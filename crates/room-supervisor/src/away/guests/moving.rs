@@ -4,6 +4,8 @@ use std::mem::take;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use callboard_outbox::CloseFrame;
+use serde_json::Value;
 
 use super::{Guest, Guests};
 use crate::link::{Refusal, Seat};
@@ -43,6 +45,14 @@ impl Guests {
         self.mark(ctx);
     }
 
+    /// Closes the room. At once: the edge has closed it, and its peers leave now.
+    pub(super) fn stop_room(&self, details: Value) {
+        let room = self.room.clone();
+        room.shared.close(&details, CloseFrame::NORMAL);
+        // This actor ends with the room.
+        actix::spawn(async move { room.stop(details).await });
+    }
+
     /// Returns whether the room has gone to another node.
     pub(super) fn has_moved(&self) -> bool {
         self.room.shared.away().is_some()
@@ -58,7 +68,7 @@ impl Guests {
     }
 
     /// Tells the edge all that has happened here, and that the room has gone: it goes on there.
-    fn follow_room(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn follow_room(&mut self, ctx: &mut Context<Self>) {
         let Some(away) = self.room.shared.away().filter(|_| !self.is_gone) else { return };
         self.is_gone = true;
         for (&seat, guest) in &mut self.guests {
