@@ -25,6 +25,8 @@ pub(crate) struct Tenure {
     hold: ArcSwapOption<Hold>,
     /// Actors of the guests from other nodes, with their nodes.
     guests: Mutex<Vec<(NodeId, Recipient<OutboxReady>)>>,
+    /// Nodes that had guests at the home from which the room has come, and that are about to have them here.
+    coming: Mutex<Vec<NodeId>>,
 }
 
 /// What a room does that has claimed its name anew.
@@ -46,7 +48,7 @@ impl Tenure {
         hold: Option<Hold>,
     ) -> Self {
         let hold = ArcSwapOption::from(hold.map(Arc::new));
-        Self { cluster, opener, on_lapse, hold, guests: Mutex::default() }
+        Self { cluster, opener, on_lapse, hold, guests: Mutex::default(), coming: Mutex::default() }
     }
 
     /// Tells this actor of the guests from another node when members may have come or gone.
@@ -57,7 +59,20 @@ impl Tenure {
 
     /// Returns the nodes that have guests here, or may have.
     pub(crate) fn edges(&self) -> Vec<NodeId> {
-        self.guests().iter().map(|(node, _)| node.clone()).collect()
+        let mut edges: Vec<_> = self.guests().iter().map(|(node, _)| node.clone()).collect();
+        edges.extend(self.coming().iter().cloned());
+        edges.sort();
+        edges.dedup();
+        edges
+    }
+
+    /// Sets the nodes that are about to have guests here.
+    pub(crate) fn expect_guests_of(&self, nodes: Vec<NodeId>) {
+        *self.coming() = nodes;
+    }
+
+    fn coming(&self) -> MutexGuard<'_, Vec<NodeId>> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the actors of guests that members may have come or gone.

@@ -252,6 +252,9 @@ impl RoomActor {
                 edges.into_iter().filter(is_edge).collect::<Vec<_>>()
             }
         };
+        if moved.is_some() {
+            tenure.expect_guests_of(edges.clone());
+        }
         self.shared.set_away(None);
         // A panic here is that of a home, which is started anew.
         let snapshot = snapshot.filter(|it| it.version() <= self.settings.snapshot_version);
@@ -283,6 +286,7 @@ impl RoomActor {
             }
             Some(_) => {
                 this.shared.gathered(None);
+                this.shared.tenure().inspect(|tenure| tenure.expect_guests_of(Vec::new()));
                 this.adopt(ctx);
             }
             None => this.adopt(ctx),

@@ -110,6 +110,7 @@ impl RoomActor {
     pub(super) fn take_in(&mut self, members: Vec<PeerId>, ctx: &mut Context<Self>) {
         self.shared.gathered(Some(members));
         if let Some(tenure) = self.shared.tenure() {
+            tenure.expect_guests_of(Vec::new());
             // Nothing else may be told of those who have come.
             tenure.tell_guests();
         }

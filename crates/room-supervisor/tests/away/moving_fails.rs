@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::common::Client;
 use crate::common::nodes::{Node, until, within};
-use crate::moving::{expect_numbers, gather};
+use crate::moving::{expect_numbers, gather, move_from};
 use crate::world::{Book, World, expect_closed, say};
 
 /// Lets this happen when the room has stopped for its move, and tells when it has.
@@ -63,7 +63,7 @@ async fn a_room_that_cannot_be_moved_stays_where_it_is() {
     say_all(&clients, 0);
     expect_numbers(&mut clients, 1).await;
     assert_eq!(Book::read(&world.book.restores), 0);
-    within(world.a1.rooms.move_room("tally", &nodes[2])).await.unwrap();
+    move_from(&world.a1, "tally", &world.c3).await;
     say_all(&clients, 0);
     expect_numbers(&mut clients, 1).await;
 }
@@ -168,7 +168,7 @@ async fn a_new_home_that_dies_is_followed_by_the_next() {
     let rooms = world.open("tally").await;
     let mut clients = gather(&rooms).await;
 
-    within(world.a1.rooms.move_room("tally", world.b2.cluster.node())).await.unwrap();
+    move_from(&world.a1, "tally", &world.b2).await;
     world.b2.kill(&world.wire, &[&world.a1, &world.c3]).await;
 
     let gone: BTreeSet<_> =
