@@ -126,8 +126,7 @@ impl<R: Room> RoomOptions<R> {
 
     /// Sets whether the room takes peers of other nodes of the cluster, if that has
     /// [lines](callboard_cluster::Cluster::lines). If not, they are sent to the room's node
-    /// ([`StartRoomError::Elsewhere`]): so it must be where media goes through the server, which does not cross nodes.
-    /// Give all nodes the same. Default: yes.
+    /// ([`StartRoomError::Elsewhere`]). Give all nodes the same. Default: yes.
     pub fn across_nodes(self, across_nodes: bool) -> Self {
         Self { across_nodes, ..self }
     }

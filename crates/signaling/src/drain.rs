@@ -165,7 +165,8 @@ fn as_f64(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-fn move_one(client: &PeerRef, to: &Move) {
+/// Tells a client to move, with its session if it has one.
+pub(crate) fn move_one(client: &PeerRef, to: &Move) {
     let with_session = to.clone().resume();
     // One without a session joins anew; one that is gone needs nothing.
     if client.move_by(&with_session).is_err() {
@@ -174,19 +175,23 @@ fn move_one(client: &PeerRef, to: &Move) {
 }
 
 /// Returns the nodes to which clients can go.
-fn takers(cluster: &Cluster) -> HashMap<NodeId, NodeView> {
+pub(crate) fn takers(cluster: &Cluster) -> HashMap<NodeId, NodeView> {
     let nodes = cluster.nodes().into_iter().filter(|node| node.state == SessionState::Up);
     nodes.map(|node| (node.node.clone(), node)).collect()
 }
 
 /// Returns where the clients of a room go.
 fn target(room: &RoomHandle, takers: &HashMap<NodeId, NodeView>) -> Move {
-    let home = room.home().and_then(|home| takers.get(&home)?.url.clone());
-    let to = match home.filter(|url| has_no_path(url)) {
+    let to = match room.home().and_then(|home| url_of(takers.get(&home)?)) {
         Some(url) => Move::to(url),
         None => Move::to_first_address(),
     };
     to.replace_webrtc()
+}
+
+/// Returns the URL that leads clients to a room at this node by the path that they know.
+pub(crate) fn url_of(node: &NodeView) -> Option<String> {
+    node.url.clone().filter(|url| has_no_path(url))
 }
 
 fn has_no_path(url: &str) -> bool {

@@ -106,6 +106,8 @@ mod counters;
 mod drain;
 mod error_text;
 mod fields;
+#[cfg(feature = "webrtc")]
+mod follow;
 #[cfg(all(any(test, fuzzing), feature = "webrtc"))]
 pub mod fuzzing;
 mod health_check;

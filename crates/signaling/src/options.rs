@@ -6,6 +6,8 @@ use std::time::Duration;
 use callboard_room_supervisor::{MessageLimits, OutboxLimits, Rooms};
 use callboard_websocket::{Hosts, Origins, Rate, RefusalLog, TrustedProxies, origin_list};
 
+#[cfg(feature = "webrtc")]
+use crate::follow::Homes;
 use crate::limits::Limits;
 use crate::peer::Peer;
 #[cfg(feature = "rpc")]
@@ -45,6 +47,9 @@ pub(crate) struct Policy {
     pub(crate) close_grace: Duration,
     #[cfg(feature = "webrtc")]
     pub(crate) webrtc: Option<WebRtc>,
+    /// Nodes to which clients go for the media of their rooms, where media goes through the server.
+    #[cfg(feature = "webrtc")]
+    pub(crate) homes: Option<Homes>,
     /// Rate limit of data channels that replaces the one in [`WebRtc`].
     #[cfg(feature = "webrtc")]
     pub(crate) data_rate: Option<Rate>,
@@ -78,6 +83,8 @@ impl<P: Peer> PeerOptions<P> {
             close_grace: Duration::from_secs(5),
             #[cfg(feature = "webrtc")]
             webrtc: None,
+            #[cfg(feature = "webrtc")]
+            homes: None,
             #[cfg(feature = "webrtc")]
             data_rate: None,
             #[cfg(feature = "rpc")]
@@ -269,6 +276,17 @@ impl<P: Peer> PeerOptions<P> {
     /// more. One of an older version is given to [`Peer::restore`], one of a newer version is not. Default: 0.
     pub fn snapshot_version(mut self, version: u32) -> Self {
         self.policy.snapshot_version = version;
+        self
+    }
+}
+
+#[cfg(feature = "webrtc")]
+impl<P: Peer> PeerOptions<P> {
+    /// Lets clients go to the homes of their rooms, if they have media there.
+    pub(crate) fn with_homes(mut self) -> Self {
+        let has_media = self.policy.webrtc.as_ref().is_some_and(WebRtc::has_media);
+        let cluster = self.rooms.cluster().filter(|cluster| has_media && cluster.lines().is_some());
+        self.policy.homes = cluster.map(Homes::new);
         self
     }
 }

@@ -198,6 +198,8 @@ impl<P: Peer> PeerActor<P> {
                     }
                     Instance::Restored | Instance::Anew => {}
                 }
+                #[cfg(feature = "webrtc")]
+                self.follow_home(ctx);
                 self.send_to_socket(ToSocket::Flow);
             }
             Err(error) => {

@@ -41,6 +41,13 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
+    /// Sends the client to the home of its room, where it has its media, as long as it is here.
+    pub(super) fn follow_home(&self, ctx: &mut actix::Context<Self>) {
+        let Some(homes) = self.policy.homes.clone() else { return };
+        let (room, client) = (self.context.room.clone(), self.context.client.clone());
+        ctx.spawn(homes.follow(room, client).into_actor(self));
+    }
+
     /// Returns the largest message of a data channel, or in place of one, in bytes.
     fn max_data(&self) -> usize {
         let webrtc = self.policy.webrtc.as_ref();

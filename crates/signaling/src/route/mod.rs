@@ -72,7 +72,10 @@ pub(crate) struct UpgradeRoute<P: Peer> {
 }
 
 impl<P: Peer> UpgradeRoute<P> {
-    pub(crate) fn new(PeerOptions { custom, rooms, policy }: PeerOptions<P>) -> Self {
+    pub(crate) fn new(options: PeerOptions<P>) -> Self {
+        #[cfg(feature = "webrtc")]
+        let options = options.with_homes();
+        let PeerOptions { custom, rooms, policy } = options;
         let (connections, counters) = (Arc::default(), Arc::new(Counters::of(rooms.clone())));
         let cluster = rooms.cluster().filter(|cluster| cluster.lines().is_some());
         let tokens = cluster.map(|cluster| ResumeTokens::of_node(cluster.node().as_str()));

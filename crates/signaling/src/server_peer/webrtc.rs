@@ -117,6 +117,11 @@ impl WebRtc {
     /// which the others receive. The connections of a room run on one media thread, further ones on the next
     /// ([`MediaRoom::next_thread`]), in [RTP mode](callboard_peer_connection::MediaMode::Rtp). The bandwidth to each
     /// client is [estimated](Self::first_estimate). Default: media goes to the application alone.
+    ///
+    /// In a cluster, media does not cross nodes: clients of other nodes than the room's are
+    /// [moved](crate::PeerRef::move_by) to that one, at its [URL](callboard_cluster::ClusterBuilder::url), and again
+    /// whenever the room goes elsewhere. They keep their sessions if the route has a
+    /// [grace period](crate::PeerOptions::resume_grace).
     pub fn media(self) -> Self {
         self.media_rooms(None)
     }
