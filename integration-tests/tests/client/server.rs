@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::System;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use callboard_cluster::Cluster;
+use callboard_cluster::{Cluster, NodeId};
 use callboard_media_rooms::ParticipantId;
 use callboard_peer_connection::messages::{AddTrack, CreateDataChannel};
 use callboard_peer_connection::{
@@ -156,9 +156,9 @@ async fn serve(
             let webrtc = WebRtc::new(connections.clone()).limits(limits);
             let webrtc = if setup.media { webrtc.media() } else { webrtc };
             let webrtc = if setup.estimates { webrtc } else { webrtc.first_estimate(None) };
-            options.hooks(hooks(Some(webrtc.clone()))).webrtc(webrtc)
+            options.hooks(hooks(&rooms, Some(webrtc.clone()))).webrtc(webrtc)
         }
-        false => options.hooks(hooks(None)),
+        false => options.hooks(hooks(&rooms, None)),
     };
     let signaling = Signaling::new(options);
     let app = move || {
@@ -198,7 +198,8 @@ async fn page() -> HttpResponse {
 }
 
 /// Returns the functions that pages may call.
-fn hooks(webrtc: Option<WebRtc>) -> Hooks {
+fn hooks(rooms: &Rooms, webrtc: Option<WebRtc>) -> Hooks {
+    let rooms = rooms.clone();
     let gate = Arc::new(Semaphore::new(0));
     let dropped = Arc::new(AtomicUsize::new(0));
     let (waits, opens, counts) = (Arc::clone(&gate), gate, Arc::clone(&dropped));
@@ -243,6 +244,13 @@ fn hooks(webrtc: Option<WebRtc>) -> Hooks {
                 })
                 .hook("break_media", async |(what,): (String,), context: HookContext| {
                     break_media(&context, &what).await.map_err(refused)
+                })
+                .hook("move_room", move |(node,): (String,), context: HookContext| {
+                    let (rooms, room) = (rooms.clone(), context.room.name().to_owned());
+                    async move {
+                        let node = NodeId::new(node).map_err(refused)?;
+                        rooms.move_room(&room, &node).await.map_err(refused)
+                    }
                 })
                 .hook("mute", move |(muted,): (bool,), context: HookContext| {
                     let told = webrtc.as_ref().ok_or_else(|| Rejection::new("there is no media"));
