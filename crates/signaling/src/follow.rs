@@ -55,7 +55,7 @@ impl Homes {
             }
             None if self.said.swap(true, Ordering::Relaxed) => {}
             None => log::warn!(
-                "node {home} has no URL without a path: clients of other nodes cannot go there for the media of its rooms"
+                "node {home} has no URL without a path: clients of other nodes do not get there for its rooms' media"
             ),
         }
         true
