@@ -860,7 +860,7 @@ class Media {
 
   /**
    * Makes room for tracks of the others that have no section yet: as many sections again, but few enough for the server's
-   * limit. Does nothing for a kind of which the page wants to receive nothing.
+   * limit. Does nothing for a kind that the page does not want to receive.
    *
    * @param {RTCPeerConnection} connection
    * @param {{ published(kind: string): number }} others
@@ -1781,7 +1781,7 @@ class Streams {
     const changed = new Set();
     const named = [...slots].map(([mid, bound]) => /** @type {const} */ ([mid, bound && this.#named(bound)]));
     const news = named.filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
-    // A track is taken from one peer before it is given to another: nobody is shown as somebody else.
+    // A track is taken from one peer before it is given to another: no peer is shown as another one.
     for (const [mid] of news) {
       const slot = this.#slots.get(mid);
       if (!slot) continue;
@@ -1914,7 +1914,7 @@ class Streams {
     return [...this.#slots.values()].find(({ id }) => id === track);
   }
 
-  /** @param {string} peer of which nothing flows any more */
+  /** @param {string} peer that sends nothing any more */
   #end(peer) {
     for (const [mid, slot] of this.#slots) {
       if (slot.peer !== peer) continue;
@@ -3262,7 +3262,7 @@ class Socket {
     this.#farewell = null;
     socket.onopen = () => (this.#opened = true);
     socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
-    // An error is followed by a close event, which says more; some classes throw an error that nobody listens to.
+    // An error is followed by a close event, which says more; some classes throw an error if no listener takes it.
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
   }

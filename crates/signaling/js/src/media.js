@@ -56,7 +56,7 @@ export class Media {
 
   /**
    * Makes room for tracks of the others that have no section yet: as many sections again, but few enough for the server's
-   * limit. Does nothing for a kind of which the page wants to receive nothing.
+   * limit. Does nothing for a kind that the page does not want to receive.
    *
    * @param {RTCPeerConnection} connection
    * @param {{ published(kind: string): number }} others

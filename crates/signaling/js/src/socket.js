@@ -159,7 +159,7 @@ export class Socket {
     this.#farewell = null;
     socket.onopen = () => (this.#opened = true);
     socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
-    // An error is followed by a close event, which says more; some classes throw an error that nobody listens to.
+    // An error is followed by a close event, which says more; some classes throw an error if no listener takes it.
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
   }

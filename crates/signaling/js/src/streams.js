@@ -129,7 +129,7 @@ export class Streams {
     const changed = new Set();
     const named = [...slots].map(([mid, bound]) => /** @type {const} */ ([mid, bound && this.#named(bound)]));
     const news = named.filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
-    // A track is taken from one peer before it is given to another: nobody is shown as somebody else.
+    // A track is taken from one peer before it is given to another: no peer is shown as another one.
     for (const [mid] of news) {
       const slot = this.#slots.get(mid);
       if (!slot) continue;
@@ -262,7 +262,7 @@ export class Streams {
     return [...this.#slots.values()].find(({ id }) => id === track);
   }
 
-  /** @param {string} peer of which nothing flows any more */
+  /** @param {string} peer that sends nothing any more */
   #end(peer) {
     for (const [mid, slot] of this.#slots) {
       if (slot.peer !== peer) continue;
