@@ -1,6 +1,7 @@
 //! Clients of two nodes of a cluster in one room, each with its WebSocket at its own node.
 #![cfg(feature = "webrtc")]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::sync::Arc;
