@@ -445,18 +445,6 @@ impl Client {
         message["data"].clone()
     }
 
-    /// Expects this event, after none but these; returns its data.
-    pub(crate) async fn expect_after(&mut self, others: &[&str], event: &str) -> Value {
-        loop {
-            let message = self.message().await;
-            let told = message["event"].as_str().unwrap();
-            if told == event {
-                return message["data"].clone();
-            }
-            assert!(others.contains(&told), "{message}");
-        }
-    }
-
     /// Expects an error of this description next; returns its details.
     pub(crate) async fn expect_error(&mut self, description: &str) -> Value {
         let data = self.expect("error").await;

@@ -3,31 +3,45 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod media;
+mod restarting;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use callboard_cluster::{Cluster, Embedded, MemoryWire};
-use callboard_room_supervisor::{AuthData, Rejection, RoomMessage, Rooms};
-use callboard_signaling::{Drain, InitContext, Peer, PeerContext, PeerInit, PeerOptions, Run};
+use callboard_room_supervisor::Rooms;
+use callboard_signaling::{Drain, Run, WebRtc};
 use callboard_supervision::SupervisorRef;
 use common::away::{CANNOT, GRACE, lose, settle};
 use common::{Client, Server};
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
 /// Starts a node, and the server on it.
 async fn node(directory: &Embedded, wire: &MemoryWire, name: &str) -> (Server, SupervisorRef) {
-    let cluster = Cluster::builder(directory.clone()).node(name).wire(wire.clone());
-    let cluster = cluster.hold(GRACE).build().unwrap();
+    node_with((directory, wire), name, None).await
+}
+
+async fn node_with(
+    (directory, wire): (&Embedded, &MemoryWire),
+    name: &str,
+    webrtc: Option<WebRtc>,
+) -> (Server, SupervisorRef) {
+    let cluster = Cluster::builder(directory.clone()).node(name).wire(wire.clone()).hold(GRACE);
+    let cluster = match webrtc {
+        Some(_) => cluster.url(format!("wss://{name}.example.org")),
+        None => cluster,
+    };
+    let cluster = cluster.build().unwrap();
     let rooms = Rooms::builder().cluster(&cluster).build();
     let tree = cluster.start().await.unwrap();
-    (Server::start_with(rooms, |options| options.resume_grace(GRACE)).await, tree)
+    let server = Server::start_with(rooms, |options| {
+        let options = options.resume_grace(GRACE);
+        webrtc.into_iter().fold(options, |options, webrtc| options.webrtc(webrtc))
+    });
+    (server.await, tree)
 }
 
 #[actix::test]
@@ -442,58 +456,6 @@ async fn clients_of_another_node_keep_their_connections_when_the_home_dies() {
     for client in [&mut bea, &mut eve] {
         assert_eq!(client.expect("left").await["peer_id"], json!(bob.id));
     }
-}
-
-/// Peer that panics, and whose next instance begins when it may.
-struct Fragile;
-
-impl Peer for Fragile {
-    type Options = Arc<Restart>;
-
-    async fn on_init(
-        _: &InitContext,
-        _: &AuthData,
-        restart: &Arc<Restart>,
-    ) -> Result<PeerInit<Self>, Rejection> {
-        if restart.is_again.swap(true, Ordering::Relaxed) {
-            restart.begins.notify_one();
-            restart.goes_on.notified().await;
-        }
-        Ok(Self.into())
-    }
-
-    fn on_receive(&mut self, _: RoomMessage, _: &PeerContext) -> Option<RoomMessage> {
-        panic!("it is fragile")
-    }
-}
-
-#[derive(Default)]
-struct Restart {
-    is_again: AtomicBool,
-    begins: Notify,
-    goes_on: Notify,
-}
-
-#[actix::test]
-async fn a_peer_that_is_being_restarted_has_not_left() {
-    let restart = Arc::<Restart>::default();
-    let options = Arc::clone(&restart);
-    let server =
-        Server::of_peers(|rooms| PeerOptions::<Fragile>::new(options, rooms).resume_grace(GRACE));
-    let server = server.await;
-    let (mut bob, _) = server.join().await;
-    let mut left = join_all(server.rooms.keepers().iter().map(|keeper| keeper.left()));
-    assert!((&mut left).now_or_never().is_none());
-
-    bob.send(json!({ "event": "hello", "to": "all" })).await;
-    restart.begins.notified().await;
-
-    assert!((&mut left).now_or_never().is_none(), "its client is here");
-    restart.goes_on.notify_one();
-    bob.expect_error("Peer restarted").await;
-    assert!((&mut left).now_or_never().is_none());
-    drop(bob.socket.close(None).await);
-    left.await;
 }
 
 fn uuid_of_no_one() -> &'static str {
