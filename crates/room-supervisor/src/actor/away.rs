@@ -273,9 +273,10 @@ impl RoomActor {
         self.lapsed = false;
         self.watch_hold(ctx);
         let shared = Arc::clone(&self.shared);
+        let limit = if moved.is_some() { GATHERING } else { OFFERING };
         let offers = async move {
             let offered = shared.wait_until(|shared| shared.roster().has_offers_of(&edges));
-            _ = timeout(OFFERING, offered).await;
+            _ = timeout(limit, offered).await;
         };
         ctx.wait(offers.into_actor(self).map(move |(), this, ctx| match moved {
             Some((members, _)) if is_restored => this.take_in(members, ctx),
@@ -446,6 +447,8 @@ const GIVING: Duration = Duration::from_secs(2);
 /// Time in which the node that was given a room says that it has it: much less than the next home waits for the others
 /// if that node is dead.
 const SAYING: Duration = Duration::from_millis(500);
+/// The same for a room that has come by the will of its former home: all these nodes lived just now.
+const GATHERING: Duration = Duration::from_secs(5);
 /// Bounds of the pause before a home is looked for again.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
