@@ -105,6 +105,22 @@ impl Page {
         self.browser.evaluate(script, vec![json!(path), json!(fault)]).await;
     }
 
+    /// Moves the room from one node to another, again if it is refused because the machine is busy.
+    async fn moves(&self, from: &str, to: &str) {
+        let room = format!("{from}/server/rooms/demo/room");
+        let button = "const row = document.querySelector(`#tree [data-path='${arguments[0]}']`);
+             return row?.querySelector('[data-fault=move]') != null";
+        let answered =
+            "const note = document.querySelector('#tree-note').textContent, { home } = window.cluster;
+             return home === arguments[0] || note !== ''";
+        let home = "return window.cluster.home";
+        while self.browser.evaluate(home, vec![]).await == json!(from) {
+            self.holds(button, vec![json!(room)]).await;
+            self.breaks(&room, "move").await;
+            self.holds(answered, vec![json!(to)]).await;
+        }
+    }
+
     async fn orders(&self, node: &str, fault: &str) {
         let script = "const [node, fault] = arguments;
              document.querySelector(`#nodes [data-node=${node}] [data-fault=${fault}]`).click()";
@@ -138,6 +154,22 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
             page.sees(&nodes).await;
             page.sees(&[(&room, "running"), (&away, "running")]).await;
         }
+
+        // It moves to the other page's node, with its state; both pages stay, and notice nothing.
+        let ids = (ann.peer_id().await, bob.peer_id().await);
+        let notes = (ann.notes().await, bob.notes().await);
+        elsewhere.moves(&home, there).await;
+        assert_eq!(ann.home(&bob).await, there);
+        ann.says("After a move", 3, &bob).await;
+        bob.says("Likewise", 4, &ann).await;
+        ann.shows("a1", &both).await;
+        bob.shows("b2", &both).await;
+        assert_eq!((ann.peer_id().await, bob.peer_id().await), ids);
+        assert_eq!((ann.notes().await, bob.notes().await), notes);
+        let (home, there, at_home, elsewhere) =
+            (there.to_owned(), home.as_str(), elsewhere, at_home);
+        let room = format!("{home}/server/rooms/demo/room");
+
         elsewhere.breaks(&room, "panic").await;
         let restarted = "const row = document.querySelector(`#tree [data-path='${arguments[0]}']`);
              return row?.dataset.status === 'running' && row.textContent.includes('1 restart')";

@@ -169,6 +169,9 @@ impl Inner {
                 None => {}
             }
         }
+        if self.nodes.room_of(node).is_some() {
+            details.insert("faults".to_owned(), json!(["move"]));
+        }
         details
     }
 

@@ -1,19 +1,25 @@
 //! Builder of the admin surface.
 
+#[cfg(feature = "cluster")]
+use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 
 #[cfg(feature = "cluster")]
-use callboard_cluster::Cluster;
+use callboard_cluster::{Cluster, NodeId};
 #[cfg(feature = "webrtc")]
 use callboard_peer_connection::{ConnectionOwners, PeerConnectionId, PeerConnections};
 use callboard_supervision::{SupervisorRef, TreeSnapshot};
 use callboard_websocket::{MetricSource, TrustedProxies};
+#[cfg(feature = "cluster")]
+use futures_util::FutureExt;
 use serde_json::{Map, Value};
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::Instant;
 
 use crate::access::{Authorization, Tokens};
 use crate::admin::{Admin, Annotator, Drain, Inner, Readiness};
+#[cfg(feature = "cluster")]
+use crate::cluster::Moves;
 use crate::cluster::Nodes;
 use crate::other_nodes;
 use crate::watch;
@@ -135,6 +141,30 @@ impl AdminBuilder {
     /// route answers 404.
     pub fn drain(mut self, drain: impl Fn() + Send + Sync + 'static) -> Self {
         self.drain = Some(Box::new(drain));
+        self
+    }
+
+    /// Sets how rooms are moved to other nodes of the [cluster](Self::cluster) (`FaultKind::Move`), by clients that may
+    /// inject faults: here, and with [`all_nodes`](Self::all_nodes) at each other node that shows all. `room_of`
+    /// returns the name of the room that an actor is, if this node runs it: `Rooms::room_at` of
+    /// `callboard-room-supervisor` knows; it is called for each actor in each sample, so it must not wait. `move_room`
+    /// moves a room to a node, by
+    /// `Rooms::move_room`; it may be dropped before it is done. Default: none; rooms are not moved.
+    #[cfg(feature = "cluster")]
+    pub fn move_room<F, E>(
+        mut self,
+        room_of: impl Fn(&TreeSnapshot) -> Option<String> + Send + Sync + 'static,
+        move_room: impl Fn(String, NodeId) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display,
+    {
+        let move_room = move |room: String, to: NodeId| {
+            let moved = move_room(room, to);
+            async move { moved.await.map_err(|error| error.to_string()) }.boxed()
+        };
+        self.nodes.set_moves(Moves { room_of: Box::new(room_of), move_room: Box::new(move_room) });
         self
     }
 

@@ -57,9 +57,10 @@ impl AdminError {
                 FaultError::NotFound(_)
                 | FaultError::OneNode
                 | FaultError::NoSuchNode(_)
+                | FaultError::NoSuchRoom(_)
                 | FaultError::NoDrain => StatusCode::NOT_FOUND,
-                FaultError::NodeFaultsOff => StatusCode::FORBIDDEN,
-                FaultError::NoAnswer(_) => StatusCode::GATEWAY_TIMEOUT,
+                FaultError::NodeFaultsOff | FaultError::MoveOff => StatusCode::FORBIDDEN,
+                FaultError::NoAnswer(_) | FaultError::StillMoving => StatusCode::GATEWAY_TIMEOUT,
                 FaultError::Elsewhere { status, .. } => {
                     let status = StatusCode::from_u16(*status).ok();
                     let refusal = |it: &StatusCode| it.is_client_error() || it.is_server_error();
@@ -70,9 +71,11 @@ impl AdminError {
                 | FaultError::NoConnection(_)
                 | FaultError::OfNode
                 | FaultError::BadTime(_) => StatusCode::BAD_REQUEST,
-                FaultError::Root | FaultError::NotRunning(_) | FaultError::NoHandshake => {
-                    StatusCode::CONFLICT
-                }
+                FaultError::Root
+                | FaultError::NotRunning(_)
+                | FaultError::NoHandshake
+                | FaultError::NoOtherNode
+                | FaultError::NotMoved(_) => StatusCode::CONFLICT,
             },
         }
     }
@@ -94,6 +97,11 @@ impl AdminError {
                 FaultError::NotFound(_) | FaultError::NoDrain => "not_found",
                 FaultError::OfNode => "of_node",
                 FaultError::NodeFaultsOff => "node_faults_off",
+                FaultError::MoveOff => "move_off",
+                FaultError::NoSuchRoom(_) => "no_such_room",
+                FaultError::NoOtherNode => "no_other_node",
+                FaultError::NotMoved(_) => "not_moved",
+                FaultError::StillMoving => "still_moving",
                 FaultError::BadTime(_) => "bad_time",
                 FaultError::NoRatio | FaultError::BadRatio(_) => "bad_ratio",
                 FaultError::NoConnection(_) => "no_connection",

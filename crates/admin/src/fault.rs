@@ -22,12 +22,16 @@ pub struct FaultOrder {
     /// For [`FaultKind::Cut`]: how long it lasts, in seconds, 600 at most. Default: 20, longer than a session holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// For [`FaultKind::Move`]: the node of the cluster to which the room goes. Default: of the others that take rooms,
+    /// the one with the fewest, and of several the first by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 impl FaultOrder {
     /// Creates an order for this fault at this node.
     pub fn new(path: impl Into<String>, fault: FaultKind) -> Self {
-        Self { node: None, path: path.into(), fault, ratio: None, seconds: None }
+        Self { node: None, path: path.into(), fault, ratio: None, seconds: None, to: None }
     }
 
     /// Creates an order for a fault of a node of the cluster as a whole: [`FaultKind::Drain`], [`FaultKind::Cut`] or
@@ -39,6 +43,12 @@ impl FaultOrder {
     /// Creates an order to lose this part of the datagrams of the node's peer connection.
     pub fn lose(path: impl Into<String>, ratio: f64) -> Self {
         Self { ratio: Some(ratio), ..Self::new(path, FaultKind::Lose) }
+    }
+
+    /// Creates an order to move the room at this path, its actor or the supervisor of that, to another node of the
+    /// cluster: the one with the fewest rooms, unless [`to`](Self::to) is set.
+    pub fn move_room(path: impl Into<String>) -> Self {
+        Self::new(path, FaultKind::Move)
     }
 
     /// Returns the path, or words for the node as a whole, for the log.
@@ -75,6 +85,10 @@ pub enum FaultKind {
     /// A node of the cluster is cut off from the others and from their engine for a while: nothing passes, and no
     /// connection ends.
     Cut,
+    /// A room goes to another node of the cluster, by what `AdminBuilder::move_room` was given, and its members stay.
+    /// Applies to the room's actor, or its supervisor, at the node that runs the room. It is injected when the room has
+    /// moved.
+    Move,
 }
 
 /// Reason why a fault was not injected.
@@ -111,6 +125,21 @@ pub enum FaultError {
     /// The node cannot be drained (`AdminBuilder::drain`).
     #[error("this server cannot be drained")]
     NoDrain,
+    /// The node does not move rooms (`AdminBuilder::move_room`).
+    #[error("this node moves no rooms")]
+    MoveOff,
+    /// What is at this path is no room that the node runs.
+    #[error("this node runs no room at {0}")]
+    NoSuchRoom(String),
+    /// No other node of the cluster takes rooms, as far as is known.
+    #[error("no other node takes rooms")]
+    NoOtherNode,
+    /// The room stays where it is, for this reason: that of `MoveRoomError` of `callboard-room-supervisor`.
+    #[error("the room was not moved: {0}")]
+    NotMoved(String),
+    /// The room has neither moved nor been refused within 15 s: it goes on moving.
+    #[error("the room is still being moved")]
+    StillMoving,
     /// The time of a cut is not between 0 and 600 s.
     #[error("{0} is not between 0 and 600 seconds")]
     BadTime(f64),

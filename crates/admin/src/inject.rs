@@ -1,10 +1,11 @@
 //! Fault injection into a node of the tree, by its path.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_supervision::{ExitReason, Fault, SupervisorRef, TreeSnapshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin::Admin;
 use crate::fault::{FaultError, FaultKind, FaultOrder};
@@ -27,6 +28,9 @@ impl Admin {
         if order.path.is_empty() {
             return self.inject_as_whole(order);
         }
+        if order.fault == FaultKind::Move {
+            return self.move_room(order).await;
+        }
         let (parent, node) = self.find(&order.path)?;
         let not_running = || FaultError::NotRunning(order.path.clone());
         let fault = match order.fault {
@@ -41,7 +45,7 @@ impl Admin {
                 let ratio = order.ratio.ok_or(FaultError::NoRatio)?;
                 return self.inner.webrtc.lose(&node, ratio).await;
             }
-            FaultKind::Drain | FaultKind::Cut => return Err(FaultError::OfNode),
+            FaultKind::Drain | FaultKind::Cut | FaultKind::Move => return Err(FaultError::OfNode),
         };
         let parent = parent.ok_or(FaultError::Root)?;
         if node.instance.is_none() || node.uptime.is_none() {
@@ -49,6 +53,20 @@ impl Admin {
         }
         self.expect_down(&node, order.fault);
         parent.inject(&node.id, fault).await.map_err(|_| not_running())
+    }
+
+    /// Moves the room at the order's path to another node.
+    async fn move_room(&self, order: &FaultOrder) -> Result<(), FaultError> {
+        let nodes = &self.inner.nodes;
+        if !nodes.moves_rooms() {
+            return Err(FaultError::MoveOff);
+        }
+        let (_, found) = self.find(&order.path)?;
+        let mut actors = iter::once(&found).chain(&found.children);
+        let room = actors.find_map(|actor| nodes.room_of(actor));
+        let room = room.ok_or_else(|| FaultError::NoSuchRoom(order.path.clone()))?;
+        let moved = nodes.move_room(room, order.to.as_deref());
+        timeout(MOVE_TIME, moved).await.unwrap_or(Err(FaultError::StillMoving))
     }
 
     /// Injects a fault into this node of the cluster as a whole.
@@ -113,6 +131,8 @@ fn at<'a>(tree: &'a TreeSnapshot, path: &str) -> Option<&'a TreeSnapshot> {
 const WHY: &str = "injected by an operator";
 /// Time in which an order is answered, before the node is not reached any more.
 const ANSWERED: Duration = Duration::from_millis(200);
+/// Longest time for a move of a room, until its order is answered.
+pub(crate) const MOVE_TIME: Duration = Duration::from_secs(15);
 /// Time for which a node is cut off, unless the order says otherwise, and at most: in seconds.
 const CUT: f64 = 20.0;
 const LONGEST_CUT: f64 = 600.0;

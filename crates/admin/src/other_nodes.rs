@@ -4,6 +4,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::stream::{StreamExt, unfold};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -11,7 +12,8 @@ use tokio::time::Instant;
 use crate::admin::{Admin, Inner};
 use crate::cluster::{OtherNode, Questions};
 use crate::error::AdminError;
-use crate::fault::{FaultError, FaultOrder};
+use crate::fault::{FaultError, FaultKind, FaultOrder};
+use crate::inject::MOVE_TIME;
 use crate::tree::Tree;
 
 /// Question to another node.
@@ -108,7 +110,9 @@ impl Admin {
         let other = found.ok_or_else(|| FaultError::NoSuchNode(node.to_owned()))?;
         let no_answer = || FaultError::NoAnswer(node.to_owned());
         let question = Question::Fault(FaultOrder { node: None, ..order.clone() });
-        let answer = self.ask(&other, &question, FAULT_TIME).await.map_err(|_| no_answer())?;
+        let within =
+            if order.fault == FaultKind::Move { MOVE_TIME + FAULT_TIME } else { FAULT_TIME };
+        let answer = self.ask(&other, &question, within).await.map_err(|_| no_answer())?;
         let outcome = serde_json::from_slice::<Outcome>(&answer).map_err(|_| no_answer())?;
         outcome.refused.map_or(Ok(()), |refused| {
             let Refused { status, error, detail } = refused;
@@ -157,20 +161,30 @@ fn add_faults(details: &mut Map<String, Value>, faults: Vec<String>) {
     }
 }
 
-/// Answers other nodes, one after the other, until the last [`Admin`] is dropped.
-pub(crate) async fn serve(inner: Weak<Inner>, mut questions: Questions) {
-    while let Some(asked) = questions.next().await {
-        let Some(inner) = inner.upgrade() else { return };
-        let admin = Admin { inner };
-        match admin.answer(asked.body()).await {
-            Some(answer) => asked.answer(answer.as_bytes()),
-            None => log::warn!("another node asks what cannot be read"),
+/// Answers other nodes until the last [`Admin`] is dropped: several at once, because a room that is moved takes its
+/// time.
+pub(crate) async fn serve(inner: Weak<Inner>, questions: Questions) {
+    let questions = unfold(questions, async |mut questions| {
+        let asked = questions.next().await?;
+        Some((asked, questions))
+    });
+    let answers = questions.for_each_concurrent(AT_ONCE, |asked| {
+        let inner = inner.upgrade();
+        async move {
+            let Some(inner) = inner else { return };
+            match (Admin { inner }).answer(asked.body()).await {
+                Some(answer) => asked.answer(answer.as_bytes()),
+                None => log::warn!("another node asks what cannot be read"),
+            }
         }
-    }
+    });
+    answers.await;
 }
 
 /// Longest answer, in bytes: that of `Requests` of `callboard-cluster`.
 const LONGEST: usize = 1 << 20;
+/// Questions that are answered at once; more of them wait.
+const AT_ONCE: usize = 64;
 /// Longest time for the tree of a node.
 const TREE_TIME: Duration = Duration::from_millis(300);
 /// Longest time for a fault at a node.

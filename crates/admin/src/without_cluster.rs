@@ -3,7 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use callboard_supervision::TreeSnapshot;
 use prometheus_client::registry::Registry;
+
+use crate::fault::FaultError;
 
 /// No nodes.
 #[derive(Default)]
@@ -53,6 +56,18 @@ impl Nodes {
 
     #[expect(clippy::unused_self, reason = "with a cluster, it is used")]
     pub(crate) fn cut_off(&self, _: Duration) {}
+
+    pub(crate) fn moves_rooms(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn room_of(&self, _: &TreeSnapshot) -> Option<String> {
+        None
+    }
+
+    pub(crate) async fn move_room(&self, _: String, _: Option<&str>) -> Result<(), FaultError> {
+        Err(FaultError::MoveOff)
+    }
 
     pub(crate) fn here(&self) -> Option<&str> {
         None

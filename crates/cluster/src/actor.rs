@@ -353,7 +353,11 @@ impl Handler<ListCandidates> for NodeActor {
     type Result = ();
 
     fn handle(&mut self, ListCandidates { room, answer }: ListCandidates, _: &mut Context<Self>) {
-        _ = answer.send(self.core.candidates(self.shared.clock.now(), &room));
+        let now = self.shared.clock.now();
+        _ = answer.send(match room {
+            Some(room) => self.core.candidates(now, &room),
+            None => self.core.loads(now),
+        });
     }
 }
 

@@ -229,9 +229,20 @@ impl Cluster {
     /// [`RoomPlacement`](crate::RoomPlacement) to choose from. None if a node has this room, or may have it for all
     /// that is known here. Costs a look at all rooms of the cluster.
     pub async fn candidates(&self, room: &str) -> Option<Vec<Candidate>> {
+        self.list_candidates(Some(room.to_owned())).await
+    }
+
+    /// Returns the nodes that take rooms, this one included, with the numbers of rooms that they have, in the order of
+    /// their names: for a room that some node has, and that is to go to another. None while this node does not know all
+    /// of the cluster. Costs a look at all rooms of the cluster.
+    pub async fn loads(&self) -> Option<Vec<Candidate>> {
+        self.list_candidates(None).await
+    }
+
+    async fn list_candidates(&self, room: Option<String>) -> Option<Vec<Candidate>> {
         let (answer, answered) = oneshot::channel();
         // Each caller has one request at a time.
-        self.shared.actor()?.candidates.do_send(ListCandidates { room: room.to_owned(), answer });
+        self.shared.actor()?.candidates.do_send(ListCandidates { room, answer });
         timeout(self.shared.timing.patience, answered).await.ok()?.ok()?
     }
 

@@ -23,7 +23,8 @@ pub(crate) struct ClaimRoom {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ListCandidates {
-    pub(crate) room: String,
+    /// Room that no node has; none: of no room.
+    pub(crate) room: Option<String>,
     pub(crate) answer: oneshot::Sender<Option<Vec<Candidate>>>,
 }
 

@@ -371,7 +371,7 @@ impl AnyRoomOptions {
         let room = move || {
             let (shared, open) = (Arc::clone(&shared), Arc::clone(&open));
             let link = Arc::clone(&link);
-            let room = ChildSpec::try_new("room", move || {
+            let room = ChildSpec::try_new(ROOM, move || {
                 let link = link.lock().unwrap_or_else(PoisonError::into_inner).take();
                 std::future::ready(RoomActor::begin(&shared, &open, settings, link))
             });
@@ -391,6 +391,8 @@ struct Parts<F> {
     flags: Flags,
 }
 
+/// Name of a room's actor, below the supervisor that has the room's name.
+pub(crate) const ROOM: &str = "room";
 /// Longest time for `on_join`.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the default time for `on_join`, because a room handles no other message during `on_join`.

@@ -45,6 +45,7 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
     let signaling = Signaling::new(cli.web.apply(peers));
     let drain = Drain::new(&rooms).spread(Duration::from_secs(cli.node.drain_spread));
     let (lease, drains, begins) = (cluster.clone(), drain.clone(), drain.clone());
+    let (shown, moved) = (rooms.clone(), rooms.clone());
     // Without NATS a node goes on with the rooms that it has: it must not be restarted for that.
     let readiness = move || {
         let mut ready = drains.readiness()?;
@@ -59,6 +60,13 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
         .trusted_proxies(cli.web.trusted_proxies())
         .readiness(readiness)
         .drain(move || begins.begin())
+        .move_room(
+            move |actor| shown.room_at(&actor.path).map(|room| room.name().to_owned()),
+            move |room, to| {
+                let rooms = moved.clone();
+                async move { rooms.move_room(&room, &to).await }
+            },
+        )
         .build();
     let origins = Data::new(cli.web.origins.clone());
     let app = move || {

@@ -11,6 +11,8 @@ export function startTrees(own) {
 class Trees {
   #view;
   #timer = 0;
+  /** Why the last order was refused. */
+  #refused = "";
 
   /** @param {() => string} own our peer's id */
   constructor(own) {
@@ -30,7 +32,7 @@ class Trees {
       if (!response.ok) throw new Error((await response.json()).detail);
       const tree = await response.json();
       if (all !== element("tree-all").checked) return;
-      say(element("tree-note"), "");
+      say(element("tree-note"), this.#refused);
       this.#view.show(all ? placed(tree) : tree);
     } catch (error) {
       say(element("tree-note"), `The trees cannot be seen now: ${error.message}`);
@@ -41,12 +43,14 @@ class Trees {
   }
 
   async #inject({ path, at = { path }, id }, fault) {
+    this.#refused = "";
+    say(element("tree-note"), "");
     try {
       const headers = { "Content-Type": "application/json" };
       const response = await fetch("/tree/fault", { method: "POST", headers, body: JSON.stringify({ ...at, fault }) });
-      say(element("tree-note"), response.ok ? "" : `${id}: ${(await response.json()).detail}`);
+      if (!response.ok) throw new Error((await response.json()).detail);
     } catch (error) {
-      say(element("tree-note"), `${id}: ${error.message}`);
+      this.#refused = `${id}: ${error.message}`;
     }
     this.look();
   }

@@ -69,7 +69,7 @@ const isConnection = ({ type }) => shortType(type) === "PeerConnection";
 /** Whether a node has no supervisor that would start it again; of a tree among those of other nodes, `at` says where it is. */
 const isTop = ({ path, at = { path } }) => !at.path.includes("/");
 const runs = ({ status }) => status === "running";
-/** Whether a node of a cluster allows this fault of it as a whole. */
+/** Whether a node of a cluster allows this fault of it as a whole, or of a room that it runs. */
 const allows = (fault) => (node) => runs(node) && (node.details.faults ?? []).includes(fault);
 
 /** Paths of the connections that lose datagrams on our order. @type {Set<string>} */
@@ -89,6 +89,7 @@ export const FAULTS = [
     fits: (node) => isConnection(node) && runs(node),
   },
   { fault: "unplug", words: () => "Unplug", does: "Our WebSocket is cut", fits: (_, mine) => mine },
+  { fault: "move", words: () => "Move", does: "The room goes to another node, and its members stay", fits: allows("move") },
   { fault: "drain", words: () => "Drain", does: "Its clients go on at other nodes, and its process ends", fits: allows("drain") },
   { fault: "cut", words: () => "Cut off", does: "Nothing passes between it and the others for 20 s", fits: allows("cut") },
   { fault: "kill", words: () => "Kill", does: "Its process is aborted", fits: allows("kill") },

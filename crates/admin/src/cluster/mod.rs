@@ -1,6 +1,7 @@
 //! The cluster that the server is a node of: its metrics, and questions to its other nodes.
 
 mod metrics;
+mod moves;
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -11,6 +12,8 @@ use callboard_cluster::{Cluster, IncomingRequests, NodeId, Presence, Requests, T
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+pub(crate) use self::moves::Moves;
+
 /// Nodes of the cluster, if there is one.
 #[derive(Default)]
 pub(crate) struct Nodes {
@@ -19,6 +22,8 @@ pub(crate) struct Nodes {
     all: Option<AllNodes>,
     /// Faults of this node as a whole that are allowed.
     faults: String,
+    /// How rooms are moved, if they may be.
+    moves: Option<Moves>,
     /// Since when nodes have not answered.
     silent: Mutex<HashMap<NodeId, Instant>>,
 }

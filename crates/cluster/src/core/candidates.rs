@@ -16,8 +16,16 @@ impl Core {
             let is_over = |&(ref claim, at): &(_, _)| self.is_over(now, claim, at);
             known.held.is_none() && known.seen.as_ref().is_none_or(is_over)
         });
-        let is_sure = self.stands(now.boot) && self.view.whole;
-        if !is_free || !is_sure || now.boot < self.view.healing_until {
+        if !is_free || now.boot < self.view.healing_until {
+            return None;
+        }
+        self.loads(now)
+    }
+
+    /// Returns the nodes that take rooms, this one included, with the numbers of rooms that they have; none while this
+    /// node does not know all of the cluster. Looks at all rooms.
+    pub(crate) fn loads(&self, now: Now) -> Option<Vec<Candidate>> {
+        if !self.stands(now.boot) || !self.view.whole {
             return None;
         }
         let others = self.others.iter().filter(|(_, other)| {

@@ -16,8 +16,8 @@ use actix::{Arbiter, ArbiterHandle};
 use callboard_cluster::Cluster;
 use callboard_outbox::CloseFrame;
 use callboard_supervision::{
-    ArbiterPool, ChildSpec, Flags, NoSupervisorError, StartChildError, StartError, Status,
-    SupervisorRef, SupervisorSpec,
+    ActorPath, ArbiterPool, ChildSpec, Flags, NoSupervisorError, StartChildError, StartError,
+    Status, SupervisorRef, SupervisorSpec,
 };
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -33,7 +33,7 @@ use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellErro
 use crate::hand_over::HandOver;
 use crate::handle::RoomHandle;
 use crate::message::To;
-use crate::options::{AnyRoomOptions, RoomOptions};
+use crate::options::{AnyRoomOptions, ROOM, RoomOptions};
 use crate::peer_id::PeerId;
 use crate::registry::RoomRegistry;
 use crate::room::Room;
@@ -205,6 +205,16 @@ impl Rooms {
     /// Returns the room of this name.
     pub fn lookup(&self, name: &str) -> Option<RoomHandle> {
         self.shared.registry.lookup(name)
+    }
+
+    /// Returns the room whose actor is at this path of the tree, if it runs on this node.
+    pub fn room_at(&self, path: &ActorPath) -> Option<RoomHandle> {
+        let (mut above, mut names) = (path.names(), path.names().rev());
+        if names.next() != Some(ROOM) || above.next_back().is_none() {
+            return None;
+        }
+        let room = self.lookup(names.next()?).filter(|room| room.home().is_none())?;
+        room.supervisor()?.path().names().eq(above).then_some(room)
     }
 
     /// Returns the room of this name; a room that is not open is opened if that is done
