@@ -90,6 +90,8 @@ fn promtool_is_content_with_the_metrics_of_a_node() {
             ("rooms", "state=\"home\"", 1),
             ("rooms", "state=\"away\"", 0),
             ("rooms", "state=\"shut\"", 0),
+            ("moves_total", "result=\"moved\"", 0),
+            ("moves_total", "result=\"refused\"", 0),
             ("nodes", "state=\"draining\"", 0),
         ] {
             let sample = format!("\ncallboard_cluster_{name}{{{label}}} {value}\n");
@@ -105,15 +107,36 @@ fn promtool_is_content_with_the_metrics_of_a_node() {
             if metrics.contains(all) { Moment::Now(()) } else { Moment::NotYet(metrics) }
         })
         .await;
+        // On a busy machine a move may be refused.
+        until("a move", PATIENCE, async || {
+            let order = r#"{"path":"server/rooms/demo","fault":"move"}"#;
+            let (head, body) = post(server.listen(), "/tree/fault", order).await;
+            let moved = head.starts_with("HTTP/1.1 204 ");
+            if moved { Moment::Now(()) } else { Moment::NotYet(format!("{head}\n{body}")) }
+        })
+        .await;
+        let metrics = get(server.listen(), "*/*").await.1;
+        let moved = "\ncallboard_cluster_moves_total{result=\"moved\"} 1\n";
+        assert!(metrics.contains(moved), "{metrics}");
     });
 }
 
 /// Returns head and body of the answer of `/metrics` to a request that accepts this.
 async fn get(address: &str, accept: &str) -> (String, String) {
+    let head = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\naccept: {accept}");
+    ask(address, &format!("{head}\r\nconnection: close\r\n\r\n")).await
+}
+
+/// Returns head and body of the answer to this JSON.
+async fn post(address: &str, path: &str, body: &str) -> (String, String) {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}");
+    ask(address, &format!("{head}\r\nconnection: close\r\n\r\n{body}")).await
+}
+
+/// Returns head and body of the answer to a request.
+async fn ask(address: &str, request: &str) -> (String, String) {
     let mut connection = TcpStream::connect(address).await.expect("it listens");
-    let request = format!(
-        "GET /metrics HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
-    );
     connection.write_all(request.as_bytes()).await.expect("it reads");
     let mut response = String::new();
     connection.read_to_string(&mut response).await.expect("it answers");

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use callboard_supervision::{Status, TreeSnapshot};
-use callboard_websocket::{ActorKind, Durations, NamedGauges};
+use callboard_websocket::{ActorKind, Durations, NamedCounters, NamedGauges};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -149,7 +149,7 @@ impl Admin {
                     .1 += measured.durations;
             }
         }
-        self.gauges(registry);
+        self.labelled(registry);
         for (name, (help, durations)) in durations {
             duration(registry, name, help, durations);
         }
@@ -163,7 +163,7 @@ impl Admin {
         );
     }
 
-    fn gauges(&self, registry: &mut Registry) {
+    fn labelled(&self, registry: &mut Registry) {
         let all = self.inner.sources.iter().flat_map(|source| source.gauges());
         let mut by_name: BTreeMap<&'static str, NamedGauges> = BTreeMap::new();
         for gauges in all {
@@ -171,6 +171,14 @@ impl Admin {
         }
         for (name, NamedGauges { help, label, values, .. }) in by_name {
             registry.register(name, help, gauges(label, values));
+        }
+        let all = self.inner.sources.iter().flat_map(|source| source.counters());
+        let mut by_name: BTreeMap<&'static str, NamedCounters> = BTreeMap::new();
+        for counters in all {
+            by_name.entry(counters.name).or_insert(counters);
+        }
+        for (name, NamedCounters { help, label, values, .. }) in by_name {
+            registry.register(name, help, family(label, values));
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard_room_supervisor::Rooms;
 use callboard_websocket::{
-    ActorKind, Histogram, MetricSource, NamedDurations, NamedGauges, SocketCount, SocketCounters,
+    ActorKind, Histogram, MetricSource, NamedCounters, NamedDurations, NamedGauges, SocketCount,
+    SocketCounters,
 };
 
 /// Counters of events, for metrics.
@@ -163,6 +164,17 @@ impl MetricSource for Counters {
             type_name: PEER,
         };
         vec![rooms, peers]
+    }
+
+    fn counters(&self) -> Vec<NamedCounters> {
+        let moves = self.rooms.as_ref().and_then(Rooms::count_moves);
+        let counters = moves.map(|moves| NamedCounters {
+            name: "cluster_moves",
+            help: "Moves of rooms of this node to others",
+            label: "result",
+            values: vec![("moved", moves.moved), ("refused", moves.refused)],
+        });
+        counters.into_iter().collect()
     }
 
     fn gauges(&self) -> Vec<NamedGauges> {

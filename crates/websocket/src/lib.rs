@@ -136,7 +136,7 @@ pub use link::{
     SocketLink,
 };
 pub use messages::{FromSocket, NewSocket, SocketEvent, ToSocket};
-pub use metrics::{ActorKind, MetricSource, NamedDurations, NamedGauges};
+pub use metrics::{ActorKind, MetricSource, NamedCounters, NamedDurations, NamedGauges};
 pub use open_connections::{connections_ended, drain};
 pub use origin::{ForeignHost, ForeignOrigin, Hosts, Origins, origin_list, shown};
 pub use proxies::{

@@ -18,6 +18,11 @@ pub trait MetricSource: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Returns further counted events. Default: none.
+    fn counters(&self) -> Vec<NamedCounters> {
+        Vec::new()
+    }
+
     /// Returns current numbers. Default: none.
     fn gauges(&self) -> Vec<NamedGauges> {
         Vec::new()
@@ -57,6 +62,20 @@ pub struct NamedGauges {
     /// Name of the label.
     pub label: &'static str,
     /// The numbers, each with its value of the label.
+    pub values: Vec<(&'static str, u64)>,
+}
+
+/// Counted events of one kind, each with a label. If several sources have some of one name, those of the first are
+/// shown, as with [gauges](NamedGauges).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedCounters {
+    /// Name of the metric, without `_total`.
+    pub name: &'static str,
+    /// What is counted, in a sentence without a full stop.
+    pub help: &'static str,
+    /// Name of the label.
+    pub label: &'static str,
+    /// The counts, each with its value of the label.
     pub values: Vec<(&'static str, u64)>,
 }
 

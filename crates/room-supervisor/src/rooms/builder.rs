@@ -9,6 +9,7 @@ use callboard_cluster::{Cluster, RoomPlacement};
 use callboard_supervision::ArbiterPool;
 use tokio::sync::Semaphore;
 
+use super::counts::MoveCounters;
 use super::placing::Placing;
 use super::{OpenOnDemand, Rooms, Shared};
 use crate::away::Hub;
@@ -137,6 +138,7 @@ impl RoomsBuilder {
             refused: Mutex::default(),
             closing: AtomicBool::new(false),
             hand_over,
+            moves: MoveCounters::default(),
         };
         Rooms { shared: Arc::new(shared) }
     }

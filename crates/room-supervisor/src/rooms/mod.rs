@@ -25,7 +25,8 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use self::builder::RoomsBuilder;
-pub use self::counts::RoomCounts;
+use self::counts::MoveCounters;
+pub use self::counts::{MoveCounts, RoomCounts};
 pub use self::moving::MoveRoomError;
 use self::placing::Placing;
 use crate::away::Hub;
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     /// Whether all rooms are being closed for good.
     pub(crate) closing: AtomicBool,
     pub(crate) hand_over: Arc<HandOver>,
+    moves: MoveCounters,
 }
 
 /// Turns of the callers that open a room of one name.

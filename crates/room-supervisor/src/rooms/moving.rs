@@ -78,7 +78,11 @@ impl Rooms {
         let (shared, to) = (Arc::clone(&self.shared), to.clone());
         let (tell, told) = oneshot::channel();
         // Goes on even if the caller waits no more.
-        home.arbiter.spawn(async move { _ = tell.send(shared.move_room(&room, to).await) });
+        home.arbiter.spawn(async move {
+            let moved = shared.move_room(&room, to).await;
+            shared.moves.count(&moved);
+            _ = tell.send(moved);
+        });
         told.await.unwrap_or(Err(MoveRoomError::Busy))
     }
 }

@@ -82,6 +82,8 @@ async fn a_room_moves_while_clients_of_three_nodes_talk() {
     expect_numbers(&mut clients, NUMBERS).await;
     let [ref asks, .., ref mut reads] = clients[..] else { panic!("there are six") };
     assert_eq!(total(asks, reads).await, json!(6 * NUMBERS), "the room's state goes with it");
+    let moved = world.nodes().map(|node| node.rooms.count_moves().unwrap().moved);
+    assert_eq!(moved, [2, 1, 1]);
     assert_eq!(Book::read(&world.book.inits), 1);
     assert_eq!(Book::read(&world.book.restores), 4);
     assert_eq!(Book::read(&world.book.joins), 6);

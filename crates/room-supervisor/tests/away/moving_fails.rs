@@ -48,8 +48,14 @@ async fn a_room_that_cannot_be_moved_stays_where_it_is() {
     };
     let nodes = world.nodes().map(|node| node.cluster.node().clone());
 
+    let counts = || {
+        let MoveCounts { moved, refused, .. } = world.a1.rooms.count_moves().unwrap();
+        (moved, refused)
+    };
     assert_eq!(to(&world.a1, "none", &nodes[1]).await, MoveRoomError::NoSuchRoom);
+    assert_eq!(counts(), (0, 0));
     assert_eq!(to(&world.a1, "tally", &nodes[0]).await, MoveRoomError::Here);
+    assert_eq!(counts(), (0, 1));
     let elsewhere = MoveRoomError::Elsewhere(nodes[0].clone());
     assert_eq!(to(&world.b2, "tally", &nodes[2]).await, elsewhere);
     let unknown = NodeId::new("unknown").unwrap();
