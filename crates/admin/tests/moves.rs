@@ -1,7 +1,7 @@
 //! Rooms that are moved to other nodes of a cluster from the tree.
 #![cfg(feature = "cluster")]
 
-use std::future::ready;
+use std::future::{pending, ready};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use callboard_admin::{Admin, AdminBuilder, FaultError, FaultKind, FaultOrder, Tree};
 use callboard_cluster::{Cluster, Embedded, MemoryWire};
 use callboard_room_supervisor::{Rejection, Room, RoomContext, RoomOptions, Rooms};
-use callboard_supervision::{Flags, SupervisorSpec};
+use callboard_supervision::{Flags, SupervisorSpec, TreeSnapshot};
 use futures_util::future::select;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -270,6 +270,23 @@ async fn a_move_that_cannot_be_is_refused_with_the_reason() {
     let answer = refused(order(DEMO, None, Some("b2"))).await;
     assert_eq!((answer.0, &*answer.1), (409, "not_moved"), "{answer:?}");
     assert!(a1.runs("demo"));
+}
+
+#[actix::test]
+async fn an_order_is_answered_though_the_move_does_not_end() {
+    let cluster = Cluster::builder(Embedded::new()).node("a1").build().unwrap();
+    let rooms = Rooms::new();
+    let tree = SupervisorSpec::new(Flags::one_for_one()).child(rooms.child_spec("demo"));
+    let admin = Admin::builder(tree.start_as("server").await.unwrap()).cluster(&cluster);
+    let room_of = |actor: &TreeSnapshot| (&*actor.id == "demo").then(|| "demo".to_owned());
+    let admin = admin.move_room(room_of, |_, _| pending::<Result<(), String>>()).build();
+
+    tokio::time::pause();
+    let began = Instant::now();
+    let order = FaultOrder { to: Some("a1".to_owned()), ..FaultOrder::move_room("server/demo") };
+    assert_eq!(admin.inject(&order).await, Err(FaultError::StillMoving));
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(15) && took < Duration::from_secs(16), "{took:?}");
 }
 
 /// Time for which trees of all nodes are kept, and more.
