@@ -35,7 +35,8 @@ impl Cluster {
     /// the directory are lost, that takes until they come again, or until the session ends.
     ///
     /// From the call on, do nothing by the hold: the other node may have the room. If the call fails otherwise than
-    /// with [`GiveError::NotHeld`], the hold goes on. Dropping the future does not stop what was begun.
+    /// with [`GiveError::NotHeld`], the hold goes on. Dropping the future does not stop what was
+    /// begun, as long as the hold is kept.
     ///
     /// # Errors
     /// [`GiveError`]
@@ -79,9 +80,12 @@ impl Expected {
         }
     }
 
-    /// Resolves when this node has the room; none if it does not get it, because its session has ended. Can be dropped
-    /// while it waits.
+    /// Resolves when this node has the room; none if it does not get it, because its session has ended, or if it has
+    /// resolved before. Can be dropped while it waits.
     pub async fn hold(&mut self) -> Option<Hold> {
+        if self.answered.is_terminated() {
+            return None;
+        }
         (&mut self.answered).await.ok()?.ok()
     }
 }

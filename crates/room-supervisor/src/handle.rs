@@ -53,7 +53,8 @@ impl RoomHandle {
 
     /// Returns whether the room's home is reached: always if that is this node.
     pub fn is_reachable(&self) -> bool {
-        self.shared.away().is_none_or(|away| !away.link.is_closed())
+        let is_reached = self.shared.away().is_none_or(|away| !away.link.is_closed());
+        is_reached && !self.shared.roster().is_moving()
     }
 
     /// Returns whether the room is closed for good: stopped, given up, or closed because it was empty. It cannot be

@@ -116,7 +116,8 @@ pub use reserved_events::is_reserved_event;
 pub use room::{Readopt, Room};
 pub use room_name::{RoomNameError, is_room_name};
 pub use rooms::{
-    MoveCounts, MoveRoomError, OpenOnDemand, RoomCounts, Rooms, RoomsBuilder, room_child_spec,
+    MoveCounts, MoveRoomError, MovedRooms, OpenOnDemand, RoomCounts, Rooms, RoomsBuilder,
+    room_child_spec,
 };
 pub use rooms_hand_over::HandedOver;
 pub use rooms_take::TakePeerError;

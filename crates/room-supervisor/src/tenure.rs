@@ -1,6 +1,8 @@
 //! Right of a room to its name in a cluster: its hold, and what follows when that is over.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,9 +26,18 @@ pub(crate) struct Tenure {
     /// Hold of the name, also one that is over.
     hold: ArcSwapOption<Hold>,
     /// Actors of the guests from other nodes, with their nodes.
-    guests: Mutex<Vec<(NodeId, Recipient<OutboxReady>)>>,
+    guests: Mutex<Vec<Guests>>,
     /// Nodes that had guests at the home from which the room has come, and that are about to have them here.
     coming: Mutex<Vec<NodeId>>,
+}
+
+/// Guests of one other node.
+#[derive(Clone)]
+pub(crate) struct Guests {
+    pub(crate) node: NodeId,
+    pub(crate) actor: Recipient<OutboxReady>,
+    /// How many they are.
+    pub(crate) count: Arc<AtomicUsize>,
 }
 
 /// What a room does that has claimed its name anew.
@@ -52,14 +63,17 @@ impl Tenure {
     }
 
     /// Tells this actor of the guests from another node when members may have come or gone.
-    pub(crate) fn add_guests(&self, node: NodeId, actor: Recipient<OutboxReady>) {
-        self.guests().push((node, actor));
+    pub(crate) fn add_guests(&self, guests: Guests) {
+        self.guests().push(guests);
         self.tell_guests();
     }
 
     /// Returns the nodes that have guests here, or may have.
     pub(crate) fn edges(&self) -> Vec<NodeId> {
-        let mut edges: Vec<_> = self.guests().iter().map(|(node, _)| node.clone()).collect();
+        let guests = self.guests();
+        let present = guests.iter().filter(|guests| guests.actor.connected());
+        let mut edges: Vec<_> = present.map(|guests| guests.node.clone()).collect();
+        drop(guests);
         edges.extend(self.coming().iter().cloned());
         edges.sort();
         edges.dedup();
@@ -75,15 +89,24 @@ impl Tenure {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns how many guests each other node has here.
+    pub(crate) fn peers_by_node(&self) -> HashMap<NodeId, usize> {
+        let mut peers = HashMap::new();
+        for Guests { node, count, .. } in &*self.guests() {
+            *peers.entry(node.clone()).or_default() += count.load(Ordering::Relaxed);
+        }
+        peers
+    }
+
     /// Tells the actors of guests that members may have come or gone.
     pub(crate) fn tell_guests(&self) {
         let mut guests = self.guests();
-        guests.retain(|(_, actor)| actor.connected());
+        guests.retain(|guests| guests.actor.connected());
         // One for each join and departure.
-        guests.iter().for_each(|(_, actor)| actor.do_send(OutboxReady));
+        guests.iter().for_each(|guests| guests.actor.do_send(OutboxReady));
     }
 
-    fn guests(&self) -> MutexGuard<'_, Vec<(NodeId, Recipient<OutboxReady>)>> {
+    fn guests(&self) -> MutexGuard<'_, Vec<Guests>> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_cluster::{Cluster, NodeId, NodeView, SessionState};
-use callboard_room_supervisor::{RoomHandle, Rooms};
+use callboard_room_supervisor::{MovedRooms, RoomHandle, Rooms};
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -20,6 +20,9 @@ use crate::room_peers::RoomPeers;
 /// [moved](crate::PeerRef::move_by) to other nodes with their sessions, those of a room at the same time. A client that
 /// does not go by itself is disconnected with 1001 when all have been told, and resumes its session wherever it comes
 /// back. Cheap to clone.
+///
+/// Its rooms go first ([`Rooms::move_all`]), with their state, so that their clients notice nothing of that; one that
+/// cannot be moved opens anew at another node once this one has ended.
 ///
 /// Clients go to the node that has their room, where that has a [URL](callboard_cluster::ClusterBuilder::url) without a
 /// path, or else to the address with which they have begun: that of a load balancer. A client without a session, where
@@ -110,6 +113,13 @@ impl Drain {
             return;
         }
         let drained = timeout_at(deadline, async {
+            // Then their clients follow them.
+            match timeout(self.timeout / 3, self.rooms.move_all()).await {
+                Ok(MovedRooms { moved, stayed, .. }) => {
+                    log::info!("{moved} rooms are at other nodes, {stayed} were not moved");
+                }
+                Err(_) => log::warn!("not all rooms have gone to other nodes in time"),
+            }
             self.move_clients(cluster).await;
             let keepers = self.rooms.keepers();
             // Once the others are drained as well, clients have nowhere to go.

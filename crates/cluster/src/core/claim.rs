@@ -31,8 +31,8 @@ impl Core {
         if let Some(known) = self.rooms.get_mut(room)
             && known.held.take().is_some()
         {
-            known.giving = None;
             self.active.insert(Arc::clone(room));
+            self.lose_given(room);
         }
         self.handle_timeout(now);
     }

@@ -13,7 +13,7 @@ pub(crate) struct Lips {
     begin: tokio::time::Instant,
     /// Time that a picture takes from its capture to its sender's connection.
     late: Duration,
-    /// Moments of which sound and picture were sent.
+    /// Moments whose sound and picture were sent.
     sent: [u32; 2],
 }
 

@@ -189,9 +189,11 @@ impl RoomActor {
         }
         log::info!("room {:?}: its home {} is lost ({cause:?})", self.shared.name, away.node());
         let (shared, lost) = (Arc::clone(&self.shared), away.epoch);
+        // The node that was given the room may die at once, which shows by and by only.
+        let within = if moved.is_some() { 2 * SEEKING } else { SEEKING };
         let seeking = async move {
             let finding = find_or_arrive(&shared, lost, cause, moved);
-            timeout(SEEKING, finding).await.unwrap_or(Found::Nothing("no next home in time"))
+            timeout(within, finding).await.unwrap_or(Found::Nothing("no next home in time"))
         };
         ctx.spawn(seeking.into_actor(self).map(|found, this, ctx| {
             let found_at = match &found {
@@ -447,7 +449,7 @@ const GIVING: Duration = Duration::from_secs(2);
 /// Time in which the node that was given a room says that it has it: much less than the next home waits for the others
 /// if that node is dead.
 const SAYING: Duration = Duration::from_millis(500);
-/// The same for a room that has come by the will of its former home: all these nodes lived just now.
+/// Time for which a room that its former home has given to this node waits for them: all these nodes lived just now.
 const GATHERING: Duration = Duration::from_secs(5);
 /// Bounds of the pause before a home is looked for again.
 const PAUSE: Duration = Duration::from_millis(50);

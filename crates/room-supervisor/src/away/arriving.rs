@@ -54,6 +54,8 @@ impl Drop for Expecting {
     fn drop(&mut self) {
         self.0.arrivals.end();
         self.0.notify();
+        // An edge that has become empty meanwhile ends now.
+        self.0.say_that_one_left();
     }
 }
 

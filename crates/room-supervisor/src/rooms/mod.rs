@@ -3,6 +3,7 @@
 mod builder;
 mod counts;
 mod moving;
+mod moving_all;
 mod opening;
 mod placing;
 
@@ -28,6 +29,7 @@ pub use self::builder::RoomsBuilder;
 use self::counts::MoveCounters;
 pub use self::counts::{MoveCounts, RoomCounts};
 pub use self::moving::MoveRoomError;
+pub use self::moving_all::MovedRooms;
 use self::placing::Placing;
 use crate::away::Hub;
 use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellError};

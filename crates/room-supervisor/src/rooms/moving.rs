@@ -68,7 +68,8 @@ impl Rooms {
     ///
     /// The room stops while its state goes to the other node, for 2 s at most; if that fails, it goes on here as if
     /// nothing had been. Then one compare-and-swap of the directory decides; the room waits for as long as its outcome
-    /// is not known. Dropping the future does not stop what was begun.
+    /// is not known. Once it is there, the other node waits 5 s at most until all nodes with peers in the room have
+    /// followed; peers of one that comes later leave. Dropping the future does not stop what was begun.
     ///
     /// # Errors
     /// [`MoveRoomError`]

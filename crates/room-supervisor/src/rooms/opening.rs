@@ -34,7 +34,12 @@ impl Shared {
                 let rooms = rooms?;
                 match rooms.lookup(&name) {
                     Some(room) => Some(room),
-                    None => rooms.open_on_demand_here(&name).await.ok(),
+                    None => match rooms.open_on_demand_here(&name).await {
+                        Ok(room) => Some(room),
+                        // A client has asked for it at the same time.
+                        Err(StartRoomError::AlreadyStarted) => rooms.lookup(&name),
+                        Err(_) => None,
+                    },
                 }
             };
             found.boxed()

@@ -17,7 +17,7 @@ pub(crate) struct Leaving {
     pub(crate) members: Vec<Member>,
     /// Peers of other nodes.
     pub(crate) guests: Vec<Member>,
-    /// Peers of which each member has been told.
+    /// Peers that each member has been told of.
     pub(crate) view: View,
     /// Messages of guests whose nodes may not know that they were handled.
     pub(crate) tags: Vec<Tag>,

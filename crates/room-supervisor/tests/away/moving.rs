@@ -193,3 +193,40 @@ async fn messages_of_the_server_reach_a_room_wherever_it_is() {
         expect_closed(client, "enough", 1000).await;
     }
 }
+
+#[actix::test]
+async fn a_node_moves_all_its_rooms_to_where_their_peers_are() {
+    let world = World::new().await;
+    let mut rooms = Vec::new();
+    let mut clients = Vec::new();
+    for (number, node) in [(0, 1), (1, 2), (2, 2), (3, 1)] {
+        let name = format!("tally {number}");
+        let home = world.a1.open(&name).await;
+        let (here, _) = join(&home, "here").await;
+        let away = world.nodes()[node].open(&name).await;
+        let (there, _) = join(&away, "there").await;
+        clients.push((here, there));
+        rooms.push((home, node));
+    }
+    // One without peers goes to the node with the fewest rooms; one that is not shared stays.
+    world.a1.open("tally 4").await;
+    let alone = RoomOptions::<crate::world::Direct>::new("alone", ()).across_nodes(false);
+    world.a1.rooms.start_supervised(alone).await.unwrap();
+    world.a1.cluster.drain();
+
+    let moved = within(world.a1.rooms.move_all()).await;
+
+    assert_eq!((moved.moved, moved.stayed), (5, 1));
+    for (room, node) in &rooms {
+        assert_eq!(room.home().as_ref(), Some(world.nodes()[*node].cluster.node()));
+    }
+    for (here, there) in &mut clients {
+        assert_eq!(here.expect("joined").await["peer_id"], json!(there.id));
+        say(here, "number", &json!(1), To::All).unwrap();
+        say(there, "number", &json!(2), To::All).unwrap();
+        assert_eq!(
+            (here.expect("number").await, there.expect("number").await),
+            (json!(2), json!(1))
+        );
+    }
+}

@@ -1,4 +1,4 @@
-//! Moves of rooms that come to nothing, or in the middle of which something fails.
+//! Moves of rooms that come to nothing, or that something fails in the middle of.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -214,8 +214,8 @@ async fn a_room_that_is_closed_while_it_moves_is_closed() {
 
         for client in &mut clients {
             expect_closed(client, "enough", 1000).await;
-            client.leave();
         }
+        clients.iter_mut().for_each(Client::leave);
         for room in &rooms {
             within(room.freed()).await;
         }

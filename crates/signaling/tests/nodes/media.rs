@@ -3,9 +3,8 @@
 use callboard_cluster::{Embedded, MemoryWire, NodeId};
 use serde_json::{Value, json};
 
-use crate::common::Client;
 use crate::common::rtc::webrtc;
-use crate::node_with;
+use crate::{expect_after, node_with};
 
 #[actix::test]
 async fn clients_that_have_media_through_the_server_go_where_their_room_is() {
@@ -63,16 +62,4 @@ async fn clients_that_have_media_through_the_server_go_where_their_room_is() {
     let others = ["joined", "left", "room_restarted"];
     let moved = expect_after(follower, &others, "moved").await;
     assert_eq!(moved["url"], url);
-}
-
-/// Expects this event, after none but these; returns its data.
-async fn expect_after(client: &mut Client, others: &[&str], event: &str) -> Value {
-    loop {
-        let message = client.message().await;
-        let told = message["event"].as_str().unwrap();
-        if told == event {
-            return message["data"].clone();
-        }
-        assert!(others.contains(&told), "{message}");
-    }
 }

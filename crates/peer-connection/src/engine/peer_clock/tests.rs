@@ -138,7 +138,7 @@ fn streams_that_are_no_more_are_forgotten() {
     assert!(peer.receive(1, MS * 100, MS * 40).is_some());
 }
 
-/// What happens: a report or a packet, of which stream, after how many ms, and how many it takes.
+/// What happens: a report or a packet, its stream, after how many ms it is sent, and how many it takes.
 fn happens() -> impl Strategy<Value = (bool, usize, u64, u64)> {
     (any::<bool>(), 0..2usize, 0..3_000u64, 0..180u64)
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem::{replace, take};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::roster::Offered;
 use crate::server_messages::Description;
-use crate::tenure::Tenure;
+use crate::tenure::{self, Tenure};
 use crate::wake_ups::WakeUps;
 
 /// Actor of the guests that one other node has in a room.
@@ -78,6 +79,8 @@ pub(super) struct Guests {
     detaching: Vec<Seat>,
     /// The room has gone to another node, and the edge knows it.
     is_gone: bool,
+    /// Number of guests, for others to see.
+    count: Arc<AtomicUsize>,
 }
 
 struct Guest {
@@ -114,6 +117,7 @@ impl Guests {
                 waits: false,
                 detaching: Vec::new(),
                 is_gone: false,
+                count: Arc::default(),
             });
             std::future::ready(made.ok_or(StartError::ShuttingDown))
         });
@@ -290,6 +294,7 @@ impl Guests {
 
     /// Sends the edge what it has not been told, unless it has much to handle. `last`: in any case.
     fn pump(&mut self, last: bool) {
+        self.count.store(self.guests.len(), Ordering::Relaxed);
         while last || (self.under_way < WINDOW && self.link.flush()) {
             let mut payload = Vec::new();
             let texts = self.collect(&mut payload);
@@ -329,7 +334,10 @@ impl Guests {
         if !take(&mut self.dirty) {
             return texts.texts;
         }
-        self.compare_members();
+        // Until all are here, the edge goes by those that it knows.
+        if !self.room.shared.roster().is_gathering() {
+            self.compare_members();
+        }
         self.compare_edges();
         while texts.bytes < LARGE_BATCH
             && let Some(member) = self.came.pop_front()
@@ -400,10 +408,14 @@ impl Actor for Guests {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let tenure = self.room.shared.tenure();
-        let epoch = tenure.and_then(Tenure::epoch).unwrap_or_default();
+        let Some(epoch) = tenure.map_or(Some(Epoch::default()), Tenure::epoch) else {
+            // The room has gone on to another node since it was asked for.
+            return ctx.stop();
+        };
         self.link.send(&ToEdge::Opened { epoch }, &[]);
         if let Some(tenure) = tenure {
-            tenure.add_guests(self.link.node().clone(), ctx.address().recipient());
+            let (node, count) = (self.link.node().clone(), Arc::clone(&self.count));
+            tenure.add_guests(tenure::Guests { node, actor: ctx.address().recipient(), count });
         }
         ctx.spawn(PumpWhenIdle);
         if let Some(parts) = self.parts.take() {
