@@ -94,8 +94,9 @@ impl Hold {
     }
 
     /// Returns whether the room is still this node's. Once it is not, it never is again: [claim](crate::Cluster::claim)
-    /// the room anew. Costs a look at the clock (some 25 ns): call it before each step that must not happen twice. While
-    /// the room is being [given](crate::Cluster::give) to another node, that one may have it already: take no such step.
+    /// the room anew. Costs a look at the clock (some 25 ns): call it before each step that must not happen twice.
+    /// While the room is being [given](crate::Cluster::give) to another node, that one may have it already: take no
+    /// such step.
     pub fn is_good(&self) -> bool {
         !*self.inner.over.borrow() && self.inner.lease.rest(self.inner.clock).is_some()
     }

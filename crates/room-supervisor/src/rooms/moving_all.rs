@@ -24,9 +24,9 @@ pub struct MovedRooms {
 }
 
 impl Rooms {
-    /// Moves all rooms that this node runs to other nodes ([`move_room`](Self::move_room)), 16 at a time, those with few
-    /// peers first: each to the node that has most of its peers, and of those to the one with the fewest rooms. A room
-    /// that cannot be moved stays; so do rooms that are not [shared](crate::RoomOptions::across_nodes).
+    /// Moves all rooms that this node runs to other nodes ([`move_room`](Self::move_room)), 16 at a time, those with
+    /// few peers first: each to the node that has most of its peers, and of those to the one with the fewest rooms. A
+    /// room that cannot be moved stays; so do rooms that are not [shared](crate::RoomOptions::across_nodes).
     pub async fn move_all(&self) -> MovedRooms {
         let mut rooms: Vec<RoomHandle> =
             self.list().into_iter().filter(|room| room.home().is_none()).collect();

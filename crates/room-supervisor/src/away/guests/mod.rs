@@ -334,10 +334,7 @@ impl Guests {
         if !take(&mut self.dirty) {
             return texts.texts;
         }
-        // Until all are here, the edge goes by those that it knows.
-        if !self.room.shared.roster().is_gathering() {
-            self.compare_members();
-        }
+        self.compare_members();
         self.compare_edges();
         while texts.bytes < LARGE_BATCH
             && let Some(member) = self.came.pop_front()
@@ -387,7 +384,9 @@ impl Guests {
     /// Notes which members have come and gone since the edge was told.
     fn compare_members(&mut self) {
         let members = self.room.members();
-        if self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &members)) {
+        let is_told = self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &members));
+        // Until all are here, the edge goes by those that it knows.
+        if is_told || self.room.shared.roster().is_gathering() {
             return;
         }
         let told = self.told.replace(Arc::clone(&members));
@@ -407,16 +406,12 @@ impl Actor for Guests {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let tenure = self.room.shared.tenure();
-        let Some(epoch) = tenure.map_or(Some(Epoch::default()), Tenure::epoch) else {
-            // The room has gone on to another node since it was asked for.
-            return ctx.stop();
-        };
+        let held = self.room.shared.tenure().and_then(|tenure| Some((tenure, tenure.epoch()?)));
+        // The room has gone on to another node since it was asked for.
+        let Some((tenure, epoch)) = held else { return ctx.stop() };
         self.link.send(&ToEdge::Opened { epoch }, &[]);
-        if let Some(tenure) = tenure {
-            let (node, count) = (self.link.node().clone(), Arc::clone(&self.count));
-            tenure.add_guests(tenure::Guests { node, actor: ctx.address().recipient(), count });
-        }
+        let (node, count) = (self.link.node().clone(), Arc::clone(&self.count));
+        tenure.add_guests(tenure::Guests { node, actor: ctx.address().recipient(), count });
         ctx.spawn(PumpWhenIdle);
         if let Some(parts) = self.parts.take() {
             ctx.add_stream(stream(parts));
