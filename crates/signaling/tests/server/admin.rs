@@ -321,7 +321,9 @@ async fn a_fault_that_makes_no_sense_is_refused() {
     let peer = format!("server/rooms/demo/{peer}");
     for (body, expected) in [
         (order("server/nobody", "kill"), (404, "not_found")),
-        (order("", "kill"), (404, "not_found")),
+        // A fault of the node as a whole, which is not allowed, and one that there is not.
+        (order("", "kill"), (403, "node_faults_off")),
+        (order("", "stop"), (404, "not_found")),
         (order("server", "kill"), (409, "root")),
         (order(&peer, "explode"), (400, "bad_request")),
         (json!({ "path": peer }), (400, "bad_request")),
