@@ -318,7 +318,7 @@ impl StreamHandler<Change> for NodeActor {
         self.drive(ctx, |core, now| core.handle_change(now, change));
         if let Some(room) = changed {
             let core = &self.core;
-            self.watches.answer(room.as_ref(), &|room, after| core.is_claimed_after(room, after));
+            self.watches.answer(room.as_ref(), &|room, after| core.claimed_after(room, after));
         }
     }
 
@@ -426,7 +426,7 @@ impl Handler<WatchRoom> for NodeActor {
         let WatchRoom { room, after, answer } = message;
         self.watches.add(Arc::clone(&room), after, answer);
         let core = &self.core;
-        self.watches.answer(Some(&room), &|room, after| core.is_claimed_after(room, after));
+        self.watches.answer(Some(&room), &|room, after| core.claimed_after(room, after));
     }
 }
 

@@ -206,9 +206,10 @@ impl Cluster {
         claimed
     }
 
-    /// Waits until this node sees that a node has claimed a room after this epoch: who holds it by that, holds it no
-    /// more, whether it knows that or not.
-    pub async fn claimed_after(&self, room: &str, epoch: Epoch) {
+    /// Waits until this node sees that a node has claimed a room after this epoch, and returns which, and its epoch:
+    /// who holds it by the former, holds it no more, whether it knows that or not. It may be the same node, whose
+    /// session has ended.
+    pub async fn claimed_after(&self, room: &str, epoch: Epoch) -> (NodeId, Epoch) {
         let room: Arc<str> = room.into();
         loop {
             if let Some(actor) = self.shared.actor() {
@@ -216,8 +217,8 @@ impl Cluster {
                 let watch = WatchRoom { room: Arc::clone(&room), after: epoch, answer };
                 // One for each caller.
                 actor.watches.do_send(watch);
-                if answered.await.is_ok() {
-                    return;
+                if let Ok(claim) = answered.await {
+                    return claim;
                 }
             }
             // The node's actor is restarted, or has ended.

@@ -39,7 +39,7 @@ pub(crate) struct Drain;
 pub(crate) struct WatchRoom {
     pub(crate) room: Arc<str>,
     pub(crate) after: Epoch,
-    pub(crate) answer: oneshot::Sender<()>,
+    pub(crate) answer: oneshot::Sender<(NodeId, Epoch)>,
 }
 
 /// Give a room back, if it is still held by the hold of this number.

@@ -5,18 +5,24 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::node_id::NodeId;
 use crate::record::Epoch;
 
 /// Rooms that are watched for a claim after an epoch.
 #[derive(Default)]
 pub(crate) struct Watches {
-    by_room: HashMap<Arc<str>, Vec<(Epoch, oneshot::Sender<()>)>>,
+    by_room: HashMap<Arc<str>, Vec<(Epoch, oneshot::Sender<(NodeId, Epoch)>)>>,
     /// Number of rooms at which those that are watched no more are looked for.
     sweep_at: usize,
 }
 
 impl Watches {
-    pub(crate) fn add(&mut self, room: Arc<str>, after: Epoch, answer: oneshot::Sender<()>) {
+    pub(crate) fn add(
+        &mut self,
+        room: Arc<str>,
+        after: Epoch,
+        answer: oneshot::Sender<(NodeId, Epoch)>,
+    ) {
         if self.by_room.len() >= self.sweep_at {
             self.by_room.retain(|_, watches| {
                 watches.retain(|(_, answer)| !answer.is_closed());
@@ -27,24 +33,25 @@ impl Watches {
         self.by_room.entry(room).or_default().push((after, answer));
     }
 
-    /// Answers those that watch this room, or any if it is none, and for which this is true.
+    /// Answers those that watch this room, or any if it is none, and for which this returns a claim.
     pub(crate) fn answer(
         &mut self,
         room: Option<&Arc<str>>,
-        is_claimed: &dyn Fn(&str, Epoch) -> bool,
+        claimed_by: &dyn Fn(&str, Epoch) -> Option<(NodeId, Epoch)>,
     ) {
         let Some(room) = room else {
             for room in self.by_room.keys().cloned().collect::<Vec<_>>() {
-                self.answer(Some(&room), is_claimed);
+                self.answer(Some(&room), claimed_by);
             }
             return;
         };
         let Some(watches) = self.by_room.get_mut(room) else { return };
-        let due = |(after, answer): &mut (Epoch, oneshot::Sender<()>)| {
-            answer.is_closed() || is_claimed(room, *after)
-        };
-        for (_, answer) in watches.extract_if(.., due) {
-            _ = answer.send(());
+        for (after, answer) in std::mem::take(watches) {
+            match claimed_by(room, after) {
+                Some(claim) => _ = answer.send(claim),
+                None if answer.is_closed() => {}
+                None => watches.push((after, answer)),
+            }
         }
         if watches.is_empty() {
             self.by_room.remove(room);
@@ -62,15 +69,16 @@ mod tests {
     #[test]
     fn who_watches_a_room_is_told_once_and_who_does_no_more_is_forgotten() {
         let mut watches = Watches::default();
+        let by = || (NodeId::new("a1").unwrap(), Epoch(9));
         let room = |number: usize| -> Arc<str> { format!("room {number}").into() };
         let (answer, mut early) = oneshot::channel();
         watches.add(room(0), Epoch(1), answer);
         let (answer, mut late) = oneshot::channel();
         watches.add(room(0), Epoch(2), answer);
 
-        watches.answer(Some(&room(0)), &|_, after| after < Epoch(2));
+        watches.answer(Some(&room(0)), &|_, after| (after < Epoch(2)).then(by));
         assert!(early.try_recv().is_ok() && late.try_recv().is_err());
-        watches.answer(None, &|_, after| after < Epoch(3));
+        watches.answer(None, &|_, after| (after < Epoch(3)).then(by));
         assert!(late.try_recv().is_ok());
         for number in 0..1_000 {
             watches.add(room(number), Epoch(1), oneshot::channel().0);

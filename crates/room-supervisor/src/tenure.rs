@@ -80,6 +80,11 @@ impl Tenure {
         edges
     }
 
+    /// Keeps a node among those that have guests here, though their actor ends: the room goes on elsewhere with all.
+    pub(crate) fn keep_edge(&self, node: &NodeId) {
+        self.coming().push(node.clone());
+    }
+
     /// Sets the nodes that are about to have guests here.
     pub(crate) fn expect_guests_of(&self, nodes: Vec<NodeId>) {
         *self.coming() = nodes;

@@ -8,6 +8,7 @@ use super::room::{Attempt, Held, Room, Step, Ticket};
 use super::{Call, CallId, Core, Granted, Outcome, Output, Refused};
 use crate::boot_time::{BootTime, Now};
 use crate::directory::{DirectoryError, Key};
+use crate::node_id::NodeId;
 
 use crate::record::{Claim, Epoch, Holder, Revision};
 
@@ -20,10 +21,11 @@ impl Core {
         self.handle_timeout(now);
     }
 
-    /// Returns whether a node has claimed a room after this epoch, as far as is known.
-    pub(crate) fn is_claimed_after(&self, room: &str, epoch: Epoch) -> bool {
-        let seen = self.rooms.get(room).and_then(|room| room.seen.as_ref());
-        seen.is_some_and(|(claim, _)| claim.holder.is_some() && claim.epoch > epoch)
+    /// Returns which node has claimed a room after this epoch, and by which, as far as is known.
+    pub(crate) fn claimed_after(&self, room: &str, epoch: Epoch) -> Option<(NodeId, Epoch)> {
+        let (claim, _) = self.rooms.get(room)?.seen.as_ref()?;
+        let holder = claim.holder.as_ref().filter(|_| claim.epoch > epoch)?;
+        Some((holder.node.clone(), claim.epoch))
     }
 
     /// Handles that a room is not run here any more.

@@ -74,10 +74,15 @@ impl RoomActor {
     /// Leaves the home when the directory says that another node has claimed the room, whether it knows that or not.
     fn watch_claim(&mut self, ctx: &mut Context<Self>) {
         let Some(away) = self.shared.away() else { return };
-        let (shared, epoch) = (Arc::clone(&self.shared), away.epoch);
+        let shared = Arc::clone(&self.shared);
         let watching = async move {
             if let Some(tenure) = shared.tenure() {
-                tenure.cluster.claimed_after(&shared.name, epoch).await;
+                // A home that claims the room again goes on with its peers, or else closes the link. One that was
+                // started anew is at the end of another line.
+                let mut seen = (away.node().clone(), away.epoch());
+                while seen.0 == *away.node() {
+                    seen = tenure.cluster.claimed_after(&shared.name, seen.1).await;
+                }
                 // A home that has given the room away says so, after all that it has to say besides.
                 sleep(GIVING).await;
             }
@@ -188,7 +193,7 @@ impl RoomActor {
             return self.close_edge("its home is lost", ctx);
         }
         log::info!("room {:?}: its home {} is lost ({cause:?})", self.shared.name, away.node());
-        let (shared, lost) = (Arc::clone(&self.shared), away.epoch);
+        let (shared, lost) = (Arc::clone(&self.shared), away.epoch());
         // The node that was given the room may die at once, which shows by and by only.
         let within = if moved.is_some() { 2 * SEEKING } else { SEEKING };
         let seeking = async move {

@@ -72,6 +72,8 @@ impl RoomActor {
                 log::info!("room {:?}: this node has it again", this.shared.name);
                 this.lapsed = false;
                 this.watch_hold(ctx);
+                // The other nodes learn of the new claim.
+                this.shared.tenure().inspect(|tenure| tenure.tell_guests());
             }
             Anew::Unknown(time) => this.claim_anew(time, ctx),
             Anew::Lost => {

@@ -70,7 +70,7 @@ async fn arrived(
     let shared = &room.shared;
     // It may be about to follow the room there.
     let is_there = |room: &Shared| {
-        room.away().is_some_and(|away| away.node() == link.node() && away.epoch == epoch)
+        room.away().is_some_and(|away| away.node() == link.node() && away.epoch() == epoch)
     };
     let follows = timeout(FOLLOWING, shared.wait_until(is_there)).await;
     let tenure = shared.tenure().filter(|_| follows.is_ok() && !room.is_closed());

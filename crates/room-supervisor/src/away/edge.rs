@@ -388,10 +388,14 @@ impl Edge {
     fn handle_batch(&mut self, batch: Batch, payload: Bytes) -> Result<(), FrameError> {
         let (public, texts) = batch.read_payload(payload)?;
         let Batch { came, gone, frames, closed, joined, detached, .. } = batch;
-        let Batch { handled, tags, settled, edges, moved, .. } = batch;
+        let Batch { handled, tags, settled, edges, epoch, moved, .. } = batch;
         self.moved = moved.or(self.moved.take());
         if !edges.is_empty() {
             self.edges = edges;
+        }
+        if let (Some(epoch), Some(away)) = (epoch, self.shared.away()) {
+            away.set_epoch(epoch);
+            self.shared.notify();
         }
         let came = came.into_iter().map(|(peer, _)| peer).zip(public).collect();
         self.change_members(came, &gone);

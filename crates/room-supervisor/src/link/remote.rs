@@ -1,6 +1,6 @@
 //! Way to a room that another node runs, for its handles.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callboard_cluster::{Epoch, NodeId};
@@ -17,8 +17,8 @@ use crate::peer_id::PeerId;
 /// What the handles of a room that is away reach of it.
 pub(crate) struct Away {
     pub(crate) link: Link,
-    /// Number of the home's hold.
-    pub(crate) epoch: Epoch,
+    /// Number of the home's hold. Only its home itself gives it another one.
+    epoch: AtomicU64,
     /// Members as the home has told of them.
     members: Mutex<Arc<[Member]>>,
     /// Members as they were when the way was made.
@@ -33,7 +33,7 @@ impl Away {
         let first = Arc::clone(&members);
         Self {
             link,
-            epoch,
+            epoch: AtomicU64::new(epoch.0),
             members: Mutex::new(members),
             first,
             is_stopped: AtomicBool::new(false),
@@ -43,6 +43,16 @@ impl Away {
     /// Returns the node that runs the room.
     pub(crate) fn node(&self) -> &NodeId {
         self.link.node()
+    }
+
+    /// Returns the number of the home's hold.
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// Notes that the home has claimed the room again.
+    pub(crate) fn set_epoch(&self, epoch: Epoch) {
+        self.epoch.store(epoch.0, Ordering::Release);
     }
 
     /// Returns the members, by their ids.

@@ -3,7 +3,7 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use super::entries::State;
+use super::entries::{Entry, State};
 use super::{Phase, Roster, Step, View};
 use crate::error::ForwardError;
 use crate::link::Tag;
@@ -61,10 +61,14 @@ impl Roster {
 
     /// Goes on as that of an edge.
     pub(crate) fn become_edge(&mut self) -> Leaving {
+        // Peers that other nodes have offered meanwhile are not known: they offer them again where the room is.
+        let known = |entry: &&Entry| {
+            entry.state() != State::Reserved && !self.is_adopted(entry.member.peer_id())
+        };
+        let view = self.entries.iter().filter(known).map(|entry| entry.member.peer_id());
+        let view: View = Arc::new(view.collect());
         (self.is_frozen, self.moving, self.adoption) = (false, Moving::default(), None);
         self.departed.clear();
-        let view = self.entries.iter().filter(|entry| entry.state() != State::Reserved);
-        let view: View = Arc::new(view.map(|entry| entry.member.peer_id()).collect());
         let (mut members, mut guests) = (Vec::new(), Vec::new());
         let all: Vec<_> =
             self.entries.iter().map(|entry| (entry.member.clone(), entry.state())).collect();
@@ -129,3 +133,37 @@ impl Roster {
 
 /// Number of messages of the server that wait for the members at most.
 const MOST_HELD_BACK: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use callboard_outbox::{Outbox, OutboxLimits};
+    use serde_json::Map;
+
+    use super::*;
+    use crate::auth::AuthData;
+    use crate::member::NewMember;
+    use crate::roster::Offered;
+
+    fn member(peer: PeerId) -> NewMember {
+        NewMember::new(AuthData::new(peer), Arc::new(Outbox::new(OutboxLimits::default())))
+    }
+
+    #[test]
+    fn what_is_offered_while_a_room_goes_its_members_do_not_know() {
+        let (mut roster, [ann, bob]) = (Roster::default(), [(); 2].map(|()| PeerId::random()));
+        roster.started();
+        roster.reserve(Member::new(member(ann)).0, Map::new()).unwrap();
+        roster.ask(ann, None).unwrap();
+        roster.answered(ann, Ok(())).unwrap();
+        while roster.poll_output().is_some() {}
+        assert_eq!(roster.members_to_move(), Some(vec![ann]));
+        roster.freeze(true);
+
+        let (guest, view) = (Member::new(member(bob).guest()).0, Arc::new(vec![bob]));
+        roster.offer(Offered { member: guest, view, seen: 0 }).unwrap();
+        let Leaving { members, guests, view, .. } = roster.become_edge();
+
+        let ids = |members: Vec<Member>| members.iter().map(Member::peer_id).collect::<Vec<_>>();
+        assert_eq!((ids(members), ids(guests), &*view), (vec![ann], vec![bob], &vec![ann]));
+    }
+}

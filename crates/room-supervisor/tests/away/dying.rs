@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use callboard_cluster::{Embedded, MemoryWire};
 use callboard_room_supervisor::*;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 
 use crate::common::Client;
-use crate::common::nodes::{Node, until, within};
-use crate::world::{World, expect_closed, join, options, say};
+use crate::common::nodes::{HOLD, Node, until, within};
+use crate::moving::move_from;
+use crate::world::{Book, World, expect_closed, join, options, say};
 
 /// Reads what a client is told when its home has died, up to the restart: returns who has left.
 async fn expect_restart(client: &mut Client, stay: &[PeerId]) -> BTreeSet<PeerId> {
@@ -249,6 +251,48 @@ async fn expect_left_then_closed(client: &mut Client) {
     }
 }
 
+/// Its session has ended, no other node has had the room, and the new claim has another number.
+#[actix::test]
+async fn clients_notice_nothing_of_a_home_that_claims_its_room_again() {
+    let (directory, wire, book) = (Embedded::new(), MemoryWire::new(), Arc::<Book>::default());
+    let node = async |name: &str, hold| {
+        let book = Arc::clone(&book);
+        let open = move |name: &str| Some(options(name, &book));
+        Node::on_wire_holding(hold, (&directory, &wire), name, |rooms| rooms.on_demand(open)).await
+    };
+    let (a1, b2) = (node("a1", HOLD).await, node("b2", 60 * HOLD).await);
+    let (home, away) = (a1.open("tally").await, b2.open("tally").await);
+    let (mut ann, _) = join(&home, "ann").await;
+    let (mut bob, _) = join(&away, "bob").await;
+    ann.expect("joined").await;
+
+    let claims = a1.cable.claims();
+    a1.cable.cut(true);
+    until(|| a1.rooms.count_by_place().is_some_and(|rooms| rooms.shut == 1)).await;
+    a1.cable.cut(false);
+    within(a1.cable.claims_more_than(claims)).await;
+    until(|| a1.rooms.count_by_place().is_some_and(|rooms| rooms.home == 1)).await;
+
+    // Longer than an edge waits before it leaves a home.
+    let (end, mut turns) = (Instant::now() + Duration::from_secs(4), interval(TURN));
+    while Instant::now() < end {
+        turns.tick().await;
+        say(&ann, "hello", &json!("from ann"), To::All).unwrap();
+        say(&bob, "hello", &json!("from bob"), To::All).unwrap();
+        for client in [&mut ann, &mut bob] {
+            client.expect("hello").await;
+        }
+    }
+    assert_eq!(Book::read(&book.joins), 2);
+    // The other node knows the new claim, by which the room can go there.
+    move_from(&a1, "tally", &b2).await;
+    say(&bob, "hello", &json!("from bob"), To::All).unwrap();
+    ann.expect("hello").await;
+    for node in [a1, b2] {
+        within(node.stop()).await;
+    }
+}
+
 #[actix::test]
 async fn clients_wait_ten_seconds_at_most_for_a_room_that_no_node_can_open() {
     let World { a1, b2, c3: _c3, book: _, wire: _wire, directory: _directory } = World::new().await;
@@ -265,3 +309,6 @@ async fn clients_wait_ten_seconds_at_most_for_a_room_that_no_node_can_open() {
     within(b.freed()).await;
     b2.cable.cut(false);
 }
+
+/// Time between two rounds of a talk.
+const TURN: Duration = Duration::from_millis(100);

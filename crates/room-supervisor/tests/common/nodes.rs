@@ -154,7 +154,17 @@ impl Node {
         build: impl FnOnce(RoomsBuilder) -> RoomsBuilder,
     ) -> Self {
         // No hold ends, however busy the machine is.
-        let cluster = |cluster: ClusterBuilder| cluster.wire(wire.clone()).hold(60 * HOLD);
+        Self::on_wire_holding(60 * HOLD, (directory, wire), name, build).await
+    }
+
+    /// Starts a node with lines, whose session lasts so long.
+    pub(crate) async fn on_wire_holding(
+        hold: Duration,
+        (directory, wire): (&Embedded, &MemoryWire),
+        name: &str,
+        build: impl FnOnce(RoomsBuilder) -> RoomsBuilder,
+    ) -> Self {
+        let cluster = |cluster: ClusterBuilder| cluster.wire(wire.clone()).hold(hold);
         Self::start_with(Cable::new(directory), name, cluster, build).await
     }
 

@@ -1,10 +1,11 @@
 //! Guests of a room: the peers of one other node. For the room each is a member like any other; this actor stands for
 //! their sockets.
 
+mod changes;
 mod moving;
 mod offers;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::{replace, take};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use actix::fut::ActorFutureExt;
 use actix::prelude::*;
 use bytes::Bytes;
 use bytestring::ByteString;
-use callboard_cluster::NodeId;
+use callboard_cluster::{Epoch, NodeId};
 use callboard_outbox::{CloseFrame, Deliver, Outbox, OutboxLimits, OutboxReady, SocketNumber};
 use callboard_supervision::{ChildSpec, Restart, StartError, Status};
 use serde_json::{Map, Value};
@@ -38,7 +39,7 @@ use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::roster::Offered;
 use crate::server_messages::Description;
-use crate::tenure::{self, Tenure};
+use crate::tenure;
 use crate::wake_ups::WakeUps;
 
 /// Actor of the guests that one other node has in a room.
@@ -71,6 +72,8 @@ pub(super) struct Guests {
     offers: Vec<(Seat, Offered)>,
     /// Nodes with links, as the edge knows them.
     edges: Vec<NodeId>,
+    /// Number of the room's hold, as the edge knows it.
+    epoch: Option<Epoch>,
     /// Whether a mark waits in the room's mailbox.
     marked: bool,
     /// Whether it looks again whether the line is full.
@@ -113,6 +116,7 @@ impl Guests {
                 settling: VecDeque::new(),
                 offers: Vec::new(),
                 edges: Vec::new(),
+                epoch: None,
                 marked: false,
                 waits: false,
                 detaching: Vec::new(),
@@ -334,8 +338,7 @@ impl Guests {
         if !take(&mut self.dirty) {
             return texts.texts;
         }
-        self.compare_members();
-        self.compare_edges();
+        self.compare();
         while texts.bytes < LARGE_BATCH
             && let Some(member) = self.came.pop_front()
         {
@@ -371,35 +374,6 @@ impl Guests {
         self.room.shared.roster().tags_of(&texts.texts, &mut self.batch);
         texts.texts
     }
-
-    /// Notes which nodes have links, if the edge does not know it.
-    fn compare_edges(&mut self) {
-        let edges = self.room.shared.tenure().map(Tenure::edges).unwrap_or_default();
-        if edges != self.edges {
-            self.edges.clone_from(&edges);
-            self.batch.edges = edges;
-        }
-    }
-
-    /// Notes which members have come and gone since the edge was told.
-    fn compare_members(&mut self) {
-        let members = self.room.members();
-        let is_told = self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &members));
-        // Until all are here, the edge goes by those that it knows.
-        if is_told || self.room.shared.roster().is_gathering() {
-            return;
-        }
-        let told = self.told.replace(Arc::clone(&members));
-        let known = |member: &Member| (member.peer_id(), member.clone());
-        let mut gone: HashMap<_, _> = told.iter().flat_map(|told| told.iter()).map(known).collect();
-        for member in members.iter() {
-            if gone.remove(&member.peer_id()).is_none_or(|known| !known.is_same(member)) {
-                self.came.push_back(member.clone());
-            }
-        }
-        self.came.retain(|member| !gone.contains_key(&member.peer_id()));
-        self.batch.gone.extend(gone.into_keys());
-    }
 }
 
 impl Actor for Guests {
@@ -410,6 +384,7 @@ impl Actor for Guests {
         // The room has gone on to another node since it was asked for.
         let Some((tenure, epoch)) = held else { return ctx.stop() };
         self.link.send(&ToEdge::Opened { epoch }, &[]);
+        self.epoch = Some(epoch);
         let (node, count) = (self.link.node().clone(), Arc::clone(&self.count));
         tenure.add_guests(tenure::Guests { node, actor: ctx.address().recipient(), count });
         ctx.spawn(PumpWhenIdle);
@@ -425,7 +400,9 @@ impl Actor for Guests {
         }
         let node = self.room.supervisor();
         if node.is_none_or(|node| node.snapshot().status != Status::Running) {
-            // The room is being stopped with its node. Its guests stay members where it goes on: they do not leave.
+            // The room is being stopped with its node. Its guests stay members where it goes on: they do not leave. And
+            // who goes on with it waits for those of all nodes, also if their actors have ended before.
+            self.room.shared.tenure().inspect(|tenure| tenure.keep_edge(self.link.node()));
             self.room.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
         }
         self.dirty = true;

@@ -194,6 +194,9 @@ pub(crate) struct Batch {
     /// Nodes that have links to the home, if that has changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) edges: Vec<NodeId>,
+    /// Number of the home's hold, if it has claimed the room again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<Epoch>,
     /// Node to which the room has gone from here. The link ends now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) moved: Option<NodeId>,

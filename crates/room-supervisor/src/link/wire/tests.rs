@@ -98,6 +98,7 @@ fn messages_are_as_they_were_in_the_first_version() {
         tags: vec![(0, tag)],
         settled: 4,
         edges: vec![NodeId::new("b2").unwrap()],
+        epoch: Some(Epoch(9)),
         moved: Some(NodeId::new("c3").unwrap()),
     };
     let golden = json!({ "batch": {
@@ -109,6 +110,7 @@ fn messages_are_as_they_were_in_the_first_version() {
         "tags": [[0, { "place": 5, "peer": peer, "number": 3 }]],
         "settled": 4,
         "edges": ["b2"],
+        "epoch": 9,
         "moved": "c3",
     } });
     let (known, kept, waiting) = (vec![2, 4, 2, 2], 2, vec![1]);
