@@ -87,6 +87,7 @@ mod shared;
 mod snapshot;
 mod tell;
 mod tenure;
+mod told_left;
 mod wake_ups;
 
 pub use auth::{AuthData, PublicMetadata};

@@ -232,7 +232,7 @@ impl RoomActor {
         let (Some(mut edge), Some(tenure)) = (self.edge.take(), self.shared.tenure()) else {
             return;
         };
-        let Returning { members, tags, messages, joins, edges, has_moved } = edge.come_home();
+        let Returning { members, tags, messages, joins, edges, left, has_moved } = edge.come_home();
         let (snapshot, moved) = match state {
             Some(RoomState { snapshot, members, nodes }) => (snapshot, Some((members, nodes))),
             None => (None, None),
@@ -241,7 +241,7 @@ impl RoomActor {
         tenure.hold(hold);
         {
             let mut roster = self.shared.roster();
-            roster.come_home(members);
+            roster.come_home(members, left);
             roster.offered_all(here.clone(), tags, Vec::new());
             // Until all are members again, what they say waits its turn.
             roster.freeze(true);
@@ -308,7 +308,9 @@ impl RoomActor {
             (roster.adopts(), roster.has_adopted(), roster.adoptable().is_empty())
         };
         if !is_due {
-            return;
+            // Those of whom another node knows that they have left.
+            self.roster().announce_departures();
+            return self.settle(ctx);
         }
         // All of them may have left meanwhile.
         if has_adopted || is_empty {

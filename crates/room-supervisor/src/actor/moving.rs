@@ -79,7 +79,7 @@ impl RoomActor {
             ctx.cancel_future(task);
         }
         let shared = Arc::clone(&self.shared);
-        let Leaving { members, guests, view, tags, seen } = {
+        let Leaving { members, guests, view, tags, seen, left } = {
             let mut roster = shared.roster();
             let shown = roster.list_visible();
             // What is sent from now on goes to the other node: no sender finds the roster without its guests.
@@ -90,8 +90,12 @@ impl RoomActor {
         // It goes on there: no callback is due here.
         self.room = None;
         (self.lapsed, self.waiting) = (false, None);
-        let mut edge = Edge::of_former_home(Arc::clone(&shared), members, &view, seen, tags);
-        edge.follow();
+        let mut edge = Edge::of_former_home(Arc::clone(&shared), members, &view, seen, tags, left);
+        // One that was closed meanwhile is told so by the command that follows, and tells it the other node.
+        let is_closed = self.roster().is_closed();
+        if !is_closed {
+            edge.follow();
+        }
         self.edge = Some(Box::new(edge));
         if let Some(tenure) = shared.tenure() {
             tenure.end();
@@ -100,8 +104,7 @@ impl RoomActor {
         }
         drop(gave);
         self.listen(parts, ctx);
-        // One that was closed meanwhile is told so by the command that follows, and tells it the other node.
-        if !self.roster().is_closed() {
+        if !is_closed {
             self.end_edge_if_empty(ctx);
         }
     }
@@ -113,6 +116,10 @@ impl RoomActor {
             tenure.expect_guests_of(Vec::new());
             // Nothing else may be told of those who have come.
             tenure.tell_guests();
+        }
+        // Of those that were offered while the room left its former home its state does not know.
+        if !self.roster().adoptable().is_empty() {
+            return self.adopt(ctx);
         }
         self.adopted(ctx);
     }

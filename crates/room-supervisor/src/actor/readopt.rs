@@ -122,7 +122,7 @@ impl RoomActor {
     /// Goes on with all members.
     pub(super) fn adopted(&mut self, ctx: &mut Context<Self>) {
         // Peers that come so late are others by then.
-        ctx.run_later(TOLD_LEFT, |this, _| this.roster().forget_told_left());
+        ctx.run_later(TOLD_LEFT, |this, _| this.roster().forget_offers());
         self.settle(ctx);
         self.handle_waiting(ctx);
         self.close_if_empty(ctx);

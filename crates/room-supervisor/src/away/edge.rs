@@ -8,6 +8,7 @@ use bytes::Bytes;
 use callboard_cluster::NodeId;
 use callboard_outbox::{CloseFrame, OutboxLimits};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::returning::{Answer, Returning, Unhandled};
 use super::view::{Views, told};
@@ -23,6 +24,7 @@ use crate::peer_id::PeerId;
 use crate::roster::View;
 use crate::shared::Shared;
 use crate::tenure::{ROOM_LOST, Tenure};
+use crate::told_left::ToldLeft;
 use crate::wake_ups::WakeUps;
 
 /// Peers of this node in a room that another node runs. It outlives the link to one home: while there is none, joins
@@ -106,9 +108,11 @@ impl Edge {
         view: &View,
         seen: u64,
         tags: Vec<Tag>,
+        left: ToldLeft,
     ) -> Self {
         let edges = shared.tenure().map(Tenure::edges).unwrap_or_default();
         let mut edge = Self { tags: tags.into(), edges, ..Self::new(shared, false) };
+        edge.views.left = left;
         for member in members {
             let number = member.number();
             let seat = edge.take_seat(member, None);
@@ -157,7 +161,7 @@ impl Edge {
             return true;
         }
         let seat = self.add_seat(member.clone(), answer);
-        self.send_join(seat, &member);
+        self.send_join(seat, &member, false);
         true
     }
 
@@ -240,7 +244,8 @@ impl Edge {
         }
     }
 
-    fn send_join(&self, seat: Seat, member: &Member) {
+    /// Asks the home to admit a peer; `again`, if an earlier one was asked.
+    fn send_join(&self, seat: Seat, member: &Member, again: bool) {
         if !self.is_linked {
             return;
         }
@@ -249,7 +254,8 @@ impl Edge {
         let joining = Joining::new(member.auth(), &welcome);
         let OutboxLimits { messages, bytes } = member.outbox().limits();
         let texts = joining.lengths();
-        self.send(&ToHome::Join { seat, peer, texts, messages, bytes }, &joining.payload());
+        let join = ToHome::Join { seat, peer, texts, messages, bytes, again };
+        self.send(&join, &joining.payload());
     }
 
     pub(crate) fn forward(&mut self, peer: PeerId, message: RoomMessage, credit: Credit<Member>) {
@@ -337,7 +343,8 @@ impl Edge {
             self.send(&ToHome::Offer(offer), &joining.payload());
         }
         let tags = self.tags.iter().copied().collect();
-        self.send(&ToHome::Offered { tags, edges }, &[]);
+        let left = self.views.left.list(Instant::now()).collect();
+        self.send(&ToHome::Offered { tags, edges, left }, &[]);
         for (&seat, guest) in &self.seats {
             for (number, message, _) in &guest.unhandled {
                 self.send_message(seat, *number, message);
@@ -346,7 +353,7 @@ impl Edge {
                 self.send(&ToHome::Detach { seat }, &[]);
             }
             if !guest.is_member {
-                self.send_join(seat, &guest.member);
+                self.send_join(seat, &guest.member, true);
             }
         }
     }
@@ -364,7 +371,8 @@ impl Edge {
         }
         let tags = take(&mut self.tags).into();
         let (edges, has_moved) = (take(&mut self.edges), self.has_moved);
-        Returning { members, tags, messages, joins, edges, has_moved }
+        let left = take(&mut self.views.left);
+        Returning { members, tags, messages, joins, edges, left, has_moved }
     }
 
     /// Handles what has come from the home.
@@ -403,6 +411,7 @@ impl Edge {
         let tags: HashMap<usize, u64> =
             tags.into_iter().map(|(text, tag)| (text, tag.place)).collect();
         let told: Vec<_> = texts.iter().map(|text| told(text)).collect();
+        self.views.hear(told.iter().flatten());
         let (wake_ups, mut full) = (WakeUps::default(), Vec::new());
         for (seats, places) in frames {
             for place in places {

@@ -10,6 +10,7 @@ use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::roster::View;
+use crate::told_left::ToldLeft;
 
 /// Room that comes from another node to this one.
 pub(crate) struct Returning {
@@ -22,6 +23,8 @@ pub(crate) struct Returning {
     pub(crate) joins: Vec<(PeerId, Answer)>,
     /// Nodes that had links to the last home.
     pub(crate) edges: Vec<NodeId>,
+    /// Peers of which clients of this node were told lately that they have left.
+    pub(crate) left: ToldLeft,
     /// The last home lives, and is an edge as well.
     pub(crate) has_moved: bool,
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::peer_id::PeerId;
 use crate::roster::View;
+use crate::told_left::ToldLeft;
 
 /// What a text tells its receiver of the members.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,9 +51,22 @@ pub(super) struct Views {
     latest: View,
     /// View that was changed last by the present text, and what became of it.
     changed: Option<(View, View)>,
+    /// Peers of which clients were told that they have left.
+    pub(super) left: ToldLeft,
 }
 
 impl Views {
+    /// Notes who has left, by what clients are told.
+    pub(super) fn hear<'a>(&mut self, told: impl Iterator<Item = &'a Told>) {
+        for told in told {
+            match told {
+                Told::Left(peer) => self.left.note(*peer, Instant::now()),
+                Told::Joined(peer) => self.left.forget(*peer),
+                Told::All(peers) => peers.iter().for_each(|peer| self.left.forget(*peer)),
+            }
+        }
+    }
+
     /// Begins with another text.
     pub(super) fn next_text(&mut self) {
         self.changed = None;

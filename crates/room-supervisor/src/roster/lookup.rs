@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use callboard_outbox::Outbox;
+use serde_json::{Map, Value};
 
 use super::{Origin, Roster, State};
 use crate::error::ForwardError;
@@ -11,6 +12,20 @@ use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
 
 impl Roster {
+    /// Returns the additional fields of a peer's `authenticated` message, which its home sends.
+    pub(crate) fn welcome(&self, peer: PeerId) -> Map<String, Value> {
+        let entry = self.entries.get(peer);
+        entry.and_then(|entry| entry.welcome.as_deref().cloned()).unwrap_or_default()
+    }
+
+    /// Returns whether this peer has its membership.
+    pub(crate) fn has(&self, member: &Member) -> bool {
+        let entry = self.entries.get(member.peer_id());
+        entry.is_some_and(|entry| {
+            entry.member.is_same(member) && !matches!(entry.state(), State::Departed { .. })
+        })
+    }
+
     /// Returns the members that this instance of the room has admitted.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.select(|state| state == State::Member)

@@ -123,7 +123,7 @@ impl Roster {
         if self.is_closed() {
             return Err(JoinError::RoomUnavailable);
         }
-        if self.entries.get(member.peer_id()).is_some() || self.was_told_left(member.peer_id()) {
+        if self.entries.get(member.peer_id()).is_some() {
             return Err(JoinError::PeerIdTaken);
         }
         self.entries.insert(Entry::reserved(member, welcome));
@@ -168,7 +168,12 @@ impl Roster {
         let is_full = max_peers.is_some_and(|max| self.entries.members() >= max);
         let entry = self.entries.get(peer).ok_or(JoinError::RoomUnavailable)?;
         let member = entry.member.clone();
-        let known = match entry.state() {
+        let state = entry.state();
+        if state == State::Reserved && self.was_decided_and_told_left(peer) {
+            self.entries.remove(peer);
+            return Err(JoinError::PeerIdTaken);
+        }
+        let known = match state {
             State::Member => return Ok(None),
             State::Reserved | State::Asking { known: false } | State::Admitting { .. } => {
                 if is_full {
@@ -214,12 +219,6 @@ impl Roster {
         answer
     }
 
-    /// Returns the additional fields of a peer's `authenticated` message, which its home sends.
-    pub(crate) fn welcome(&self, peer: PeerId) -> Map<String, Value> {
-        let entry = self.entries.get(peer);
-        entry.and_then(|entry| entry.welcome.as_deref().cloned()).unwrap_or_default()
-    }
-
     /// Makes a peer a member that the room's home has admitted and welcomed.
     pub(crate) fn admitted_elsewhere(&mut self, peer: PeerId) {
         if self.entries.state(peer) == Some(State::Asking { known: false }) {
@@ -233,14 +232,6 @@ impl Roster {
         for peer in std::mem::take(&mut self.departed) {
             self.entries.remove(peer);
         }
-    }
-
-    /// Returns whether this peer has its membership.
-    pub(crate) fn has(&self, member: &Member) -> bool {
-        let entry = self.entries.get(member.peer_id());
-        entry.is_some_and(|entry| {
-            entry.member.is_same(member) && !matches!(entry.state(), State::Departed { .. })
-        })
     }
 
     /// Turns a peer away that has not joined. Returns whether it was one.

@@ -10,6 +10,7 @@ use crate::link::Tag;
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
+use crate::told_left::ToldLeft;
 
 /// What is left of a room at the node that it leaves.
 pub(crate) struct Leaving {
@@ -23,6 +24,8 @@ pub(crate) struct Leaving {
     pub(crate) tags: Vec<Tag>,
     /// Place of the last tag, which all members of this node have.
     pub(crate) seen: u64,
+    /// Peers that were said to have left.
+    pub(crate) left: ToldLeft,
 }
 
 /// Where a room is on its way from one node to another.
@@ -32,6 +35,8 @@ pub(super) struct Moving {
     is_leaving: bool,
     /// What the server has sent since the room came to this node, until its members are here.
     held_back: Option<Vec<RoomMessage>>,
+    /// It is closed as soon as its members are here.
+    stops: bool,
 }
 
 impl Roster {
@@ -67,7 +72,8 @@ impl Roster {
         };
         let view = self.entries.iter().filter(known).map(|entry| entry.member.peer_id());
         let view: View = Arc::new(view.collect());
-        (self.is_frozen, self.moving, self.adoption) = (false, Moving::default(), None);
+        let left = self.adoption.take().map(|it| it.told_left).unwrap_or_default();
+        (self.is_frozen, self.moving) = (false, Moving::default());
         self.departed.clear();
         let (mut members, mut guests) = (Vec::new(), Vec::new());
         let all: Vec<_> =
@@ -86,12 +92,19 @@ impl Roster {
         }
         let tags = take(&mut self.tags);
         let (tags, seen) = tags.map(|tags| (tags.all(), tags.last())).unwrap_or_default();
-        Leaving { members, guests, view, tags, seen }
+        Leaving { members, guests, view, tags, seen, left }
     }
 
     /// Waits for the members that come with the room: what the server sends waits as well, so that it reaches all.
     pub(crate) fn gather(&mut self) {
         self.moving.held_back = Some(Vec::new());
+    }
+
+    /// Notes that the room is to be closed when its members are here: that is all they are told. Returns false if it
+    /// does not wait for them.
+    pub(crate) fn stop_when_gathered(&mut self) -> bool {
+        self.moving.stops = self.is_gathering();
+        self.moving.stops
     }
 
     pub(crate) fn is_gathering(&self) -> bool {
@@ -118,15 +131,23 @@ impl Roster {
 
     /// Lets in the members that have come with the room, and notes those that have not as gone.
     pub(crate) fn arrived(&mut self, members: Vec<PeerId>) {
-        for member in self.adoptable() {
-            self.entries.set(member.peer_id(), State::Member);
-        }
+        let adoptable = self.adoptable().iter().map(Member::peer_id).collect::<Vec<_>>();
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            adoptable.into_iter().partition(|peer| members.contains(peer));
+        known.into_iter().for_each(|peer| self.entries.set(peer, State::Member));
         self.phase = if self.is_closed() { self.phase } else { Phase::Open };
-        self.is_frozen = false;
+        // The room is asked about the others, which other nodes have offered while it left its former home.
+        self.is_frozen = !unknown.is_empty();
+        if self.moving.stops {
+            // They are told that the room is closed, and nothing else.
+            return self.forget_views();
+        }
+        let unknown = self.take_views(&unknown);
         let is_here = |peer: &PeerId| self.entries.state(*peer) == Some(State::Member);
         let gone: Vec<PeerId> = members.into_iter().filter(|peer| !is_here(peer)).collect();
         self.steps.extend(gone.into_iter().map(Step::Leave));
         self.reconcile(false);
+        self.return_views(unknown);
         self.announce_departures();
     }
 }

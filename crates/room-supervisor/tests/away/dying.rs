@@ -251,27 +251,38 @@ async fn expect_left_then_closed(client: &mut Client) {
     }
 }
 
-/// Its session has ended, no other node has had the room, and the new claim has another number.
-#[actix::test]
-async fn clients_notice_nothing_of_a_home_that_claims_its_room_again() {
-    let (directory, wire, book) = (Embedded::new(), MemoryWire::new(), Arc::<Book>::default());
+/// Nodes of which the first loses its session fast, and a client at each in a room of the first.
+async fn two_nodes(book: &Arc<Book>) -> ([Node; 2], MemoryWire, [Client; 2]) {
+    let (directory, wire) = (Embedded::new(), MemoryWire::new());
     let node = async |name: &str, hold| {
-        let book = Arc::clone(&book);
+        let book = Arc::clone(book);
         let open = move |name: &str| Some(options(name, &book));
         Node::on_wire_holding(hold, (&directory, &wire), name, |rooms| rooms.on_demand(open)).await
     };
     let (a1, b2) = (node("a1", HOLD).await, node("b2", 60 * HOLD).await);
     let (home, away) = (a1.open("tally").await, b2.open("tally").await);
     let (mut ann, _) = join(&home, "ann").await;
-    let (mut bob, _) = join(&away, "bob").await;
+    let (bob, _) = join(&away, "bob").await;
     ann.expect("joined").await;
+    ([a1, b2], wire, [ann, bob])
+}
 
-    let claims = a1.cable.claims();
-    a1.cable.cut(true);
-    until(|| a1.rooms.count_by_place().is_some_and(|rooms| rooms.shut == 1)).await;
-    a1.cable.cut(false);
-    within(a1.cable.claims_more_than(claims)).await;
-    until(|| a1.rooms.count_by_place().is_some_and(|rooms| rooms.home == 1)).await;
+/// Lets a node lose its session, and claim its room again. No other node has had it, and the claim has another number.
+async fn claim_again(node: &Node) {
+    let claims = node.cable.claims();
+    node.cable.cut(true);
+    until(|| node.rooms.count_by_place().is_some_and(|rooms| rooms.shut == 1)).await;
+    node.cable.cut(false);
+    within(node.cable.claims_more_than(claims)).await;
+    until(|| node.rooms.count_by_place().is_some_and(|rooms| rooms.home == 1)).await;
+}
+
+#[actix::test]
+async fn clients_notice_nothing_of_a_home_that_claims_its_room_again() {
+    let book = Arc::<Book>::default();
+    let ([a1, b2], _wire, [mut ann, mut bob]) = two_nodes(&book).await;
+
+    claim_again(&a1).await;
 
     // Longer than an edge waits before it leaves a home.
     let (end, mut turns) = (Instant::now() + Duration::from_secs(4), interval(TURN));
@@ -291,6 +302,27 @@ async fn clients_notice_nothing_of_a_home_that_claims_its_room_again() {
     for node in [a1, b2] {
         within(node.stop()).await;
     }
+}
+
+/// The edge is lost to the home, which tells the others so, and finds it again with another number.
+#[actix::test]
+async fn who_was_said_to_have_left_does_not_come_again() {
+    let book = Arc::<Book>::default();
+    let ([a1, b2], wire, [mut ann, mut bob]) = two_nodes(&book).await;
+    let away = b2.rooms.lookup("tally").unwrap();
+    let (here, there) = (a1.cluster.node(), b2.cluster.node());
+    let cut = |is_cut| [(here, there), (there, here)].map(|(from, to)| wire.cut(from, to, is_cut));
+
+    cut(true);
+    claim_again(&a1).await;
+    assert_eq!(ann.expect("left").await["peer_id"], json!(bob.id));
+    cut(false);
+
+    expect_closed(&mut bob, "elsewhere", 1012).await;
+    bob.leave();
+    within(away.freed()).await;
+    let (eve, _) = join(&b2.open("tally").await, "eve").await;
+    assert_eq!(ann.expect("joined").await["peer_id"], json!(eve.id));
 }
 
 #[actix::test]

@@ -141,7 +141,10 @@ impl Guests {
         match message {
             // The hub has opened it.
             ToHome::Open { .. } => {}
-            ToHome::Join { seat, peer, texts, messages, bytes } => {
+            ToHome::Join { seat, peer, again, .. } if again && self.was_told_left(peer) => {
+                self.joined.push((seat, Some(JoinError::PeerIdTaken.into())));
+            }
+            ToHome::Join { seat, peer, texts, messages, bytes, .. } => {
                 match Joining::read(peer, &texts, payload.clone()) {
                     Some((auth, welcome)) => {
                         self.join(seat, auth, welcome, limits(messages, bytes), ctx);
@@ -150,7 +153,7 @@ impl Guests {
                 }
             }
             ToHome::Offer(offer) => self.offer(offer, payload),
-            ToHome::Offered { tags, edges } => self.offered(tags, edges, ctx),
+            ToHome::Offered { tags, edges, left } => self.offered(tags, edges, left, ctx),
             ToHome::Leave { seat } => self.leave(seat, ctx),
             ToHome::Detach { seat } => self.detach(seat),
             ToHome::Adopt { seat, peer } => self.adopt(seat, peer, ctx),
@@ -185,8 +188,9 @@ impl Guests {
             ToHome::Stop => {
                 let details: Value = serde_json::from_slice(payload).unwrap_or_default();
                 let room = &self.room;
-                if room.shared.roster().is_gathering() {
-                    // When all that must be told are there. Until then, the peers of the edge stay.
+                if room.shared.roster().stop_when_gathered() {
+                    // When all that must be told are there. Of the edge none comes.
+                    room.shared.offered_all(self.link.node(), Vec::new(), Vec::new());
                     let shared = Arc::clone(&room.shared);
                     let gathered = async move { _ = timeout(STARTING, shared.rests()).await };
                     ctx.wait(gathered.into_actor(self).map(|(), this, _| this.stop_room(details)));
@@ -404,6 +408,8 @@ impl Actor for Guests {
             // who goes on with it waits for those of all nodes, also if their actors have ended before.
             self.room.shared.tenure().inspect(|tenure| tenure.keep_edge(self.link.node()));
             self.room.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
+        } else {
+            self.lose_node();
         }
         self.dirty = true;
         self.pump(true);

@@ -13,7 +13,9 @@ use crate::command::RoomCommand;
 use crate::link::{Joining, Offer, Refusal, Tag};
 use crate::member::{Member, NewMember};
 use crate::membership::Membership;
+use crate::peer_id::PeerId;
 use crate::roster::{Offered, View};
+use crate::tenure::ROOM_LOST;
 
 impl Guests {
     /// Keeps a member that an earlier home has admitted, until all of the edge are offered.
@@ -32,7 +34,18 @@ impl Guests {
     }
 
     /// Gives the room the members that the edge has offered.
-    pub(super) fn offered(&mut self, tags: Vec<Tag>, edges: Vec<NodeId>, ctx: &mut Context<Self>) {
+    /// `left` are peers of whom clients of that node were told that they have left.
+    pub(super) fn offered(
+        &mut self,
+        tags: Vec<Tag>,
+        edges: Vec<NodeId>,
+        left: Vec<PeerId>,
+        ctx: &mut Context<Self>,
+    ) {
+        let told_left = self.room.shared.roster().were_told_left(left);
+        for member in &told_left {
+            self.room.shared.close_member(member, &"elsewhere".into(), ROOM_LOST);
+        }
         let offers = take(&mut self.offers);
         for (seat, offered) in offers {
             let member = offered.member.clone();
@@ -52,5 +65,16 @@ impl Guests {
             // One for each edge.
             mailbox.do_send(RoomCommand::AdoptOffered);
         }
+    }
+
+    /// Returns whether clients were told that this peer has left, though it may not know it.
+    pub(super) fn was_told_left(&self, peer: PeerId) -> bool {
+        self.room.shared.roster().was_told_left(peer)
+    }
+
+    /// Notes that the guests leave though their node has not said so: it may live, and offer them again.
+    pub(super) fn lose_node(&self) {
+        let peers = self.guests.values().map(|guest| guest.membership.peer_id());
+        self.room.shared.roster().lost_node_of(peers);
     }
 }

@@ -24,7 +24,16 @@ pub(crate) enum ToHome {
     /// Opens the link: the first message of it.
     Open { room: String },
     /// Asks the room to admit a peer; the payload is what is known of it ([`Joining`]).
-    Join { seat: Seat, peer: PeerId, texts: Vec<usize>, messages: usize, bytes: usize },
+    Join {
+        seat: Seat,
+        peer: PeerId,
+        texts: Vec<usize>,
+        messages: usize,
+        bytes: usize,
+        /// An earlier home was asked as well, and may have admitted it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
+    },
     /// A peer has left.
     Leave { seat: Seat },
     /// A peer is about to go on at another node. The next batch says that it has no seat here any more.
@@ -43,6 +52,9 @@ pub(crate) enum ToHome {
         /// Nodes that had links to the last home, as far as this one knows; none if it does not.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         edges: Vec<NodeId>,
+        /// Peers of which clients of this node were told lately that they have left: none of them comes again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<PeerId>,
     },
     /// A peer says something; the payload is the data. Its messages are numbered from 1, with all homes of the room.
     Forward { seat: Seat, number: u64, event: String, to: Option<Addressees> },

@@ -16,7 +16,7 @@ fn messages_are_as_they_were_in_the_first_version() {
     let to_home = [
         (ToHome::Open { room: "demo".into() }, json!({ "open": { "room": "demo" } })),
         (
-            ToHome::Join { seat: 1, peer, texts: vec![2, 4], messages: 8, bytes: 9 },
+            ToHome::Join { seat: 1, peer, texts: vec![2, 4], messages: 8, bytes: 9, again: false },
             json!({ "join": { "seat": 1, "peer": peer, "texts": [2, 4], "messages": 8, "bytes": 9 } }),
         ),
         (ToHome::Leave { seat: 1 }, json!({ "leave": { "seat": 1 } })),
@@ -41,12 +41,16 @@ fn messages_are_as_they_were_in_the_first_version() {
             } }),
         ),
         (
-            ToHome::Offered { tags: vec![tag], edges: Vec::new() },
+            ToHome::Offered { tags: vec![tag], edges: Vec::new(), left: Vec::new() },
             json!({ "offered": { "tags": [{ "place": 5, "peer": peer, "number": 3 }] } }),
         ),
         (
-            ToHome::Offered { tags: Vec::new(), edges: vec![NodeId::new("b2").unwrap()] },
-            json!({ "offered": { "tags": [], "edges": ["b2"] } }),
+            ToHome::Offered {
+                tags: Vec::new(),
+                edges: vec![NodeId::new("b2").unwrap()],
+                left: vec![peer],
+            },
+            json!({ "offered": { "tags": [], "edges": ["b2"], "left": [peer] } }),
         ),
         (
             ToHome::Forward {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use callboard_cluster::NodeId;
 use serde_json::Map;
+use tokio::time::Instant;
 
 use super::entries::{Entry, State};
 use super::{Phase, Roster, Step};
@@ -16,6 +17,7 @@ use crate::link::{Batch, Tag};
 use crate::member::Member;
 use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
+use crate::told_left::ToldLeft;
 
 /// Peers that a client has been told are in the room, with itself: sorted.
 pub(crate) type View = Arc<Vec<PeerId>>;
@@ -49,21 +51,24 @@ pub(super) struct Adoption {
     /// The last place that each member has.
     seen: HashMap<PeerId, u64>,
     /// Peers whose departure was told though no one has said that they left. They do not come again.
-    told_left: HashSet<PeerId>,
+    pub(super) told_left: ToldLeft,
+    /// Peers on which an earlier home may have decided.
+    undecided: HashSet<PeerId>,
     /// Whether members were adopted, and told what they did not know.
     is_over: bool,
 }
 
 impl Roster {
     /// Begins as that of the room's home, with the members of this node, which was an edge of another.
-    pub(crate) fn come_home(&mut self, members: Vec<(PeerId, View, u64)>) {
+    pub(crate) fn come_home(&mut self, members: Vec<(PeerId, View, u64)>, left: ToldLeft) {
         self.phase = Phase::Restarting;
         self.departed.clear();
-        if let Some(adoption) = &mut self.adoption {
-            adoption.offered.clear();
-            adoption.expected.clear();
-            adoption.places.clear();
-        }
+        let adoption = self.adoption.get_or_insert_default();
+        adoption.offered.clear();
+        adoption.expected.clear();
+        adoption.places.clear();
+        adoption.told_left = left;
+        adoption.undecided.clear();
         let states: Vec<_> =
             self.entries.iter().map(|entry| (entry.member.peer_id(), entry.state())).collect();
         for (peer, state) in states {
@@ -71,8 +76,11 @@ impl Roster {
                 State::Member | State::Stale => self.entries.set(peer, State::Stale),
                 // The others are told by what they know.
                 State::Departed { .. } => self.entries.remove(peer),
-                // No home has decided on it.
-                _ => self.entries.set(peer, State::Reserved),
+                // No home has decided on it, as far as is known here.
+                _ => {
+                    self.entries.set(peer, State::Reserved);
+                    self.adoption.get_or_insert_default().undecided.insert(peer);
+                }
             }
         }
         for (peer, view, seen) in members {
@@ -168,10 +176,58 @@ impl Roster {
         departed
     }
 
-    /// Forgets which peers were said to have left, and which nodes have offered theirs.
-    pub(crate) fn forget_told_left(&mut self) {
+    /// Notes that these peers are said to have left, though they may not know it. Those that an earlier home has
+    /// admitted leave the room, and are returned.
+    pub(crate) fn were_told_left(
+        &mut self,
+        peers: impl IntoIterator<Item = PeerId>,
+    ) -> Vec<Member> {
+        let (now, mut gone) = (Instant::now(), Vec::new());
+        for peer in peers {
+            let adoption = self.adoption.get_or_insert_default();
+            adoption.told_left.note(peer, now);
+            if !adoption.seen.contains_key(&peer) {
+                continue;
+            }
+            let Some(entry) = self.entries.get(peer) else { continue };
+            let (member, state) = (entry.member.clone(), entry.state());
+            match state {
+                State::Member => self.depart(peer, true),
+                State::Stale | State::Asking { known: true } => self.depart(peer, false),
+                _ => continue,
+            }
+            gone.push(member);
+        }
+        gone
+    }
+
+    /// Notes that these peers may leave, of whose node nothing is heard any more.
+    pub(crate) fn lost_node_of(&mut self, peers: impl IntoIterator<Item = PeerId>) {
+        let told_left = &mut self.adoption.get_or_insert_default().told_left;
+        peers.into_iter().for_each(|peer| told_left.note(peer, Instant::now()));
+    }
+
+    /// Takes what these peers know, until it is [returned](Self::return_views).
+    pub(super) fn take_views(&mut self, peers: &[PeerId]) -> Vec<(PeerId, View)> {
+        let Some(adoption) = &mut self.adoption else { return Vec::new() };
+        peers.iter().filter_map(|peer| adoption.views.remove_entry(peer)).collect()
+    }
+
+    pub(super) fn forget_views(&mut self) {
         if let Some(adoption) = &mut self.adoption {
-            adoption.told_left.clear();
+            adoption.views.clear();
+        }
+    }
+
+    pub(super) fn return_views(&mut self, views: Vec<(PeerId, View)>) {
+        if !views.is_empty() {
+            self.adoption.get_or_insert_default().views.extend(views);
+        }
+    }
+
+    /// Forgets which nodes have offered their members.
+    pub(crate) fn forget_offers(&mut self) {
+        if let Some(adoption) = &mut self.adoption {
             adoption.offered.clear();
             adoption.expected.clear();
         }
@@ -190,8 +246,15 @@ impl Roster {
     }
 
     /// Returns whether clients were told that this peer has left, in the name of a node that did not come.
-    pub(super) fn was_told_left(&self, peer: PeerId) -> bool {
-        self.adoption.as_ref().is_some_and(|adoption| adoption.told_left.contains(&peer))
+    pub(crate) fn was_told_left(&self, peer: PeerId) -> bool {
+        let told_left = self.adoption.as_ref().map(|adoption| &adoption.told_left);
+        told_left.is_some_and(|told_left| told_left.contains(peer, Instant::now()))
+    }
+
+    /// Returns whether a peer of which an earlier home has told the others has left for them before it learnt that.
+    pub(super) fn was_decided_and_told_left(&mut self, peer: PeerId) -> bool {
+        let undecided = self.adoption.as_mut().is_some_and(|it| it.undecided.remove(&peer));
+        undecided && self.was_told_left(peer)
     }
 
     /// Tells the members that were adopted what they do not know, and the others of them; and whether the room was
@@ -216,7 +279,7 @@ impl Roster {
             let known: BTreeSet<PeerId> = known.iter().copied().collect();
             for &gone in known.difference(&present) {
                 self.tell(RoomMessage::left(gone), members.clone());
-                self.adoption.get_or_insert_default().told_left.insert(gone);
+                self.adoption.get_or_insert_default().told_left.note(gone, Instant::now());
             }
             for &come in present.difference(&known) {
                 let others = members.iter().copied().filter(|peer| *peer != come).collect();
@@ -333,145 +396,4 @@ impl Roster {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use callboard_outbox::{Outbox, OutboxLimits};
-    use proptest::prelude::*;
-    use serde_json::Value;
-
-    use super::*;
-    use crate::auth::AuthData;
-    use crate::member::NewMember;
-    use crate::roster::Output;
-
-    fn member(peer: PeerId) -> Member {
-        let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
-        Member::new(NewMember::new(AuthData::new(peer), outbox)).0
-    }
-
-    /// What becomes of a peer: one that has joined here before the others came, or one that is offered and stays,
-    /// leaves, or is rejected; or one that no node offers.
-    #[derive(Clone, Copy, Debug)]
-    enum Kind {
-        Old { leaves: bool },
-        Offered { leaves: bool, rejected: bool },
-        Lost,
-    }
-
-    /// Tells the clients what the roster says.
-    fn tell(
-        roster: &mut Roster,
-        views: &mut BTreeMap<PeerId, BTreeSet<PeerId>>,
-    ) -> Result<(), TestCaseError> {
-        while let Some(output) = roster.poll_output() {
-            let (Output::Announce(message) | Output::Deliver(message)) = output else { continue };
-            let to = match message.to.unwrap() {
-                To::All => roster.visible().map(Member::peer_id).collect(),
-                To::Peers(peers) => peers,
-            };
-            let data: Value = serde_json::from_str(message.data.get()).unwrap();
-            let peer = || serde_json::from_value::<PeerId>(data["peer_id"].clone()).unwrap();
-            let peers = || serde_json::from_value::<BTreeSet<_>>(data["peers"].clone()).unwrap();
-            for to in &to {
-                if message.event == "authenticated" {
-                    let mut known = peers();
-                    known.insert(*to);
-                    prop_assert!(views.insert(*to, known).is_none());
-                }
-                let Some(view) = views.get_mut(to) else { continue };
-                match message.event.as_str() {
-                    "joined" => prop_assert!(view.insert(peer())),
-                    "left" => prop_assert!(view.remove(&peer())),
-                    "authenticated" => {}
-                    _ => prop_assert_eq!(&*view, &peers()),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn kind() -> impl Strategy<Value = Kind> {
-        prop_oneof![
-            any::<bool>().prop_map(|leaves| Kind::Old { leaves }),
-            any::<(bool, bool)>().prop_map(|(leaves, rejected)| Kind::Offered {
-                leaves: leaves && rejected,
-                rejected: rejected && !leaves,
-            }),
-            Just(Kind::Lost),
-        ]
-    }
-
-    proptest! {
-        /// However views differ, each client is told what it does not know, once, and nothing else.
-        #[test]
-        fn after_an_adoption_each_client_knows_who_is_there(
-            kinds in proptest::collection::vec((kind(), any::<[bool; 8]>()), 1..8),
-        ) {
-            let peers: Vec<_> = kinds.iter().map(|(kind, knows)| (PeerId::random(), *kind, *knows)).collect();
-            let (mut roster, mut views) = (Roster::default(), BTreeMap::<PeerId, BTreeSet<PeerId>>::new());
-            assert!(!roster.started());
-            prop_assume!(peers.iter().any(|(_, kind, _)| matches!(kind, Kind::Offered { .. })));
-            let is_old = |kind: &Kind| matches!(kind, Kind::Old { .. });
-            let old: BTreeSet<_> =
-                peers.iter().filter(|(_, kind, _)| is_old(kind)).map(|(peer, ..)| *peer).collect();
-            let mut members = BTreeMap::new();
-            for peer in &old {
-                let new = member(*peer);
-                members.insert(*peer, new.clone());
-                roster.reserve(new, Map::new()).unwrap();
-                roster.ask(*peer, None).unwrap();
-                roster.answered(*peer, Ok(())).unwrap();
-                while roster.poll_output().is_some() {}
-                views.insert(*peer, old.clone());
-            }
-            for (peer, kind, knows) in &peers {
-                if !matches!(kind, Kind::Offered { .. }) {
-                    continue;
-                }
-                let others = peers.iter().zip(knows).filter(|((_, kind, _), knows)| **knows && !is_old(kind));
-                let mut view: BTreeSet<_> = others.map(|((peer, ..), _)| *peer).collect();
-                view.insert(*peer);
-                let new = member(*peer);
-                members.insert(*peer, new.clone());
-                let known = Arc::new(view.iter().copied().collect());
-                roster.offer(Offered { member: new, view: known, seen: 0 }).unwrap();
-                views.insert(*peer, view);
-            }
-            for (peer, kind, _) in &peers {
-                if matches!(kind, Kind::Old { leaves: true } | Kind::Offered { leaves: true, .. }) {
-                    roster.leave(&members[peer]);
-                    views.remove(peer);
-                }
-            }
-
-            // The room goes on meanwhile.
-            roster.announce_departures();
-            let new = PeerId::random();
-            roster.reserve(member(new), Map::new()).unwrap();
-            roster.ask(new, None).unwrap();
-            roster.answered(new, Ok(())).unwrap();
-            tell(&mut roster, &mut views)?;
-
-            for adopted in roster.adoptable() {
-                let peer = adopted.peer_id();
-                let rejected = peers.iter().any(|(it, kind, _)| {
-                    *it == peer && matches!(kind, Kind::Offered { rejected: true, .. })
-                });
-                roster.ask(peer, None).unwrap();
-                _ = roster.answered(peer, if rejected { Err(JoinError::TimedOut) } else { Ok(()) });
-                if rejected {
-                    views.remove(&peer);
-                }
-            }
-            roster.readopted();
-            tell(&mut roster, &mut views)?;
-
-            let present: BTreeSet<_> = roster.members().map(Member::peer_id).collect();
-            prop_assert_eq!(&present, &views.keys().copied().collect());
-            for view in views.values() {
-                prop_assert_eq!(view, &present);
-            }
-        }
-    }
-}
+mod tests;
