@@ -10,6 +10,7 @@ use crate::hold::Hold;
 use crate::node_id::NodeId;
 use crate::placement::Candidate;
 use crate::record::{Epoch, Given};
+use crate::watches::Claimed;
 
 /// Claim a room, and answer with its hold.
 #[derive(Message)]
@@ -39,7 +40,7 @@ pub(crate) struct Drain;
 pub(crate) struct WatchRoom {
     pub(crate) room: Arc<str>,
     pub(crate) after: Epoch,
-    pub(crate) answer: oneshot::Sender<(NodeId, Epoch)>,
+    pub(crate) answer: oneshot::Sender<Claimed>,
 }
 
 /// Give a room back, if it is still held by the hold of this number.

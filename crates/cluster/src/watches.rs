@@ -8,21 +8,22 @@ use tokio::sync::oneshot;
 use crate::node_id::NodeId;
 use crate::record::Epoch;
 
+/// Claim that was waited for: who has made it, and its epoch.
+pub(crate) type Claimed = (NodeId, Epoch);
+
+/// Someone who waits for a claim after an epoch.
+type Watch = (Epoch, oneshot::Sender<Claimed>);
+
 /// Rooms that are watched for a claim after an epoch.
 #[derive(Default)]
 pub(crate) struct Watches {
-    by_room: HashMap<Arc<str>, Vec<(Epoch, oneshot::Sender<(NodeId, Epoch)>)>>,
+    by_room: HashMap<Arc<str>, Vec<Watch>>,
     /// Number of rooms at which those that are watched no more are looked for.
     sweep_at: usize,
 }
 
 impl Watches {
-    pub(crate) fn add(
-        &mut self,
-        room: Arc<str>,
-        after: Epoch,
-        answer: oneshot::Sender<(NodeId, Epoch)>,
-    ) {
+    pub(crate) fn add(&mut self, room: Arc<str>, after: Epoch, answer: oneshot::Sender<Claimed>) {
         if self.by_room.len() >= self.sweep_at {
             self.by_room.retain(|_, watches| {
                 watches.retain(|(_, answer)| !answer.is_closed());
@@ -37,7 +38,7 @@ impl Watches {
     pub(crate) fn answer(
         &mut self,
         room: Option<&Arc<str>>,
-        claimed_by: &dyn Fn(&str, Epoch) -> Option<(NodeId, Epoch)>,
+        claimed_by: &dyn Fn(&str, Epoch) -> Option<Claimed>,
     ) {
         let Some(room) = room else {
             for room in self.by_room.keys().cloned().collect::<Vec<_>>() {

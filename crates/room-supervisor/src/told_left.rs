@@ -1,5 +1,6 @@
 //! Peers of which clients were told lately that they have left, though they may not know it: none of them comes again.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ impl ToldLeft {
                 self.since.remove(&first);
             }
         }
-        if !self.since.contains_key(&peer) {
-            self.since.insert(peer, now);
+        if let Entry::Vacant(entry) = self.since.entry(peer) {
+            entry.insert(now);
             self.order.push_back((now, peer));
         }
     }
