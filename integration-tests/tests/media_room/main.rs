@@ -3,6 +3,8 @@
 #[path = "../../../crates/media-rooms/tests/egress/mod.rs"]
 mod egress;
 mod host;
+mod lips;
+mod loss;
 #[path = "../interop/ours.rs"]
 mod ours;
 mod pictures;
@@ -51,6 +53,13 @@ pub(crate) async fn holds(browser: &Browser, script: &str, arguments: Vec<Value>
         }
     })
     .await;
+}
+
+/// Lets a page keep its peer connection to the server in `window.connection`.
+pub(crate) async fn keep_connection(page: &CallPage) {
+    page.browser().evaluate(KEEP_CONNECTION, vec![]).await;
+    page.browser().click("#details").await;
+    holds(page.browser(), "return window.connection !== undefined", vec![]).await;
 }
 
 #[test]
@@ -386,3 +395,11 @@ fn who_has_no_camera_sends_a_drawn_picture_and_is_told_so() {
         ann.close().await;
     });
 }
+
+/// Its details ask for figures of the connection.
+const KEEP_CONNECTION: &str = "
+    const { getStats } = RTCPeerConnection.prototype;
+    RTCPeerConnection.prototype.getStats = function (...all) {
+        window.connection = this;
+        return getStats.apply(this, all);
+    };";

@@ -1,4 +1,5 @@
-//! Member of ours that sends a picture without a browser: turned, in many packets, or with numbers that have wrapped.
+//! Member of ours that sends a picture, and sound, without a browser: a picture of its own, one that is turned, late or
+//! in many packets, or one whose numbers have wrapped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,15 +13,22 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::ours::Ours;
 
 /// How a sender sends its picture, of 320 by 180 pixels.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Manner {
+    /// Frames of VP8 that are sent again and again. The first is a key frame.
+    pub(crate) film: Film,
+    /// Packets of Opus that are sent again and again, from the same moment on; none if it is empty. [`SILENCE`] is one
+    /// that says that it is not loud.
+    pub(crate) sounds: Film,
+    /// Time that a frame takes from its capture until it is sent.
+    pub(crate) late: Duration,
     /// Frames in a second.
     pub(crate) rate: u32,
     /// Packets of each frame, as far as it has bytes for them.
@@ -32,9 +40,20 @@ pub(crate) struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { rate: 15, packets: 1, orientation: None, leaps: 0 }
+        Self {
+            film: frames(include_bytes!("../../../examples/pages/bots/picture.ivf")),
+            sounds: Film::default(),
+            late: Duration::ZERO,
+            rate: 15,
+            packets: 1,
+            orientation: None,
+            leaps: 0,
+        }
     }
 }
+
+/// Encoded frames.
+pub(crate) type Film = Arc<[Vec<u8>]>;
 
 /// Member that sends a picture. It leaves when this is dropped.
 pub(crate) struct Sender {
@@ -61,33 +80,43 @@ impl Sender {
         let address = format!("ws://{}/socket/{room}?name={name}", server.listen());
         let (socket, _) = tokio_tungstenite::connect_async(address).await.expect("it is let in");
         let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
-        let engine = MediaEngine::of([Codec::Vp8]);
+        let engine = MediaEngine::of([Codec::Vp8, Codec::Opus]);
         let api = Api::with_settings(engine, InterceptorRegistry::default(), settings);
         let (connection, events) = ours.open(&api).await;
-        let track = LocalTrack::new(RtpCodecCapability::new("video/VP8"), "camera", "camera");
-        let sending = AddTransceiver {
-            direction: Direction::SendOnly,
-            track: Some(track),
-            ..AddTransceiver::new(TrackKind::Video)
-        };
-        connection.send(sending).await.unwrap().unwrap();
-        let sender = connection.send(GetTransceivers).await.unwrap()[0].sender;
-        let (sent, frames) = (Arc::default(), frames());
+        let sections = [
+            (TrackKind::Video, "video/VP8", "camera"),
+            (TrackKind::Audio, "audio/opus", "microphone"),
+        ];
+        let sections = sections.into_iter().take(if manner.sounds.is_empty() { 1 } else { 2 });
+        for (kind, codec, name) in sections {
+            let track = LocalTrack::new(RtpCodecCapability::new(codec), "camera", name);
+            let sending = AddTransceiver {
+                direction: Direction::SendOnly,
+                track: Some(track),
+                ..AddTransceiver::new(kind)
+            };
+            connection.send(sending).await.unwrap().unwrap();
+        }
+        let sent = Arc::default();
         let mut run = Run {
             manner,
             socket,
             connection,
             events,
             is_up: false,
-            sender,
-            payload_type: 0,
-            frames,
+            ways: Vec::new(),
             place: 0,
+            sounds: 0,
             sent: Arc::clone(&sent),
         };
         timeout(PATIENCE, run.connect()).await.expect("it connects");
         let running = tokio::spawn(async move { run.forever().await });
         Self { sent, running }
+    }
+
+    /// Returns how many frames it has sent of its picture.
+    pub(crate) fn frames(&self) -> u64 {
+        self.sent.frames.load(Ordering::Relaxed)
     }
 
     /// Returns the number of its next packet.
@@ -114,11 +143,12 @@ struct Run {
     connection: PeerConnectionHandle,
     events: mpsc::UnboundedReceiver<ConnectionEvent>,
     is_up: bool,
-    sender: SenderId,
-    payload_type: u8,
-    frames: Vec<&'static [u8]>,
+    /// Senders of picture and sound, with their payload types.
+    ways: Vec<(SenderId, u8)>,
     /// Place of the next frame.
     place: usize,
+    /// Number of sounds that were sent.
+    sounds: u32,
     sent: Arc<Sent>,
 }
 
@@ -133,7 +163,7 @@ impl Run {
             self.handle(come).await;
         }
         let transceivers = self.connection.send(GetTransceivers).await.unwrap();
-        self.payload_type = transceivers[0].codecs[0].0;
+        self.ways = transceivers.iter().map(|it| (it.sender, it.codecs[0].0)).collect();
     }
 
     async fn forever(&mut self) {
@@ -147,16 +177,15 @@ impl Run {
 
     /// Sends frames until that many were sent.
     async fn send(&mut self, began: Instant, until: u64) {
-        let Manner { rate, packets, .. } = self.manner;
-        let mut pace = interval(Duration::from_secs(1) / rate);
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let lasts = Duration::from_secs(1) / self.manner.rate;
+        let (late, sounds) = (self.manner.late, !self.manner.sounds.is_empty());
         while self.sent.frames.load(Ordering::Relaxed) < until {
+            let frames = self.sent.frames.load(Ordering::Relaxed) as u32;
+            let (seen, heard) = (began + lasts * frames, began + SOUND_LASTS * self.sounds);
             tokio::select! {
                 come = self.next() => self.handle(come).await,
-                _ = pace.tick() => {
-                    let timestamp = (began.elapsed().as_micros() * 9 / 100) as u32;
-                    self.show(timestamp, packets).await;
-                }
+                () = sleep_until(seen + late) => self.show(seen, frames).await,
+                () = sleep_until(heard), if sounds => self.sound(heard).await,
             }
         }
     }
@@ -177,7 +206,12 @@ impl Run {
             Come::Event(ConnectionEvent::ConnectionStateChange(state)) => {
                 self.is_up = state == PeerConnectionState::Connected;
             }
-            Come::Event(ConnectionEvent::KeyframeRequested { .. }) => self.place = 0,
+            Come::Event(ConnectionEvent::KeyframeRequested { .. }) => {
+                // The lowest bit of a frame says that it is none (RFC 6386 §9.1).
+                while self.manner.film[self.place][0] & 1 == 1 {
+                    self.place -= 1;
+                }
+            }
             Come::Event(_) => {}
             Come::Told(mut told) => {
                 let data = told["data"].take();
@@ -202,38 +236,60 @@ impl Run {
         self.socket.send(Message::text(text)).await.expect("it is open");
     }
 
-    /// Sends the next frame in so many packets (RFC 7741 §4.2: a picture id of 15 bits).
-    async fn show(&mut self, timestamp: u32, packets: usize) {
-        let frame = self.frames[self.place];
-        self.place = (self.place + 1) % self.frames.len();
-        let count = self.sent.frames.fetch_add(1, Ordering::Relaxed);
-        let [_, _, high, low] = (count as u32 & 0x7fff).to_be_bytes();
-        let length = frame.len().div_ceil(packets);
+    /// Sends the next frame in packets (RFC 7741 §4.2: a picture id of 15 bits).
+    async fn show(&mut self, captured: Instant, count: u32) {
+        let film = Arc::clone(&self.manner.film);
+        let frame = &film[self.place];
+        self.place = (self.place + 1) % film.len();
+        self.sent.frames.fetch_add(1, Ordering::Relaxed);
+        let [_, _, high, low] = (count & 0x7fff).to_be_bytes();
+        let length = frame.len().div_ceil(self.manner.packets);
         let last = frame.len().div_ceil(length) - 1;
         let first = self.sent.packets.load(Ordering::Relaxed);
-        let mut extensions = HeaderExtensions::default();
-        extensions.video_orientation = self.manner.orientation;
         let mut batch = Vec::new();
         for (place, part) in frame.chunks(length).enumerate() {
             let descriptor = [0x80 | u8::from(place == 0) << 4, 0x80, 0x80 | high, low];
-            let packet = RtpPacket {
-                transceiver: TransceiverId(self.connection.id().0),
-                rid: None,
-                payload_type: self.payload_type,
-                sequence_number: first + place as u64,
-                timestamp,
-                marker: place == last,
-                at: Instant::now().into_std(),
-                captured: None,
-                payload: [&descriptor, part].concat().into(),
-                audio_level: None,
-                vp8: None,
-                extensions: extensions.clone(),
-            };
-            batch.push(WriteRtp { sender: self.sender, packet });
+            let mut write = self.packet(0, first + place as u64, captured);
+            write.packet.timestamp = count.wrapping_mul(90_000 / self.manner.rate);
+            write.packet.marker = place == last;
+            write.packet.payload = [&descriptor, part].concat().into();
+            write.packet.extensions.video_orientation = self.manner.orientation;
+            batch.push(write);
         }
         self.sent.packets.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.connection.send(WriteRtpBatch(batch)).await.expect("it is connected");
+    }
+
+    async fn sound(&mut self, captured: Instant) {
+        let count = self.sounds;
+        self.sounds += 1;
+        let sounds = &self.manner.sounds;
+        let sound = &sounds[count as usize % sounds.len()];
+        let mut write = self.packet(1, count.into(), captured);
+        write.packet.timestamp = count.wrapping_mul(960);
+        write.packet.audio_level = Some(if **sound == SILENCE { -127 } else { -20 });
+        write.packet.payload = sound.clone().into();
+        self.connection.send(WriteRtpBatch(vec![write])).await.expect("it is connected");
+    }
+
+    /// Returns an empty packet of picture (0) or sound (1).
+    fn packet(&self, way: usize, sequence_number: u64, captured: Instant) -> WriteRtp {
+        let (sender, payload_type) = self.ways[way];
+        let packet = RtpPacket {
+            transceiver: TransceiverId(self.connection.id().0),
+            rid: None,
+            payload_type,
+            sequence_number,
+            timestamp: 0,
+            marker: false,
+            at: Instant::now().into_std(),
+            captured: Some(captured.into_std()),
+            payload: [].into(),
+            audio_level: None,
+            vp8: None,
+            extensions: HeaderExtensions::default(),
+        };
+        WriteRtp { sender, packet }
     }
 }
 
@@ -245,18 +301,26 @@ async fn told(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Value 
     }
 }
 
+/// Returns the sounds of bots.
+pub(crate) fn notes() -> Film {
+    frames(include_bytes!("../../../examples/pages/bots/sound.ivf"))
+}
+
 /// Returns the frames of an IVF file: a header of 32 bytes, then each frame after its length and its time.
-fn frames() -> Vec<&'static [u8]> {
-    let mut rest = &include_bytes!("../../../examples/pages/bots/picture.ivf")[32..];
-    let mut frames = Vec::new();
+fn frames(file: &[u8]) -> Film {
+    let (mut rest, mut frames) = (&file[32..], Vec::new());
     while let Some((head, body)) = rest.split_first_chunk::<12>() {
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
         let (frame, others) = body.split_at(length);
-        frames.push(frame);
+        frames.push(frame.to_vec());
         rest = others;
     }
-    frames
+    frames.into()
 }
 
+/// Packet of Opus in which nothing is heard (RFC 6716 §3.1: CELT, 20 ms, one frame).
+pub(crate) const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+/// Time that one sound lasts.
+const SOUND_LASTS: Duration = Duration::from_millis(20);
 /// Numbers that are left out in a leap: not so many that a receiver could miss a wrap (RFC 3711 §3.3.1).
 pub(crate) const LEAP: u64 = 28_000;
