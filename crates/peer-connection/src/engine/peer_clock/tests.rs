@@ -95,6 +95,22 @@ fn what_comes_faster_than_the_reports_counts() {
 }
 
 #[test]
+fn a_slow_clock_that_was_not_reported_for_long_is_found_again() {
+    let mut peer = Peer { drift: -178, ..Peer::new() };
+    peer.report(0, Duration::ZERO, MS * 180);
+    assert_eq!(peer.receive(0, MS * 10_717, Duration::ZERO), Some(0.0));
+
+    // By what has come before, the report is late by what the clock has lost since the last one, 1.9 ms.
+    peer.report(0, MS * 10_717, Duration::ZERO);
+    let sound = peer.receive(0, MS * 10_717, Duration::ZERO).unwrap();
+    assert!((-1.92..-1.9).contains(&sound), "{sound}");
+
+    // In each second, 0.5 ms of that count as drift.
+    let sound = peer.receive(0, MS * 14_717, Duration::ZERO).unwrap();
+    assert!((-0.1..=0.0).contains(&sound), "{sound}");
+}
+
+#[test]
 fn a_clock_that_is_set_is_followed_with_its_next_report() {
     let hour = Duration::from_secs(3_600);
     for is_forward in [false, true] {
