@@ -35,7 +35,7 @@ async function switches(times) {
   for (let at = 0; at < times; at += 1) {
     const { height } = viewer.frames.at(-1);
     const began = performance.now();
-    viewer.wish({ height: at % 2 === 0 ? LOWEST : HIGHEST });
+    viewer.wishForOtherLayer();
     const other = await viewer.until((frame) => frame.at > began && frame.height !== height);
     if (other) took.push(other.at - began);
     else missed += 1;
@@ -100,6 +100,8 @@ class Viewer {
   rejoinedAt = -Infinity;
   #video = Object.assign(document.createElement("video"), { autoplay: true, muted: true, playsInline: true, width: 640, height: 360 });
   #track = "";
+  /** Whether it has wished for the lowest layer. */
+  #lowest = false;
   /** @type {((frame: { at: number, height: number }) => void)[]} */
   #waiting = [];
 
@@ -122,8 +124,10 @@ class Viewer {
     this.peer = client.openPeerConnection({ receive: { video: 1 } });
   }
 
-  wish(wish) {
-    this.client.wish({ tracks: { [this.#track]: wish } });
+  /** Wishes for the lowest layer if it has wished for the highest, and the other way round. */
+  wishForOtherLayer() {
+    this.#lowest = !this.#lowest;
+    this.client.wish({ tracks: { [this.#track]: { height: this.#lowest ? LOWEST : HIGHEST } } });
   }
 
   /**
