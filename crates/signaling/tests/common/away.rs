@@ -5,6 +5,7 @@ use std::time::Duration;
 use callboard_signaling::Count;
 use callboard_supervision::SupervisorRef;
 use serde_json::{Value, json};
+use tokio_tungstenite::MaybeTlsStream;
 
 use super::{Client, Server, cut, eventually};
 
@@ -31,6 +32,13 @@ pub(crate) async fn lose(server: &Server, client: Client) {
 pub(crate) async fn settle(client: &mut Client) {
     client.send(json!({ "event": "settled", "to": [client.id] })).await;
     client.expect("settled").await;
+}
+
+/// Waits until something has come that the client has not read.
+pub(crate) async fn has_unread(client: &Client) {
+    let MaybeTlsStream::Plain(tcp) = client.socket.get_ref() else { panic!("it is not encrypted") };
+    let peeked = tokio::time::timeout(Duration::from_secs(60), tcp.peek(&mut [0])).await;
+    assert_eq!(peeked.expect("something within a minute").expect("an open connection"), 1);
 }
 
 pub(crate) fn room_node(server: &Server) -> SupervisorRef {

@@ -4,6 +4,7 @@
 //! decides nothing: it is polled only while the client reads, so timers and counts belong to the owner.
 
 mod body;
+mod last_words;
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
@@ -28,6 +29,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
 use self::body::{Body, LinkPlace, SocketState};
+use self::last_words::{LOOK, LastWords};
 use crate::admission::Admission;
 use crate::counters::{SocketCount, SocketCounters};
 use crate::frames::{Frame, FrameError, Frames};
@@ -272,19 +274,14 @@ impl Socket {
         let description = (!reason.is_empty()).then(|| reason.into_owned());
         self.write(ws::Message::Close(Some(ws::CloseReason { code: code.into(), description })));
         self.suspended = true;
-        Self::linger(ctx, LOOKS, SILENT_LOOKS);
+        Self::linger(ctx, LastWords::default());
     }
 
-    /// Waits for the close frame of a client that is suspended. One that sends something else has not read ours yet: no
-    /// other process would get that. Looks more than once, because after a standstill of this thread the first look
-    /// comes before what has arrived meanwhile.
-    fn linger(ctx: &mut Ctx, looks: u32, silent: u32) {
-        ctx.run_later(LOOK, move |this, ctx| {
-            let silent = if mem::take(&mut this.heard) { SILENT_LOOKS } else { silent - 1 };
-            match looks - 1 {
-                looks if looks > 0 && silent > 0 => Self::linger(ctx, looks, silent),
-                _ => ctx.stop(),
-            }
+    /// Waits for the close frame of a client that is suspended.
+    fn linger(ctx: &mut Ctx, mut words: LastWords) {
+        ctx.run_later(LOOK, move |this, ctx| match words.look(mem::take(&mut this.heard)) {
+            true => Self::linger(ctx, words),
+            false => ctx.stop(),
         });
     }
 
@@ -462,12 +459,6 @@ const MAX_HELD: usize = 64;
 const MAX_HELD_BYTES: usize = 1 << 20;
 /// Time limit of the wait for the client's close frame: as long as actix-http waits for the end of a connection.
 const LINGER: Duration = Duration::from_secs(1);
-/// Interval at which it is looked whether a client that is suspended sends.
-const LOOK: Duration = Duration::from_millis(250);
-/// Number of looks that find nothing, after which its close frame is not waited for: a second.
-const SILENT_LOOKS: u32 = 4;
-/// Number of looks at most.
-const LOOKS: u32 = 10;
 /// Bytes read and discarded meanwhile.
 const DISCARD: usize = 256 * 1024;
 /// Shortest frame header of a client, in bytes (RFC 6455 §5.2).
