@@ -12,13 +12,13 @@ mod datagrams;
 mod packets;
 mod peers;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use attacker::*;
 use attacks::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use packets::data;
 use peers::{Peer, closed, pool};
 
 /// Logger that counts warnings and errors, and passes them on.
@@ -161,13 +161,12 @@ async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static
         dropped = counters.sctp_packets_dropped;
     }
     if reason.is_none() && given != Given::ClosedChannel {
-        let said = tokio::task::spawn_blocking(move || {
-            let cumulative = attacker.sack().0;
-            attacker.say(&[data(7, cumulative.wrapping_add(1), 0, 0, b"alive")]);
-            attacker.until(|attacker| attacker.sack().0 != cumulative);
-        });
+        let heard = Arc::new(AtomicBool::new(false));
+        let until_heard = Arc::clone(&heard);
+        let said = tokio::task::spawn_blocking(move || attacker.repeat(b"alive", &until_heard));
         peer.until(|event| peers::message(event).filter(|heard| heard.as_bytes() == b"alive"))
             .await;
+        heard.store(true, Ordering::Relaxed);
         said.await.unwrap();
     }
     let arrived = datagrams() - arrived;

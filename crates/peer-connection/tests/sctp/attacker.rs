@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -333,6 +334,18 @@ impl Attacker {
             assert!(Instant::now() < end, "in time");
             self.turn();
         }
+    }
+
+    /// Sends a message again and again until it was heard: a datagram may be lost, or an acknowledgement still be on its
+    /// way, and then its TSN is an old one.
+    pub(crate) fn repeat(&mut self, message: &[u8], heard: &AtomicBool) {
+        let heard = || heard.load(Ordering::Relaxed);
+        self.until_done(|attacker| {
+            let next = attacker.sack().0.wrapping_add(1);
+            attacker.say(&[data(7, next, 0, 0, message)]);
+            attacker.settle(|_| heard());
+            heard()
+        });
     }
 
     /// Receives one datagram, or waits for a millisecond.
