@@ -135,10 +135,14 @@ impl Admin {
 impl Inner {
     pub(crate) fn publish_recoveries(&self) {
         for recovery in self.table().take_changed() {
-            let message = json!({ "kind": "recovery", "recovery": recovery });
             // An error only means that there are no clients.
-            _ = self.events.send(message.to_string().into());
+            _ = self.events.send(encode(&recovery));
         }
+    }
+
+    /// Returns what the stream says of all recoveries.
+    pub(crate) fn all_recoveries(&self) -> Vec<ByteString> {
+        self.table().rows().iter().map(encode).collect()
     }
 
     /// Returns the topmost supervisors: the root, and that of the peer connections if it is not below the root.
@@ -190,6 +194,11 @@ impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin").field("root", &self.inner.root).finish_non_exhaustive()
     }
+}
+
+/// Returns what the stream says of a recovery.
+fn encode(recovery: &Recovery) -> ByteString {
+    json!({ "kind": "recovery", "recovery": recovery }).to_string().into()
 }
 
 /// Interval of trees for the stream, if they change.

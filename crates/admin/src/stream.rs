@@ -134,13 +134,10 @@ impl Actor for Stream {
         self.socket = Some(socket);
         let events = futures_util::stream::unfold(self.events.take(), |events| async {
             let mut events = events?;
-            loop {
-                match events.recv().await {
-                    Ok(event) => return Some((event, Some(events))),
-                    // If events were missed, the next tree shows their effect.
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
+            match events.recv().await {
+                Ok(event) => Some((Some(event), Some(events))),
+                Err(RecvError::Lagged(_)) => Some((None, Some(events))),
+                Err(RecvError::Closed) => None,
             }
         });
         ctx.add_stream(events);
@@ -149,9 +146,11 @@ impl Actor for Stream {
     }
 }
 
-impl StreamHandler<ByteString> for Stream {
-    fn handle(&mut self, event: ByteString, ctx: &mut Context<Self>) {
-        if self.link.outbox().push(event).is_err() {
+impl StreamHandler<Option<ByteString>> for Stream {
+    /// Passes an event on; none if some were missed. The next tree shows the effect of those, but no recovery.
+    fn handle(&mut self, event: Option<ByteString>, ctx: &mut Context<Self>) {
+        let told = event.map_or_else(|| self.inner.all_recoveries(), |event| vec![event]);
+        if told.into_iter().any(|told| self.link.outbox().push(told).is_err()) {
             ctx.stop();
         }
     }
