@@ -336,8 +336,8 @@ impl Attacker {
         }
     }
 
-    /// Sends a message again and again until it was heard: a datagram may be lost, or an acknowledgement still be on its
-    /// way, and then its TSN is an old one.
+    /// Sends a message again and again until it was heard: a datagram may be lost, or an acknowledgement still be on
+    /// its way, and then its TSN is an old one.
     pub(crate) fn repeat(&mut self, message: &[u8], heard: &AtomicBool) {
         let heard = || heard.load(Ordering::Relaxed);
         self.until_done(|attacker| {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Decides at each look whether the client's close frame is still waited for. One that sends something else has not read
-/// ours yet: no other process would get that.
+/// Decides at each look whether the close frame of the client is still waited for. One that sends something else
+/// has not read ours yet: no other process would get that.
 pub(super) struct LastWords {
     /// Looks that are left.
     looks: u32,
