@@ -1,13 +1,17 @@
 //! Reading a real tree through a real server, and injecting faults into it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use callboard_admin::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_room_supervisor::Rooms;
+use callboard_supervision::{ChildSpec, Restart};
 use serde_json::{Value, json};
 
+use crate::common::eventually;
 use crate::common::rtc::{RtcClient, webrtc};
 use crate::inside::*;
 use crate::peers::{Peer, message, negotiate};
@@ -384,4 +388,46 @@ async fn what_is_measured_outside_stands_beside_what_is_measured_here() {
     assert_eq!(summary["count"], 2);
     assert_eq!(summary["messages"], json!({ "p50_ms": 12.5, "p99_ms": 12.5 }));
     assert!(summary["whole"]["p99_ms"].as_f64() >= summary["whole"]["p50_ms"].as_f64());
+}
+
+/// A child that does nothing.
+struct Idle;
+
+impl actix::Actor for Idle {
+    type Context = actix::Context<Self>;
+}
+
+#[actix::test]
+async fn a_stream_that_has_missed_events_tells_all_recoveries() {
+    let blocks = Arc::new(AtomicBool::new(false));
+    let (tell, mut blocked) = tokio::sync::mpsc::unbounded_channel();
+    let blocking = Arc::clone(&blocks);
+    let server = Server::start_with(move |admin| {
+        admin.annotate(move |_| {
+            while blocking.load(Ordering::Relaxed) {
+                _ = tell.send(());
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            None
+        })
+    })
+    .await;
+    let mut stream = server.look().await;
+    stream.message().await;
+
+    blocks.store(true, Ordering::Relaxed);
+    blocked.recv().await.unwrap();
+    let child = |id: &str, restart| ChildSpec::new(id, || Idle).restart(restart);
+    server.root.start_child(child("one", Restart::Permanent)).await.unwrap();
+    server.admin.inject(&FaultOrder::new("server/one", FaultKind::Kill)).await.unwrap();
+    eventually("it is whole", || server.admin.recoveries().iter().any(|it| it.whole_ms.is_some()))
+        .await;
+    // More events than wait for a stream.
+    for _ in 0..600 {
+        server.root.start_child(child("other", Restart::Temporary)).await.unwrap();
+        server.root.terminate_child("other").await.unwrap();
+    }
+    blocks.store(false, Ordering::Relaxed);
+
+    assert_eq!(whole(&mut stream, "server/one").await["fault"], "kill");
 }
