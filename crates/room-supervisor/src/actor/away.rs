@@ -175,6 +175,18 @@ impl RoomActor {
         ctx.exit(ExitReason::Normal);
     }
 
+    /// Tells the home later what it need not be told at once.
+    fn look_again(&mut self, ctx: &mut Context<Self>) {
+        if let Some(pause) = self.edge.as_mut().and_then(|edge| edge.look_again()) {
+            ctx.run_later(pause, |this, ctx| {
+                if let Some(edge) = &mut this.edge {
+                    edge.looks();
+                    this.look_again(ctx);
+                }
+            });
+        }
+    }
+
     /// Handles that the home is lost: looks for the next one, if clients wait for that.
     fn lose_home(&mut self, cause: Cause, ctx: &mut Context<Self>) {
         for task in self.stream.take().into_iter().chain(self.watch.take()) {
@@ -347,7 +359,7 @@ impl StreamHandler<Part> for RoomActor {
         // What the line still brings after the home was lost is not heard.
         let (Some(edge), Some(_)) = (&mut self.edge, &self.stream) else { return };
         match edge.handle_part(part) {
-            Ok(Next::GoOn) => {}
+            Ok(Next::GoOn) => self.look_again(ctx),
             Ok(Next::Seek) => self.lose_home(Cause::Left, ctx),
             Ok(Next::Close) => self.close_edge("it is closed at its home", ctx),
             Err(error) => {

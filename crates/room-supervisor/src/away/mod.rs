@@ -15,6 +15,7 @@ mod given;
 mod giving;
 mod guests;
 mod hub;
+mod later;
 mod returning;
 mod texts;
 mod view;
@@ -23,3 +24,6 @@ pub(crate) use self::arriving::FindRoom;
 pub(crate) use self::edge::{Edge, Next};
 pub(crate) use self::hub::Hub;
 pub(crate) use self::returning::{Returning, Unhandled};
+
+/// Number of batches that an edge may have to handle: a bound on what waits there.
+const WINDOW: usize = 16;

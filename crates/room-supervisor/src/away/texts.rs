@@ -1,8 +1,10 @@
 //! Texts of a batch, each once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytestring::ByteString;
+
+use crate::link::Seat;
 
 /// Texts of a batch, each once.
 #[derive(Default)]
@@ -10,7 +12,17 @@ pub(super) struct Texts {
     pub(super) texts: Vec<ByteString>,
     /// Places in the list by address and length: texts of a broadcast are the same memory.
     places: HashMap<(usize, usize), usize>,
+    /// The text that was added last, and its place: mostly the next is the same.
+    last: Option<((usize, usize), usize)>,
     pub(super) bytes: usize,
+}
+
+/// Guests of a batch by the texts that they get.
+#[derive(Default)]
+pub(super) struct SameTexts {
+    guests: BTreeMap<Vec<usize>, Vec<Seat>>,
+    /// Those who came last, one after the other, with the same texts.
+    last: (Vec<usize>, Vec<Seat>),
 }
 
 impl Texts {
@@ -18,11 +30,44 @@ impl Texts {
     pub(super) fn add(&mut self, text: ByteString) -> usize {
         let key = (text.as_ptr().addr(), text.len());
         self.bytes += PER_PLACE;
-        *self.places.entry(key).or_insert_with(|| {
+        if let Some((last, place)) = self.last
+            && last == key
+        {
+            return place;
+        }
+        let place = *self.places.entry(key).or_insert_with(|| {
             self.bytes += text.len() + PER_TEXT;
             self.texts.push(text);
             self.texts.len() - 1
-        })
+        });
+        self.last = Some((key, place));
+        place
+    }
+}
+
+impl SameTexts {
+    /// Adds a guest, and the places of its texts.
+    pub(super) fn add(&mut self, seat: Seat, places: &[usize]) {
+        if places != self.last.0 {
+            self.put_last();
+            self.last.0.extend_from_slice(places);
+        }
+        if !places.is_empty() {
+            self.last.1.push(seat);
+        }
+    }
+
+    fn put_last(&mut self) {
+        let (places, seats) = std::mem::take(&mut self.last);
+        if !seats.is_empty() {
+            self.guests.entry(places).or_default().extend(seats);
+        }
+    }
+
+    /// Returns the guests that get the same texts, and the places of these.
+    pub(super) fn into_frames(mut self) -> Vec<(Vec<Seat>, Vec<usize>)> {
+        self.put_last();
+        self.guests.into_iter().map(|(places, seats)| (seats, places)).collect()
     }
 }
 
@@ -44,5 +89,16 @@ mod tests {
 
         assert_eq!(places, [0, 1, 0, 2]);
         assert_eq!(texts.texts, ["to all", "to one", "to all"]);
+    }
+
+    #[test]
+    fn guests_with_the_same_texts_are_named_together() {
+        let mut same = SameTexts::default();
+
+        for (seat, places) in [(1, &[0][..]), (2, &[0]), (3, &[]), (4, &[0, 1]), (6, &[0])] {
+            same.add(seat, places);
+        }
+
+        assert_eq!(same.into_frames(), [(vec![1, 2, 6], vec![0]), (vec![4], vec![0, 1])]);
     }
 }

@@ -2,6 +2,7 @@
 //! their sockets.
 
 mod changes;
+mod marks;
 mod moving;
 mod offers;
 
@@ -21,12 +22,12 @@ use callboard_cluster::{Epoch, NodeId};
 use callboard_outbox::{CloseFrame, Deliver, Outbox, OutboxLimits, OutboxReady, SocketNumber};
 use callboard_supervision::{ChildSpec, Restart, StartError, Status};
 use serde_json::{Map, Value};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::texts::{PER_TEXT, Texts};
+use self::marks::Marks;
+use super::WINDOW;
+use super::texts::{PER_TEXT, SameTexts, Texts};
 use crate::auth::AuthData;
-use crate::command::RoomCommand;
 use crate::error::{ForwardError, JoinError};
 use crate::handle::RoomHandle;
 use crate::link::{
@@ -63,8 +64,7 @@ pub(super) struct Guests {
     dirty: bool,
     /// Number of batches that the edge has not handled.
     under_way: usize,
-    /// Guests that have said something behind which no mark was sent yet, with the number of the last message.
-    said: BTreeMap<Seat, u64>,
+    marks: Marks,
     /// Messages that the edge learns to be handled from the batches under way: for each batch, guests and the numbers
     /// of their last ones.
     settling: VecDeque<Vec<(PeerId, u64)>>,
@@ -74,8 +74,6 @@ pub(super) struct Guests {
     edges: Vec<NodeId>,
     /// Number of the room's hold, as the edge knows it.
     epoch: Option<Epoch>,
-    /// Whether a mark waits in the room's mailbox.
-    marked: bool,
     /// Whether it looks again whether the line is full.
     waits: bool,
     /// Guests that go to another node once the room does not.
@@ -112,12 +110,11 @@ impl Guests {
                 next: 0,
                 dirty: true,
                 under_way: 0,
-                said: BTreeMap::new(),
+                marks: Marks::default(),
                 settling: VecDeque::new(),
                 offers: Vec::new(),
                 edges: Vec::new(),
                 epoch: None,
-                marked: false,
                 waits: false,
                 detaching: Vec::new(),
                 is_gone: false,
@@ -160,7 +157,8 @@ impl Guests {
             // On a link of its own.
             ToHome::Take { .. } | ToHome::Prepare { .. } | ToHome::HandOver { .. } => {}
             ToHome::Given(_) => {}
-            ToHome::Forward { seat, number, event, to } => {
+            ToHome::Forward { seat, number, event, to, took } => {
+                self.took(took);
                 match link::message(event, to, payload) {
                     Ok(message) => self.forward(seat, number, message),
                     // It costs its sender that message, and the others nothing.
@@ -168,8 +166,8 @@ impl Guests {
                         log::warn!("room {:?}: a guest's message: {error}", self.room.name());
                     }
                 }
-                self.said.insert(seat, number);
-                self.mark(ctx);
+                self.marks.said(seat, number);
+                self.look_again(ctx);
             }
             ToHome::Send { event, to } => {
                 let delivered = link::message(event, to, payload).map(|message| {
@@ -198,13 +196,7 @@ impl Guests {
                     self.stop_room(details);
                 }
             }
-            ToHome::Took => {
-                self.under_way = self.under_way.saturating_sub(1);
-                if let Some(settled) = self.settling.pop_front().filter(|it| !it.is_empty()) {
-                    let mut roster = self.room.shared.roster();
-                    settled.into_iter().for_each(|(peer, number)| roster.settle(peer, number));
-                }
-            }
+            ToHome::Took { batches } => self.took(batches),
             ToHome::Close => ctx.stop(),
         }
         Ok(())
@@ -275,29 +267,15 @@ impl Guests {
         _ = outbox.push(error.encode());
     }
 
-    /// Puts a mark behind the messages in the room's mailbox: when it is handled, so are they.
-    fn mark(&mut self, ctx: &mut Context<Self>) {
-        if self.marked || self.said.is_empty() {
-            return;
+    /// Handles that the edge has handled so many batches more.
+    fn took(&mut self, batches: usize) {
+        self.under_way = self.under_way.saturating_sub(batches);
+        let settled = self.settling.drain(..batches.min(self.settling.len()));
+        let settled: Vec<_> = settled.flatten().collect();
+        if !settled.is_empty() {
+            let mut roster = self.room.shared.roster();
+            settled.into_iter().for_each(|(peer, number)| roster.settle(peer, number));
         }
-        let said = take(&mut self.said);
-        let (mark, handled) = oneshot::channel();
-        if let Some(mailbox) = self.room.shared.mailbox() {
-            // One at a time. If the room fails, it is dropped with the messages.
-            mailbox.do_send(RoomCommand::Mark(mark));
-        }
-        self.marked = true;
-        let handled = handled.into_actor(self).map(|_, this, ctx| {
-            this.marked = false;
-            // What was not handled before the room has gone, is handled there.
-            if this.has_moved() {
-                return;
-            }
-            this.batch.handled.extend(said);
-            this.mark(ctx);
-            this.pump(false);
-        });
-        ctx.spawn(handled);
     }
 
     /// Sends the edge what it has not been told, unless it has much to handle. `last`: in any case.
@@ -305,10 +283,12 @@ impl Guests {
         self.count.store(self.guests.len(), Ordering::Relaxed);
         while last || (self.under_way < WINDOW && self.link.flush()) {
             let mut payload = Vec::new();
+            self.marks.look(&self.guests);
             let texts = self.collect(&mut payload);
             if !self.dirty {
                 self.batch.joined = take(&mut self.joined);
             }
+            self.marks.add_to(&mut self.batch, last);
             let batch = take(&mut self.batch);
             if batch.is_empty() {
                 return;
@@ -351,14 +331,14 @@ impl Guests {
             self.batch.came.push((member.peer_id(), text.len()));
             public.push(text);
         }
-        let mut same: BTreeMap<Vec<usize>, Vec<Seat>> = BTreeMap::new();
-        let from = take(&mut self.next);
+        let mut same = SameTexts::default();
+        let (from, mut its) = (take(&mut self.next), Vec::new());
         for (&seat, guest) in self.guests.range(from..).chain(self.guests.range(..from)) {
             if texts.bytes >= LARGE_BATCH {
                 self.next = seat;
                 break;
             }
-            let mut its = Vec::new();
+            its.clear();
             while texts.bytes < LARGE_BATCH {
                 match guest.outbox.next(guest.socket) {
                     Some(Deliver::Frame(text)) => its.push(texts.add(text)),
@@ -368,11 +348,9 @@ impl Guests {
                     None => break,
                 }
             }
-            if !its.is_empty() {
-                same.entry(its).or_default().push(seat);
-            }
+            same.add(seat, &its);
         }
-        self.batch.frames = same.into_iter().map(|(places, seats)| (seats, places)).collect();
+        self.batch.frames = same.into_frames();
         self.dirty = texts.bytes >= LARGE_BATCH;
         self.batch.texts = texts.texts.iter().map(|text| text.len()).collect();
         self.room.shared.roster().tags_of(&texts.texts, &mut self.batch);
@@ -469,8 +447,6 @@ fn limits(messages: usize, bytes: usize) -> OutboxLimits {
     OutboxLimits { messages: messages.min(MAX_OUTBOX.messages), bytes: bytes.min(MAX_OUTBOX.bytes) }
 }
 
-/// Number of batches that an edge may have to handle: a bound on what waits there.
-const WINDOW: usize = 16;
 /// Bytes of texts after which a batch gets no more.
 const LARGE_BATCH: usize = 1 << 20;
 /// Largest outbox of a guest.

@@ -38,11 +38,11 @@ impl Guests {
         let membership = Arc::new(Membership::new(self.room.clone(), member));
         membership.member().set_guest(true);
         // What it has said at another node comes before.
-        self.said.insert(seat, membership.member().number());
+        self.marks.said(seat, membership.member().number());
         self.guests.insert(seat, Guest { membership, outbox, socket, joining: None });
         self.joined.push((seat, None));
         self.dirty = true;
-        self.mark(ctx);
+        self.look_again(ctx);
     }
 
     /// Closes the room. At once: the edge has closed it, and its peers leave now.

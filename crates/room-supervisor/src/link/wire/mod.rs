@@ -57,15 +57,23 @@ pub(crate) enum ToHome {
         left: Vec<PeerId>,
     },
     /// A peer says something; the payload is the data. Its messages are numbered from 1, with all homes of the room.
-    Forward { seat: Seat, number: u64, event: String, to: Option<Addressees> },
+    Forward {
+        seat: Seat,
+        number: u64,
+        event: String,
+        to: Option<Addressees>,
+        /// Number of batches that the edge has handled since it has said so.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        took: usize,
+    },
     /// The edge's server sends something to members; the payload is the data.
     Send { event: String, to: Option<Addressees> },
     /// The edge's server closes the connection of a member.
     Kick { peer: PeerId, code: u16, reason: String },
     /// The edge's server closes the room; the payload is the details.
     Stop,
-    /// The edge has handled a batch.
-    Took,
+    /// The edge has handled so many batches more.
+    Took { batches: usize },
     /// Prepares the other node to get a room from its home: the first message of the link.
     Prepare {
         room: String,
@@ -214,9 +222,8 @@ pub(crate) struct Batch {
     pub(crate) moved: Option<NodeId>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// Message of a guest, and its place in the order in which a room has delivered such messages.

@@ -58,8 +58,13 @@ fn messages_are_as_they_were_in_the_first_version() {
                 number: 3,
                 event: "offer".into(),
                 to: Some(Addressees::All),
+                took: 0,
             },
             json!({ "forward": { "seat": 1, "number": 3, "event": "offer", "to": "all" } }),
+        ),
+        (
+            ToHome::Forward { seat: 1, number: 3, event: "hello".into(), to: None, took: 2 },
+            json!({ "forward": { "seat": 1, "number": 3, "event": "hello", "to": null, "took": 2 } }),
         ),
         (
             ToHome::Send { event: "news".into(), to: Some(Addressees::Peers(vec![peer])) },
@@ -70,7 +75,7 @@ fn messages_are_as_they_were_in_the_first_version() {
             json!({ "kick": { "peer": peer, "code": 4000, "reason": "no shouting" } }),
         ),
         (ToHome::Stop, json!("stop")),
-        (ToHome::Took, json!("took")),
+        (ToHome::Took { batches: 2 }, json!({ "took": { "batches": 2 } })),
         (
             ToHome::Prepare { room: "demo".into(), epoch: Epoch(7), version: 1 },
             json!({ "prepare": { "room": "demo", "epoch": 7, "version": 1 } }),

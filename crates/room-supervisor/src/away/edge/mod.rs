@@ -1,8 +1,10 @@
 //! Peers of this node in a room that another node runs: what they say goes to the home, and what comes back to them.
 
+mod homes;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::mem::take;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use callboard_cluster::NodeId;
@@ -10,13 +12,15 @@ use callboard_outbox::{CloseFrame, OutboxLimits};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::returning::{Answer, Returning, Unhandled};
-use super::view::{Views, told};
+use super::WINDOW;
+use super::later::Later;
+use super::returning::{Answer, Unhandled};
+use super::view::{Told, Views, told};
 use crate::auth::PublicMetadata;
 use crate::credit::Credit;
 use crate::error::JoinError;
 use crate::link::{
-    Assembly, Batch, FrameError, Joining, Offer, Part, Progress, Refusal, Seat, Tag, ToEdge, ToHome,
+    Assembly, Batch, FrameError, Joining, Part, Progress, Refusal, Seat, Tag, ToEdge, ToHome,
 };
 use crate::member::Member;
 use crate::message::RoomMessage;
@@ -50,6 +54,8 @@ pub(crate) struct Edge {
     moved: Option<NodeId>,
     /// The home lives, and is an edge now.
     has_moved: bool,
+    /// Batches of the home that were handled, and that it has not been told of.
+    took: Later,
 }
 
 struct Guest {
@@ -97,6 +103,7 @@ impl Edge {
             edges: Vec::new(),
             moved: None,
             has_moved: false,
+            took: Later::default(),
         }
     }
 
@@ -268,18 +275,30 @@ impl Edge {
         let number = guest.number;
         // It goes on from there also after the room was here.
         guest.member.set_number(number);
-        guest.unhandled.push_back((number, message, credit));
-        if let Some((_, message, _)) =
-            self.seats.get(&seat).and_then(|guest| guest.unhandled.back())
-        {
-            self.send_message(seat, number, message);
+        let took = self.took.take();
+        self.send(&forwarding(seat, number, &message, took), &[message.data.get().as_bytes()]);
+        if let Some(guest) = self.seats.get_mut(&seat) {
+            guest.unhandled.push_back((number, message, credit));
         }
     }
 
-    fn send_message(&self, seat: Seat, number: u64, message: &RoomMessage) {
-        let RoomMessage { event, data, to, .. } = message;
-        let (event, to) = (event.clone(), to.clone().map(Into::into));
-        self.send(&ToHome::Forward { seat, number, event, to }, &[data.get().as_bytes()]);
+    /// Tells the home which batches were handled, if it is time.
+    fn tell_took(&mut self) {
+        if self.took.is_due(Instant::now(), MANY) {
+            let batches = self.took.take();
+            self.send(&ToHome::Took { batches }, &[]);
+        }
+    }
+
+    /// Returns after which time to [look](Self::looks) again whether the home is to be told something, if that was not
+    /// asked before.
+    pub(crate) fn look_again(&mut self) -> Option<Duration> {
+        self.took.look_again(Instant::now())
+    }
+
+    pub(crate) fn looks(&mut self) {
+        self.took.looks();
+        self.tell_took();
     }
 
     /// Tells the home of the peers that have left.
@@ -300,79 +319,6 @@ impl Edge {
         if self.by_peer.get(&peer) == Some(&seat) {
             self.by_peer.remove(&peer);
         }
-    }
-
-    /// Handles that the link to the home is over: what is said waits for the next one.
-    pub(crate) fn lose_link(&mut self) {
-        self.is_linked = false;
-        self.assembly = Assembly::default();
-        // Those between two nodes are lost with the home, which kept their places. One that gives the room away keeps
-        // none for a peer that has not gone.
-        if self.moved.is_none() {
-            self.seats.values_mut().for_each(|guest| guest.detaching = None);
-        }
-        let arriving = self.seats.iter().filter(|(_, guest)| guest.arrives);
-        for seat in arriving.map(|(&seat, _)| seat).collect::<Vec<_>>() {
-            let Some(guest) = self.seats.remove(&seat) else { continue };
-            let peer = guest.member.peer_id();
-            if self.by_peer.get(&peer) == Some(&seat) {
-                self.by_peer.remove(&peer);
-            }
-            self.shared.roster().turn_away(peer);
-            _ = guest.answer.map(|answer| answer.send(Err(JoinError::RoomUnavailable)));
-        }
-    }
-
-    /// Goes on with the home to which [`Shared::away`] leads now: offers it the members, and sends what no home has
-    /// handled.
-    pub(crate) fn follow(&mut self) {
-        (self.is_linked, self.has_moved) = (true, false);
-        self.members.clear();
-        // Until that says so itself: it may die before.
-        let edges = self.edges.clone();
-        let mut last = None;
-        for (&seat, guest) in self.seats.iter().filter(|(_, guest)| guest.is_member) {
-            let (peer, outbox) = (guest.member.peer_id(), guest.member.outbox());
-            let joining = Joining::new(guest.member.auth(), &serde_json::Map::new());
-            let OutboxLimits { messages, bytes } = outbox.limits();
-            let same = last.is_some_and(|last| Arc::ptr_eq(last, &guest.view));
-            last = Some(&guest.view);
-            let view = (!same).then(|| guest.view.to_vec());
-            let (texts, seen) = (joining.lengths(), guest.seen);
-            let offer = Offer { seat, peer, texts, messages, bytes, seen, view };
-            self.send(&ToHome::Offer(offer), &joining.payload());
-        }
-        let tags = self.tags.iter().copied().collect();
-        let left = self.views.left.list(Instant::now()).collect();
-        self.send(&ToHome::Offered { tags, edges, left }, &[]);
-        for (&seat, guest) in &self.seats {
-            for (number, message, _) in &guest.unhandled {
-                self.send_message(seat, *number, message);
-            }
-            if guest.detaching.is_some() {
-                self.send(&ToHome::Detach { seat }, &[]);
-            }
-            if !guest.is_member {
-                self.send_join(seat, &guest.member, true);
-            }
-        }
-    }
-
-    /// Ends the edge: the room comes to this node.
-    pub(crate) fn come_home(&mut self) -> Returning {
-        let (mut members, mut messages, mut joins) = (Vec::new(), Vec::new(), Vec::new());
-        for guest in take(&mut self.seats).into_values() {
-            let peer = guest.member.peer_id();
-            messages.extend(guest.unhandled.into_iter().map(|unhandled| (peer, unhandled)));
-            if guest.is_member {
-                members.push((peer, guest.view, guest.seen));
-            }
-            joins.extend(guest.answer.map(|answer| (peer, answer)));
-        }
-        let tags = take(&mut self.tags).into();
-        let (edges, has_moved) = (take(&mut self.edges), self.has_moved);
-        let left = take(&mut self.views.left);
-        Returning { members, tags, messages, joins, edges, left, has_moved }
     }
 
     /// Handles what has come from the home.
@@ -416,14 +362,7 @@ impl Edge {
         for (seats, places) in frames {
             for place in places {
                 let text = texts.get(place).ok_or(FrameError::Payload)?.clone();
-                self.views.next_text();
-                for seat in &seats {
-                    let Some(guest) = self.seats.get_mut(seat) else { continue };
-                    if let Some(told) = &told[place] {
-                        guest.view = self.views.update(&guest.view, told);
-                    }
-                    guest.seen = guest.seen.max(tags.get(&place).copied().unwrap_or_default());
-                }
+                self.note(&seats, told[place].as_ref(), tags.get(&place).copied());
                 let guests = seats.iter().filter_map(|seat| self.seats.get(seat));
                 full.extend(wake_ups.put(text, guests.map(|guest| guest.member.outbox())));
             }
@@ -448,8 +387,25 @@ impl Edge {
         while self.tags.front().is_some_and(|tag| tag.place <= settled) {
             self.tags.pop_front();
         }
-        self.send(&ToHome::Took, &[]);
+        self.took.add(Instant::now(), 1);
+        self.tell_took();
         Ok(())
+    }
+
+    /// Notes what the clients of these seats know by the next text.
+    fn note(&mut self, seats: &[Seat], told: Option<&Told>, tag: Option<u64>) {
+        self.views.next_text();
+        // Most tell nothing of the members, and many are no message of a guest.
+        if told.is_none() && tag.is_none() {
+            return;
+        }
+        for seat in seats {
+            let Some(guest) = self.seats.get_mut(seat) else { continue };
+            if let Some(told) = told {
+                guest.view = self.views.update(&guest.view, told);
+            }
+            guest.seen = guest.seen.max(tag.unwrap_or_default());
+        }
     }
 
     /// Handles the room's decision on a peer.
@@ -498,3 +454,11 @@ impl Edge {
         self.show_members();
     }
 }
+
+fn forwarding(seat: Seat, number: u64, message: &RoomMessage, took: usize) -> ToHome {
+    let (event, to) = (message.event.clone(), message.to.clone().map(Into::into));
+    ToHome::Forward { seat, number, event, to, took }
+}
+
+/// Batches after which the home is told at once: half of what it sends ahead.
+const MANY: usize = WINDOW / 2;
