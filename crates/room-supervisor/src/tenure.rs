@@ -68,6 +68,11 @@ impl Tenure {
         self.tell_guests();
     }
 
+    /// Forgets an actor of guests, which have gone on with the room.
+    pub(crate) fn remove_guests(&self, actor: &Recipient<OutboxReady>) {
+        self.guests().retain(|guests| guests.actor != *actor);
+    }
+
     /// Returns the nodes that have guests here, or may have.
     pub(crate) fn edges(&self) -> Vec<NodeId> {
         let guests = self.guests();

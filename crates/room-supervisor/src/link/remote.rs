@@ -106,7 +106,7 @@ impl Away {
 
     /// Closes the connection of a member, by the home.
     pub(crate) fn kick(&self, peer: PeerId, close: CloseFrame) -> Result<(), KickError> {
-        self.member(peer).ok_or(KickError::NoSuchPeer)?;
+        self.member(peer).filter(|_| !self.link.is_closed()).ok_or(KickError::NoSuchPeer)?;
         let CloseFrame { code, reason } = close;
         self.link.send(&ToHome::Kick { peer, code, reason: reason.into_owned() }, &[]);
         Ok(())

@@ -1,12 +1,13 @@
 //! Rooms that are moved from one node to another while their peers talk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use callboard_cluster::WireFaults;
 use callboard_room_supervisor::*;
 use serde_json::{Value, json};
 use tokio::task::yield_now;
+use tokio::time::interval;
 
 use crate::common::Client;
 use crate::common::nodes::{Node, until, within};
@@ -101,6 +102,42 @@ async fn a_room_moves_while_clients_of_three_nodes_talk() {
         assert_eq!(client.expect("joined").await["peer_id"], json!(eve.id));
     }
     assert_eq!(Book::read(&world.book.leaves), 1);
+}
+
+/// It does not know yet that the room has gone.
+#[actix::test]
+async fn what_the_server_of_a_third_node_sends_reaches_all_while_the_room_moves() {
+    let world = World::new().await;
+    let rooms = world.open("tally").await;
+    let mut clients = gather(&rooms).await;
+    // What is sent is on its way for a while.
+    let (early, late) = (Duration::from_millis(2), Duration::from_millis(6));
+    world.wire.set_faults(WireFaults::default().delay(early..late));
+    let (nodes, mut sent) = (world.nodes(), 0_u64);
+    let mut news = clients.iter().map(|_| BTreeSet::new()).collect::<Vec<_>>();
+
+    for (from, to) in [(0, 1), (1, 0)].repeat(4) {
+        let mut turns = interval(Duration::from_millis(1));
+        let moving = move_from(nodes[from], "tally", nodes[to]);
+        let mut moving = std::pin::pin!(moving);
+        // While its node looks for the room, the sender is told so.
+        let send = |sent| u64::from(rooms[2].send(To::All, "news", &sent).is_ok());
+        loop {
+            tokio::select! {
+                () = &mut moving => break,
+                _ = turns.tick() => sent += send(sent),
+            }
+        }
+        until(|| rooms[2].home().as_ref() == Some(nodes[to].cluster.node())).await;
+
+        for (client, news) in clients.iter_mut().zip(&mut news) {
+            while (news.len() as u64) < sent {
+                let number = client.expect("news").await.as_u64().unwrap();
+                assert!(news.insert(number), "{number} twice");
+            }
+        }
+    }
+    assert!(news.iter().all(|news| news.iter().copied().eq(0..sent)));
 }
 
 /// They have no seats at the new home yet.

@@ -198,8 +198,8 @@ impl Edge {
     pub(crate) fn detach(&mut self, member: &Member, answer: oneshot::Sender<Progress>) {
         let Some(&seat) = self.by_peer.get(&member.peer_id()) else { return };
         let guest = self.seats.get_mut(&seat).filter(|guest| guest.member.is_same(member));
-        // Without a home, it goes nowhere.
-        let Some(guest) = guest.filter(|_| self.is_linked) else { return };
+        // Without a home, it waits for the next.
+        let Some(guest) = guest else { return };
         guest.detaching = Some(answer);
         self.send(&ToHome::Detach { seat }, &[]);
     }

@@ -41,7 +41,6 @@ use crate::peer_id::PeerId;
 use crate::roster::Offered;
 use crate::server_messages::Description;
 use crate::tenure;
-use crate::wake_ups::WakeUps;
 
 /// Actor of the guests that one other node has in a room.
 pub(super) struct Guests {
@@ -132,7 +131,7 @@ impl Guests {
         ctx: &mut Context<Self>,
     ) -> Result<(), FrameError> {
         // The edge says it again where the room is.
-        if self.has_moved() && message.is_of_guests() {
+        if (self.is_gone || self.has_moved()) && message.is_of_guests() {
             return Ok(());
         }
         match message {
@@ -169,32 +168,8 @@ impl Guests {
                 self.marks.said(seat, number);
                 self.look_again(ctx);
             }
-            ToHome::Send { event, to } => {
-                let delivered = link::message(event, to, payload).map(|message| {
-                    let delivered = self.room.shared.deliver(&message, None, &WakeUps::default());
-                    delivered.map_err(|error| error.to_string())
-                });
-                if let Err(error) = delivered.unwrap_or_else(|error| Err(error.to_string())) {
-                    log::debug!("room {:?}: a message of a node: {error}", self.room.name());
-                }
-            }
-            ToHome::Kick { peer, code, reason } => {
-                if let Err(error) = self.room.kick(peer, code, reason) {
-                    log::debug!("room {:?}: a kick by a node: {error}", self.room.name());
-                }
-            }
-            ToHome::Stop => {
-                let details: Value = serde_json::from_slice(payload).unwrap_or_default();
-                let room = &self.room;
-                if room.shared.roster().stop_when_gathered() {
-                    // When all that must be told are there. Of the edge none comes.
-                    room.shared.offered_all(self.link.node(), Vec::new(), Vec::new());
-                    let shared = Arc::clone(&room.shared);
-                    let gathered = async move { _ = timeout(STARTING, shared.rests()).await };
-                    ctx.wait(gathered.into_actor(self).map(|(), this, _| this.stop_room(details)));
-                } else {
-                    self.stop_room(details);
-                }
+            ToHome::Send { .. } | ToHome::Kick { .. } | ToHome::Stop => {
+                self.handle_server(message, payload, ctx);
             }
             ToHome::Took { batches } => self.took(batches),
             ToHome::Close => ctx.stop(),
@@ -280,6 +255,9 @@ impl Guests {
 
     /// Sends the edge what it has not been told, unless it has much to handle. `last`: in any case.
     fn pump(&mut self, last: bool) {
+        if self.is_gone && !last {
+            return;
+        }
         self.count.store(self.guests.len(), Ordering::Relaxed);
         while last || (self.under_way < WINDOW && self.link.flush()) {
             let mut payload = Vec::new();
@@ -377,7 +355,7 @@ impl Actor for Guests {
 
     /// Says the room's last words, if it has ended.
     fn stopped(&mut self, ctx: &mut Self::Context) {
-        if self.has_moved() {
+        if self.is_gone || self.has_moved() {
             return self.follow_room(ctx);
         }
         let node = self.room.supervisor();
@@ -418,7 +396,7 @@ impl Handler<OutboxReady> for Guests {
 
     fn handle(&mut self, _: OutboxReady, ctx: &mut Self::Context) {
         self.dirty = true;
-        if self.has_moved() || !self.detaching.is_empty() {
+        if !self.is_gone && (self.has_moved() || !self.detaching.is_empty()) {
             self.look_where_the_room_is(ctx);
         }
     }

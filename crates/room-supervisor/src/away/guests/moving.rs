@@ -2,15 +2,22 @@
 
 use std::mem::take;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use actix::fut::ActorFutureExt;
 use actix::prelude::*;
+use bytes::Bytes;
 use callboard_outbox::CloseFrame;
 use serde_json::Value;
+use tokio::time::timeout;
 
-use super::{Guest, Guests};
-use crate::link::{Refusal, Seat};
+use super::{Guest, Guests, STARTING};
+use crate::handle::RoomHandle;
+use crate::link::{self, Refusal, Seat, ToEdge, ToHome};
 use crate::membership::Membership;
 use crate::peer_id::PeerId;
+use crate::wake_ups::WakeUps;
 
 impl Guests {
     /// Lets a guest go on to another node, with what waits for it; not while the room itself is about to go.
@@ -43,14 +50,6 @@ impl Guests {
         self.joined.push((seat, None));
         self.dirty = true;
         self.look_again(ctx);
-    }
-
-    /// Closes the room. At once: the edge has closed it, and its peers leave now.
-    pub(super) fn stop_room(&self, details: Value) {
-        let room = self.room.clone();
-        room.shared.close(&details, CloseFrame::NORMAL);
-        // This actor ends with the room.
-        actix::spawn(async move { room.stop(details).await });
     }
 
     /// Returns whether the room has gone to another node.
@@ -88,7 +87,71 @@ impl Guests {
         self.batch.moved = Some(away.node().clone());
         self.dirty = true;
         self.pump(true);
-        // Dropped, the link says that the room is not here any more.
-        ctx.stop();
+        self.link.send(&ToEdge::Gone, &[]);
+        self.guests.clear();
+        self.count.store(0, Ordering::Relaxed);
+        if let Some(tenure) = self.room.shared.tenure() {
+            tenure.remove_guests(&ctx.address().recipient());
+        }
+        // What the edge's server has sent before it knows that is passed on, until the edge closes the link.
+        ctx.run_later(PASSING_ON, |_, ctx| ctx.stop());
+    }
+
+    /// Passes on what the server of an edge does to its room, where that is.
+    pub(super) fn handle_server(
+        &mut self,
+        message: ToHome,
+        payload: &Bytes,
+        ctx: &mut Context<Self>,
+    ) {
+        match message {
+            ToHome::Send { event, to } => {
+                let delivered = link::message(event, to, payload).map(|message| {
+                    let delivered = self.room.shared.deliver(&message, None, &WakeUps::default());
+                    delivered.map_err(|error| error.to_string())
+                });
+                if let Err(error) = delivered.unwrap_or_else(|error| Err(error.to_string())) {
+                    log::debug!("room {:?}: a message of a node: {error}", self.room.name());
+                }
+            }
+            ToHome::Kick { peer, code, reason } => {
+                self.when_gathered(ctx, move |room| {
+                    if let Err(error) = room.kick(peer, code, reason) {
+                        log::debug!("room {:?}: a kick by a node: {error}", room.name());
+                    }
+                });
+            }
+            ToHome::Stop => {
+                let details: Value = serde_json::from_slice(payload).unwrap_or_default();
+                let room = &self.room;
+                if room.shared.roster().stop_when_gathered() {
+                    // When all that must be told are there. Of the edge none comes.
+                    room.shared.offered_all(self.link.node(), Vec::new(), Vec::new());
+                }
+                self.when_gathered(ctx, |room| stop_room(room, details));
+            }
+            _ => {}
+        }
+    }
+
+    /// Does something at once, or when the members are there of a room that has come to this node just now.
+    fn when_gathered(&self, ctx: &mut Context<Self>, something: impl FnOnce(RoomHandle) + 'static) {
+        let room = self.room.clone();
+        if !room.shared.roster().is_gathering() {
+            return something(room);
+        }
+        let shared = Arc::clone(&room.shared);
+        let gathered = async move { _ = timeout(STARTING, shared.rests()).await };
+        ctx.wait(gathered.into_actor(self).map(|(), _, _| something(room)));
     }
 }
+
+/// Closes a room. At once: the edge has closed it, and its peers leave now.
+fn stop_room(room: RoomHandle, details: Value) {
+    room.shared.close(&details, CloseFrame::NORMAL);
+    // The actor of the guests ends with the room.
+    actix::spawn(async move { room.stop(details).await });
+}
+
+/// Longest time for which a home that has given its room away passes on what the server of an edge sends it.
+const PASSING_ON: Duration = Duration::from_secs(10);
