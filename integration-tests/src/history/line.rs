@@ -196,15 +196,12 @@ pub enum Event {
         /// Number of the fault.
         id: u64,
     },
-    /// A node begins to hand over its rooms and clients.
-    Drain {
+    /// A node was asked how many of its sessions in the directory have ended.
+    Sessions {
         /// Node.
         node: String,
-    },
-    /// A node has handed them over.
-    Drained {
-        /// Node.
-        node: String,
+        /// Number of those of its present process.
+        ended: u64,
     },
     /// A node was asked whether it lives (`/healthz`).
     Health {
@@ -229,8 +226,19 @@ pub enum FaultKind {
     Network,
     /// Servers of the directory are killed, stand still, or lose what they have stored.
     Directory,
-    /// A clock is set.
+    /// A node's wall clock is set. Everything that follows is counted by other clocks.
     Clock,
+    /// A node hands over its rooms and clients, and ends.
+    Drain,
+    /// A room goes to another node on purpose.
+    Move,
+}
+
+impl FaultKind {
+    /// Returns whether it costs nothing: no message is lost, and no client is told anything but where to go.
+    pub fn is_gentle(self) -> bool {
+        matches!(self, Self::Clock | Self::Drain | Self::Move)
+    }
 }
 
 /// What a room does when its hold is over.

@@ -23,8 +23,12 @@ pub(crate) enum Step {
     Pause(usize, usize),
     /// The directory is away.
     Directory,
-    /// A node hands over its rooms and clients.
+    /// A node hands over its rooms and clients while one of them speaks.
     Drain(usize, usize),
+    /// A room goes to the next node while a client speaks.
+    Move(usize, usize),
+    /// The wall clock of a node is set.
+    Clock(usize),
     /// Time passes, and all agree.
     Calm,
 }
@@ -42,6 +46,8 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (node(), client()).prop_map(|(node, client)| Step::Pause(node, client)),
         1 => Just(Step::Directory),
         1 => (node(), client()).prop_map(|(node, client)| Step::Drain(node, client)),
+        1 => (0..ROOMS.len(), client()).prop_map(|(room, client)| Step::Move(room, client)),
+        1 => node().prop_map(Step::Clock),
         1 => Just(Step::Calm),
     ];
     proptest::collection::vec(one, 1..60)
@@ -64,6 +70,9 @@ pub(crate) fn all_steps() -> Vec<Step> {
         Step::Pause(1, 2),
         Step::Directory,
         Step::Drain(2, 3),
+        Step::Move(0, 4),
+        Step::Calm,
+        Step::Clock(1),
         Step::Calm,
         Step::Kill(1, 0),
         Step::Resume(1),
@@ -189,6 +198,18 @@ impl Model {
                 self.write("run", Event::Healed { id });
             }
             Step::Drain(node, client) => self.drain(node, client),
+            Step::Move(room, client) => {
+                let home = self.rooms[room].home;
+                let next = (home + 1) % NODES.len();
+                let id = self.gentle(FaultKind::Move, &[home, next]);
+                self.move_room(room, next, client);
+                self.healed(id);
+            }
+            Step::Clock(node) => {
+                let id = self.gentle(FaultKind::Clock, &[node]);
+                (0..CLIENTS).for_each(|client| self.say(client, None));
+                self.healed(id);
+            }
             Step::Calm => self.calm(),
             Step::Resume(_) | Step::Out(_) => {}
         }
@@ -234,8 +255,13 @@ impl Model {
         let socket = self.asks(client, node);
         let peer = self.clients[client].peer.clone().expect("it is in");
         let token = format!("T{}", self.next());
-        self.write(&name(client), Event::Resumed { socket, peer, token });
-        self.write(&name(client), Event::Lost { socket: before, code: Some(1000) });
+        // The client may read the one end before the other.
+        let lost = Event::Lost { socket: before, code: Some(1000) };
+        let resumed = Event::Resumed { socket, peer, token };
+        let [first, second] =
+            if socket.is_multiple_of(2) { [resumed, lost] } else { [lost, resumed] };
+        self.write(&name(client), first);
+        self.write(&name(client), second);
         self.clients[client].node = node;
     }
 
@@ -389,21 +415,10 @@ impl Model {
 
     fn drain(&mut self, node: usize, client: usize) {
         let next = (node + 1) % NODES.len();
-        self.write("run", Event::Drain { node: NODES[node].to_owned() });
-        for (room, name) in ROOMS.iter().enumerate() {
+        let id = self.gentle(FaultKind::Drain, &[node]);
+        for room in 0..ROOMS.len() {
             if self.rooms[room].home == node {
-                let waits = self.clients[client].is_in && self.clients[client].room == room;
-                let n = waits.then(|| self.sends(client, None));
-                let Room { life, .. } = self.rooms[room];
-                self.write(NODES[node], Event::Closed { room: (*name).to_owned(), life });
-                let now = &mut self.rooms[room];
-                (now.home, now.epoch, now.life) = (next, now.epoch + 1, now.life + 1);
-                let members = self.members(room).into_iter();
-                let members = members.filter_map(|at| self.clients[at].peer.clone()).collect();
-                self.opens(room, members);
-                if let Some(n) = n {
-                    self.arrives(client, n, false);
-                }
+                self.move_room(room, next, client);
             }
         }
         for client in 0..CLIENTS {
@@ -417,7 +432,42 @@ impl Model {
                 self.say(client, None);
             }
         }
-        self.write("run", Event::Drained { node: NODES[node].to_owned() });
+        self.healed(id);
+    }
+
+    /// A room goes to a node, with its members, and with what a client says meanwhile.
+    fn move_room(&mut self, room: usize, next: usize, client: usize) {
+        let waits = self.clients[client].is_in && self.clients[client].room == room;
+        let n = waits.then(|| self.sends(client, None));
+        let Room { life, home, .. } = self.rooms[room];
+        self.write(NODES[home], Event::Closed { room: ROOMS[room].to_owned(), life });
+        let now = &mut self.rooms[room];
+        (now.home, now.epoch, now.life) = (next, now.epoch + 1, now.life + 1);
+        let members = self.members(room).into_iter();
+        let members = members.filter_map(|at| self.clients[at].peer.clone()).collect();
+        self.opens(room, members);
+        if let Some(n) = n {
+            self.arrives(client, n, false);
+        }
+    }
+
+    /// A fault begins that costs nothing.
+    fn gentle(&mut self, kind: FaultKind, nodes: &[usize]) -> u64 {
+        let id = self.fault(kind, nodes.iter().map(|node| NODES[*node].to_owned()).collect());
+        self.sessions();
+        id
+    }
+
+    fn healed(&mut self, id: u64) {
+        self.sessions();
+        self.write("run", Event::Healed { id });
+    }
+
+    /// Sessions have ended before, and none ends now.
+    fn sessions(&mut self) {
+        for node in NODES {
+            self.write("run", Event::Sessions { node: node.to_owned(), ended: 2 });
+        }
     }
 
     fn calm(&mut self) {

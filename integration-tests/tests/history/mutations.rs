@@ -1,6 +1,6 @@
 //! Ways to spoil a history: each violates an invariant.
 
-use integration_tests::history::{Event, Invariant, Line, Phase};
+use integration_tests::history::{Event, FaultKind, Invariant, Line, Phase};
 
 use crate::places::*;
 
@@ -171,14 +171,105 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a message is lost in a drain",
-        violates: Invariant::NoGapInDrain,
+        violates: Invariant::NoGapInMoves,
+        mutate: |lines, seed| lost_in(lines, seed, FaultKind::Drain),
+    },
+    Mutation {
+        name: "a message is lost while its room moves",
+        violates: Invariant::NoGapInMoves,
+        mutate: |lines, seed| lost_in(lines, seed, FaultKind::Move),
+    },
+    Mutation {
+        name: "a message is lost since a clock is set",
+        violates: Invariant::NoGapInMoves,
+        mutate: |lines, seed| lost_in(lines, seed, FaultKind::Clock),
+    },
+    Mutation {
+        name: "a client loses its connection in a move",
+        violates: Invariant::MovesAreUntold,
         mutate: |lines, seed| {
-            let at = pick(lines, seed, |_, line| {
-                let Some((sent, _)) = sent(lines, line) else { return false };
-                let excuses = |line: &Line| matches!(line.event, Event::Fault { .. } | Event::Out);
-                in_drain(lines, sent) && !near(lines, sent).any(excuses)
+            let (at, socket, _) =
+                got_in_move(lines, seed, |kind| kind.is_gentle() && kind != FaultKind::Drain)?;
+            let lost = Event::Lost { socket, code: Some(1001) };
+            Some(with(lines, at + 1, Line { event: lost, ..lines[at].clone() }))
+        },
+    },
+    Mutation {
+        name: "a client that was sent away does not resume its session",
+        violates: Invariant::MovesAreUntold,
+        mutate: |lines, seed| {
+            let at = pick(lines, seed, |at, line| {
+                let excuses = |later: &Line| {
+                    later.by == line.by && matches!(later.event, Event::Out | Event::Resumed { .. })
+                };
+                matches!(line.event, Event::Resumed { .. })
+                    && fault(lines, at) == Some(FaultKind::Drain)
+                    && !near(lines, at).skip(1).any(excuses)
             })?;
             Some(without(lines, at))
+        },
+    },
+    Mutation {
+        name: "a client is told in a move that the room has restarted",
+        violates: Invariant::MovesAreUntold,
+        mutate: |lines, seed| {
+            let (at, ..) = got_in_move(lines, seed, FaultKind::is_gentle)?;
+            let told = Event::Told { what: "room_restarted".to_owned(), peers: Vec::new() };
+            Some(with(lines, at + 1, Line { event: told, ..lines[at].clone() }))
+        },
+    },
+    Mutation {
+        name: "a client is told in a move that one has left who is there",
+        violates: Invariant::MovesAreUntold,
+        mutate: |lines, seed| {
+            let (at, _, peer) = got_in_move(lines, seed, FaultKind::is_gentle)?;
+            Some(with(lines, at + 1, Line { event: Event::Left { peer }, ..lines[at].clone() }))
+        },
+    },
+    Mutation {
+        name: "a client is told in a move that one is back who has left",
+        violates: Invariant::MovesAreUntold,
+        mutate: |lines, seed| {
+            let left = |at: usize| {
+                let own = lines[..at].iter().rev().filter(|line| line.by == lines[at].by);
+                own.take_while(|line| !matches!(line.event, Event::In { .. })).find_map(|line| {
+                    match &line.event {
+                        Event::Left { peer } => Some(peer.clone()),
+                        _ => None,
+                    }
+                })
+            };
+            let at = pick(lines, seed, |at, line| {
+                matches!(line.event, Event::Got { .. }) && in_move(lines, at) && left(at).is_some()
+            })?;
+            let joined = Event::Joined { peer: left(at)? };
+            Some(with(lines, at + 1, Line { event: joined, ..lines[at].clone() }))
+        },
+    },
+    Mutation {
+        name: "a session ends in a move",
+        violates: Invariant::SessionsLast,
+        mutate: |lines, seed| {
+            let at = pick(lines, seed, |at, line| {
+                let earlier = |line: &Line| matches!(line.event, Event::Fault { .. });
+                let own = lines[..at].iter().rev().take_while(|line| !earlier(line));
+                matches!(line.event, Event::Sessions { .. })
+                    && own.filter(|line| matches!(line.event, Event::Sessions { .. })).count() >= 3
+            })?;
+            let mut lines = lines.to_vec();
+            let Event::Sessions { ended, .. } = &mut lines[at].event else { return None };
+            *ended += 1;
+            Some(lines)
+        },
+    },
+    Mutation {
+        name: "a room is opened anew since a clock is set",
+        violates: Invariant::SessionsLast,
+        mutate: |lines, seed| {
+            let at = pick(lines, seed, |at, _| fault(lines, at) == Some(FaultKind::Clock))?;
+            let opened = lines[..at].iter().rev();
+            let opened = opened.clone().find(|line| matches!(line.event, Event::Opened { .. }))?;
+            Some(with(lines, at, opened.clone()))
         },
     },
     Mutation {

@@ -34,16 +34,19 @@ pub(crate) fn older_later(
     seed: usize,
     hold: impl Fn(&Line) -> Option<(String, u64)>,
 ) -> Option<Vec<Line>> {
-    let older = |at: usize| {
-        let (room, epoch) = hold(&lines[at])?;
-        let older = |line: &&Line| hold(line).is_some_and(|(its, e)| its == room && e < epoch);
-        lines[..at].iter().find(older)
-    };
-    let at = pick(lines, seed, |at, line| {
+    // What a room does when it goes on, it may have begun before it stood still.
+    let awake = |at: usize| {
         let woken =
             lines[..at].iter().rev().find(|line| matches!(line.event, Event::Healed { .. }));
-        older(at).is_some() && woken.is_none_or(|woken| line.t > woken.t + 100 * MILLISECOND)
-    })?;
+        woken.is_none_or(|woken| lines[at].t > woken.t + 100 * MILLISECOND)
+    };
+    let older = |at: usize| {
+        let (room, epoch) = hold(&lines[at])?;
+        let is_older = |line: &Line| hold(line).is_some_and(|(its, e)| its == room && e < epoch);
+        let older = (0..at).find(|at| is_older(&lines[*at]) && awake(*at))?;
+        Some(&lines[older])
+    };
+    let at = pick(lines, seed, |at, _| older(at).is_some() && awake(at))?;
     Some(with(lines, at + 1, older(at)?.clone()))
 }
 
@@ -76,7 +79,7 @@ pub(crate) fn has_ended(lines: &[Line], peer: &str) -> bool {
 }
 
 /// Returns whether the sender, the receiver and the owners of these peers are told nothing within 5 s of a message, and
-/// no fault or drain is near.
+/// no fault is near.
 pub(crate) fn is_quiet(lines: &[Line], sent: usize, got: usize, peers: &[String]) -> bool {
     let owner = |peer: &String| {
         lines.iter().find_map(|line| match &line.event {
@@ -87,13 +90,13 @@ pub(crate) fn is_quiet(lines: &[Line], sent: usize, got: usize, peers: &[String]
     let mut concerned: Vec<&str> = peers.iter().filter_map(owner).collect();
     concerned.extend([lines[sent].by.as_str(), lines[got].by.as_str()]);
     let told = |line: &Line| match line.event {
-        Event::Fault { .. } | Event::Healed { .. } | Event::Drain { .. } => true,
+        Event::Fault { .. } | Event::Healed { .. } => true,
         Event::Sent { .. } | Event::Got { .. } => false,
         // Another list, with a stranger.
         Event::Told { ref peers, .. } if !peers.is_empty() => false,
         _ => concerned.contains(&line.by.as_str()),
     };
-    fault(lines, sent).is_none() && !in_drain(lines, sent) && !near(lines, sent).any(told)
+    fault(lines, sent).is_none() && !near(lines, sent).any(told)
 }
 
 /// Returns the lines from this one until a message that is sent here should have come.
@@ -116,13 +119,50 @@ pub(crate) fn in_fault(lines: &[Line], at: usize) -> bool {
     fault(lines, at) == Some(FaultKind::Directory)
 }
 
-pub(crate) fn in_drain(lines: &[Line], at: usize) -> bool {
-    let drains = lines[..at].iter().rev().find_map(|line| match line.event {
-        Event::Drain { .. } => Some(true),
-        Event::Drained { .. } => Some(false),
+/// Returns whether a fault is not over that costs nothing.
+pub(crate) fn in_move(lines: &[Line], at: usize) -> bool {
+    fault(lines, at).is_some_and(FaultKind::is_gentle)
+}
+
+/// Removes the receipt of a message that was sent in a fault of this kind, in a room that it concerns.
+pub(crate) fn lost_in(lines: &[Line], seed: usize, kind: FaultKind) -> Option<Vec<Line>> {
+    let at = pick(lines, seed, |_, line| {
+        let Some((sent, _)) = sent(lines, line) else { return false };
+        let spared = lines[..sent].iter().rev().find_map(|line| match &line.event {
+            Event::Fault { spares, .. } => Some(spares),
+            _ => None,
+        });
+        let room = lines[..sent].iter().rev().find_map(|line| match &line.event {
+            Event::In { room, .. } if line.by == lines[sent].by => Some(room),
+            _ => None,
+        });
+        let is_spared = spared.zip(room).is_some_and(|(spared, room)| spared.contains(room));
+        let excuses = |line: &Line| match &line.event {
+            Event::Fault { kind, .. } => !kind.is_gentle(),
+            event => *event == Event::Out,
+        };
+        fault(lines, sent) == Some(kind) && !is_spared && !near(lines, sent).any(excuses)
+    })?;
+    Some(without(lines, at))
+}
+
+/// Returns a receipt in a fault of such a kind, by a client whose socket this is, and the sender's peer.
+pub(crate) fn got_in_move(
+    lines: &[Line],
+    seed: usize,
+    is_wanted: fn(FaultKind) -> bool,
+) -> Option<(usize, u64, String)> {
+    let at = pick(lines, seed, |at, line| {
+        matches!(line.event, Event::Got { .. }) && fault(lines, at).is_some_and(is_wanted)
+    })?;
+    let socket = lines[..at].iter().rev().find_map(|line| match line.event {
+        Event::In { socket, .. } | Event::Resumed { socket, .. } if line.by == lines[at].by => {
+            Some(socket)
+        }
         _ => None,
-    });
-    drains == Some(true)
+    })?;
+    let Event::Got { from, .. } = &lines[at].event else { return None };
+    Some((at, socket, from.clone()))
 }
 
 /// Returns a client that is in at the end.

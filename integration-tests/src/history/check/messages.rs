@@ -12,7 +12,8 @@ pub(super) struct Messages<'a> {
     sent: HashMap<(&'a str, u64), Sent<'a>>,
     /// Messages that must still arrive, by receiver, sender and number.
     due: BTreeMap<(&'a str, &'a str, u64), Due>,
-    /// Number and line of the last message from a sender (the second) to a receiver (the first).
+    /// Number and line of the last message from a peer (the second) to a client (the first). Those of a client's former
+    /// peer may come later than those of its present one.
     last: HashMap<(&'a str, &'a str), (u64, usize)>,
     /// Latencies in rooms that must notice nothing of faults: beside them, and without a fault.
     spared: Latencies<'a>,
@@ -34,7 +35,7 @@ struct Due {
     until: u64,
     at: usize,
     is_spared: bool,
-    in_drain: bool,
+    in_move: bool,
 }
 
 #[derive(Default)]
@@ -55,7 +56,12 @@ impl<'a> Rule<'a> for Messages<'a> {
             Event::Sent { n, to } => self.sent(at, line, *n, to.as_deref(), world),
             Event::Got { from, client, n } => self.got(at, line, [from, client], *n, world, found),
             Event::Out => self.due.retain(|(to, from, _), _| *to != by && *from != by),
-            Event::Lost { .. } | Event::In { .. } => self.explain(by, world),
+            Event::Lost { .. } => self.explain(by, world),
+            Event::In { .. } => {
+                // Another peer, to which what was sent before may be new.
+                self.last.retain(|(to, _), _| *to != by);
+                self.explain(by, world);
+            }
             // An announcement of something that costs nothing.
             Event::Told { what, .. } if what == "moved" => {}
             Event::Told { peers, .. } if !peers.is_empty() => self.refused(by, peers),
@@ -128,8 +134,8 @@ impl<'a> Messages<'a> {
             let know_each_other =
                 name == by || sender.roster.contains(peer) && receiver.roster.contains(own);
             if is_addressed && know_each_other {
-                let (until, in_drain) = (line.t + world.wait(), !world.drains.is_empty());
-                self.due.insert((name, by, n), Due { until, at, is_spared, in_drain });
+                let (until, in_move) = (line.t + world.wait(), world.is_gentle());
+                self.due.insert((name, by, n), Due { until, at, is_spared, in_move });
             }
         }
     }
@@ -149,7 +155,7 @@ impl<'a> Messages<'a> {
             let says = format!("{by} has message {n} of {client} as one of {from}");
             found.add(Invariant::AllOrNothing, [at], says);
         }
-        let last = self.last.insert((by, client), (n, at));
+        let last = self.last.insert((by, from), (n, at));
         if let Some((before, then)) = last
             && before >= n
         {
@@ -217,10 +223,10 @@ impl<'a> Messages<'a> {
         world: &World<'a>,
         explains: impl Fn(&(&'a str, &'a str, u64)) -> bool,
     ) {
-        let is_fault = !world.faults.is_empty();
+        let is_rough = world.is_rough();
         self.due.retain(|key, due| {
-            // In a drain only a fault is an excuse, and for a room that it does not concern there is none.
-            let excused = !due.is_spared && (!due.in_drain || is_fault);
+            // In a move only a fault is an excuse, and for a room that it does not concern there is none.
+            let excused = !due.is_spared && (!due.in_move || is_rough);
             !(excused && explains(key))
         });
     }
@@ -257,8 +263,8 @@ impl<'a> Messages<'a> {
                 (Due { is_spared: true, at, .. }, _) => {
                     found.add(Invariant::BystandersNoticeNothing, [*at], says);
                 }
-                (Due { in_drain: true, at, .. }, _) => {
-                    found.add(Invariant::NoGapInDrain, [*at], says);
+                (Due { in_move: true, at, .. }, _) => {
+                    found.add(Invariant::NoGapInMoves, [*at], says);
                 }
                 (Due { at, .. }, Some(got)) => {
                     let says = format!("{says}; others of its list have it");

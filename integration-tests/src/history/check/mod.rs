@@ -23,11 +23,12 @@ pub enum Invariant {
     JoinedThenLeft,
     /// All who were there before and after are told of a peer's end.
     EachEndIsTold,
-    /// From one client to another messages arrive once and in order; one that is missing has a cause that one side was
+    /// From one peer to another messages arrive once and in order; one that is missing has a cause that one side was
     /// told, or a node that has died.
     Order,
-    /// While a node hands over its rooms and clients, no message is lost.
-    NoGapInDrain,
+    /// While a node hands over its rooms and clients, a room goes to another node on purpose, or a wall clock is set,
+    /// no message is lost.
+    NoGapInMoves,
     /// A message to a list reaches all of it or none, and it is of the client that the server names.
     AllOrNothing,
     /// After the last fault all clients of a room know the same members: those who are connected.
@@ -44,6 +45,11 @@ pub enum Invariant {
     BystandersNoticeNothing,
     /// A node lives also while its directory does not.
     LivesWithoutDirectory,
+    /// Of a drain, a move and a clock that is set no client is told anything but where to go: none loses its
+    /// connection, no other leaves or comes back, and no room restarts.
+    MovesAreUntold,
+    /// Meanwhile no node's session ends; and since a clock is set, no room is opened anew.
+    SessionsLast,
 }
 
 /// Violation of an invariant.
@@ -59,13 +65,13 @@ pub struct Violation {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::OneHome,
         Self::EpochsGrow,
         Self::JoinedThenLeft,
         Self::EachEndIsTold,
         Self::Order,
-        Self::NoGapInDrain,
+        Self::NoGapInMoves,
         Self::AllOrNothing,
         Self::OneRoster,
         Self::NobodyWaits,
@@ -74,6 +80,8 @@ impl Invariant {
         Self::NothingLeaks,
         Self::BystandersNoticeNothing,
         Self::LivesWithoutDirectory,
+        Self::MovesAreUntold,
+        Self::SessionsLast,
     ];
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Other<'a> {
     asked: BTreeMap<(&'a str, u64), (usize, u64)>,
     /// Lines at which tokens were shown.
     tokens: HashMap<&'a str, usize>,
+    /// Numbers of the nodes' sessions that had ended, and their lines.
+    ended: HashMap<&'a str, (usize, u64)>,
     counts: HashMap<&'a str, (usize, &'a BTreeMap<String, u64>)>,
 }
 
@@ -47,6 +49,16 @@ impl<'a> Rule<'a> for Other<'a> {
                         let says = format!("{name} is not back in {:?}", client.room);
                         found.add(Invariant::NobodyWaits, [client.since, at], says);
                     }
+                }
+            }
+            Event::Sessions { node, ended } => {
+                let before = self.ended.insert(node, (at, *ended));
+                if let Some((then, before)) = before
+                    && *ended > before
+                    && world.is_gentle()
+                {
+                    let says = format!("{} sessions of {node} end in a move", ended - before);
+                    found.add(Invariant::SessionsLast, [then, at], says);
                 }
             }
             Event::Begin { .. } => _ = self.counts.remove(by),

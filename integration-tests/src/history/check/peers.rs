@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::world::{MILLISECOND, World};
+use super::world::{Client, MILLISECOND, State, World};
 use super::{Found, Invariant, Rule};
 use crate::history::line::{Event, Line};
 
@@ -12,8 +12,12 @@ pub(super) struct Peers<'a> {
     gone: HashMap<&'a str, HashMap<&'a str, usize>>,
     /// Peers that have joined again after they had left, by the client that was told: that must be a restart.
     again: BTreeMap<(&'a str, &'a str), Owed>,
+    /// When clients were told last that their room has restarted.
+    restarted: HashMap<&'a str, u64>,
     /// Peers that have ended, by the client that must be told.
     owed: BTreeMap<(&'a str, &'a str), Owed>,
+    /// Clients that have lost their connections in a drain, and must resume their sessions.
+    moving: BTreeMap<&'a str, Owed>,
     looked: u64,
 }
 
@@ -28,7 +32,11 @@ impl<'a> Rule<'a> for Peers<'a> {
         self.look(line.t, world, found);
         let by = line.by.as_str();
         match &line.event {
+            Event::Resumed { .. } => _ = self.moving.remove(by),
             Event::In { peer, peers, .. } => {
+                if let Some(Owed { lines, .. }) = self.moving.remove(by) {
+                    lost(by, [lines, vec![at]].concat(), found);
+                }
                 let distinct: BTreeSet<&String> = peers.iter().collect();
                 if distinct.len() != peers.len() || peers.contains(peer) {
                     let says = format!("{by} is told of members twice, or of itself");
@@ -44,6 +52,7 @@ impl<'a> Rule<'a> for Peers<'a> {
                 }
             }
             Event::Out => {
+                self.moving.remove(by);
                 self.forget(by);
                 if let Some(client) = world.clients.get(by)
                     && let Some(peer) = client.peer
@@ -51,7 +60,23 @@ impl<'a> Rule<'a> for Peers<'a> {
                     self.ended(at, line, peer, client.room, world);
                 }
             }
-            Event::Lost { .. } => self.forget(by),
+            Event::Lost { socket, .. } => {
+                let client = world.clients.get(by);
+                let is_in =
+                    |client: &&Client<'_>| client.state == State::In && client.socket == *socket;
+                if let Some(client) = client.filter(is_in)
+                    && world.is_gentle()
+                {
+                    let lines = vec![client.since, at];
+                    if world.is_drain() {
+                        // It has another one already.
+                        self.moving.insert(by, Owed { due: line.t + world.wait(), lines });
+                    } else {
+                        lost(by, lines, found);
+                    }
+                }
+                self.forget(by);
+            }
             Event::Joined { peer } => {
                 let Some(client) = world.clients.get(by) else { return };
                 if client.roster.contains(peer.as_str()) || client.peer == Some(peer) {
@@ -60,8 +85,17 @@ impl<'a> Rule<'a> for Peers<'a> {
                 }
                 if let Some(left) = self.gone.get(by).and_then(|gone| gone.get(peer.as_str())) {
                     let lines = vec![*left, at];
-                    let due = line.t + world.wait();
-                    self.again.insert((by, peer), Owed { due, lines });
+                    if world.is_gentle() {
+                        let says = format!("{by} is told in a move that {peer} is back");
+                        found.add(Invariant::MovesAreUntold, lines.clone(), says);
+                    }
+                    // Its own client may be told alone: its node was silent, and offers it again.
+                    let owner = world.peers.get(peer.as_str());
+                    let restarted = owner.and_then(|owner| self.restarted.get(owner));
+                    if restarted.is_none_or(|then| then + world.wait() < line.t) {
+                        let due = line.t + world.wait();
+                        self.again.insert((by, peer), Owed { due, lines });
+                    }
                 }
             }
             Event::Left { peer } => {
@@ -72,12 +106,27 @@ impl<'a> Rule<'a> for Peers<'a> {
                     let lines = [before.copied().unwrap_or(client.since), at];
                     found.add(Invariant::JoinedThenLeft, lines, says);
                 }
+                let owner = world.peers.get(peer.as_str()).and_then(|name| world.clients.get(name));
+                let is_there =
+                    owner.is_some_and(|it| it.state == State::In && it.peer == Some(peer.as_str()));
+                if is_there && world.is_gentle() {
+                    let says =
+                        format!("{by} is told in a move that {peer} has left, which is there");
+                    found.add(Invariant::MovesAreUntold, [client.since, at], says);
+                }
                 self.gone.entry(by).or_default().insert(peer, at);
                 self.owed.remove(&(by, peer.as_str()));
             }
             // What has changed was told before.
             Event::Told { what, .. } if what == "room_restarted" => {
-                self.again.retain(|(client, _), _| *client != by);
+                self.restarted.insert(by, line.t);
+                self.again.retain(|(client, peer), _| {
+                    *client != by && world.peers.get(peer) != Some(&by)
+                });
+                if world.is_gentle() {
+                    let says = format!("{by} is told in a move that the room has restarted");
+                    found.add(Invariant::MovesAreUntold, [at], says);
+                }
             }
             Event::Calm => compare(at, world, found),
             _ => {}
@@ -106,6 +155,12 @@ impl<'a> Peers<'a> {
             return;
         }
         self.looked = now;
+        self.moving.retain(|client, owed| {
+            if now > owed.due {
+                lost(client, std::mem::take(&mut owed.lines), found);
+            }
+            now <= owed.due
+        });
         let length = world.bounds.left_ms * MILLISECOND;
         self.owed.retain(|(client, peer), owed| {
             let is_overdue = world.is_overdue(&mut owed.due, length, now);
@@ -124,6 +179,11 @@ impl<'a> Peers<'a> {
             !is_overdue
         });
     }
+}
+
+fn lost(client: &str, lines: Vec<usize>, found: &mut Found) {
+    let says = format!("{client} loses its connection in a move");
+    found.add(Invariant::MovesAreUntold, lines, says);
 }
 
 /// Compares what all clients know with who is connected.

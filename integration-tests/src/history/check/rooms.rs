@@ -11,7 +11,8 @@ pub(super) struct Rooms<'a> {
     doors: Holds<'a>,
     /// Of rooms that are closed when their holds are over.
     lives: Holds<'a>,
-    instances: HashMap<Instance<'a>, Members<'a>>,
+    /// Members of all instances.
+    instances: HashMap<Instance<'a>, BTreeSet<&'a str>>,
     /// Instances that were opened last.
     current: HashMap<&'a str, Instance<'a>>,
     /// Numbers of pauses of nodes, and when they ended.
@@ -21,13 +22,6 @@ pub(super) struct Rooms<'a> {
 
 /// Node, room, number.
 type Instance<'a> = (&'a str, &'a str, u64);
-
-/// Members of an instance of a room.
-#[derive(Default)]
-struct Members<'a> {
-    present: BTreeSet<&'a str>,
-    ever: HashSet<&'a str>,
-}
 
 /// Holds of rooms by their numbers, as far as it is known when they were good.
 #[derive(Default)]
@@ -92,22 +86,27 @@ impl<'a> Rule<'a> for Rooms<'a> {
             }
             Event::Opened { room, life, members, .. } => {
                 let instance = (by, room.as_str(), *life);
-                let present: BTreeSet<&str> = members.iter().map(String::as_str).collect();
-                let ever = present.iter().copied().collect();
-                self.instances.insert(instance, Members { present, ever });
+                let is_clock_alone = !world.faults.is_empty()
+                    && world.faults.values().all(|fault| fault.kind == FaultKind::Clock);
+                if is_clock_alone && self.current.contains_key(room.as_str()) {
+                    let says = format!("{room:?} is opened anew since a clock is set");
+                    found.add(Invariant::SessionsLast, [at], says);
+                }
+                let members = members.iter().map(String::as_str).collect();
+                self.instances.insert(instance, members);
                 self.current.insert(room, instance);
             }
             Event::Admitted { room, life, peer } => {
                 let members = self.instances.entry((by, room, *life)).or_default();
-                members.present.insert(peer);
-                if !members.ever.insert(peer) {
+                // One that has left may be offered again: by a node that was silent.
+                if !members.insert(peer) {
                     let says = format!("`on_join` of {room:?} twice for {peer}");
                     found.add(Invariant::JoinsAndLeaves, [at], says);
                 }
             }
             Event::Departed { room, life, peer } => {
                 let members = self.instances.entry((by, room, *life)).or_default();
-                if !members.present.remove(peer.as_str()) {
+                if !members.remove(peer.as_str()) {
                     let says = format!("`on_leave` of {room:?} for {peer}, which is no member");
                     found.add(Invariant::JoinsAndLeaves, [at], says);
                 }
@@ -141,7 +140,7 @@ impl<'a> Rooms<'a> {
                 world.members(room).filter_map(|(_, client)| client.peer).collect();
             let instance = self.current.get(room).and_then(|one| self.instances.get(one));
             // A node that writes nothing of its rooms is not checked.
-            let Some(Members { present, .. }) = instance else { continue };
+            let Some(present) = instance else { continue };
             if *present != connected {
                 let says = format!(
                     "{room:?} has {present:?} by `on_join` and `on_leave`, and {connected:?} are connected"

@@ -18,8 +18,6 @@ pub(super) struct World<'a> {
     pub(super) faults: BTreeMap<u64, Fault<'a>>,
     /// Time of the last end of a fault.
     healed: Option<u64>,
-    /// Nodes that hand over their rooms and clients.
-    pub(super) drains: BTreeSet<&'a str>,
 }
 
 /// A client.
@@ -34,7 +32,7 @@ pub(super) struct Client<'a> {
     /// Whom it believes to be in the room beside itself.
     pub(super) roster: BTreeSet<&'a str>,
     /// Number of its WebSocket.
-    socket: u64,
+    pub(super) socket: u64,
     /// Line at which it was admitted last.
     pub(super) since: usize,
 }
@@ -121,8 +119,6 @@ impl<'a> World<'a> {
                 self.faults.remove(id);
                 self.healed = Some(line.t);
             }
-            Event::Drain { node } => _ = self.drains.insert(node),
-            Event::Drained { node } => _ = self.drains.remove(node.as_str()),
             _ => {}
         }
     }
@@ -139,6 +135,21 @@ impl<'a> World<'a> {
             *due = (*due).max(healed + length);
         }
         now > *due
+    }
+
+    /// Returns whether a fault is not over, and none of those may cost anything.
+    pub(super) fn is_gentle(&self) -> bool {
+        !self.faults.is_empty() && !self.is_rough()
+    }
+
+    /// Returns whether a node hands over its clients.
+    pub(super) fn is_drain(&self) -> bool {
+        self.faults.values().any(|fault| fault.kind == FaultKind::Drain)
+    }
+
+    /// Returns whether a fault is not over that may cost something.
+    pub(super) fn is_rough(&self) -> bool {
+        self.faults.values().any(|fault| !fault.kind.is_gentle())
     }
 
     pub(super) fn wait(&self) -> u64 {
