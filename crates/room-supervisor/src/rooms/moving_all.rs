@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use callboard_cluster::NodeId;
+use callboard_cluster::{NodeId, SessionState};
 use futures_util::stream::{self, StreamExt};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Rooms;
 use super::moving::MoveRoomError;
@@ -26,7 +26,8 @@ pub struct MovedRooms {
 impl Rooms {
     /// Moves all rooms that this node runs to other nodes ([`move_room`](Self::move_room)), 16 at a time, those with
     /// few peers first: each to the node that has most of its peers, and of those to the one with the fewest rooms. A
-    /// room that cannot be moved stays; so do rooms that are not [shared](crate::RoomOptions::across_nodes).
+    /// room that cannot be moved stays; so do rooms that are not [shared](crate::RoomOptions::across_nodes). If no
+    /// other node is heard of at present, though the sessions of some run, waits for 10 s at most.
     pub async fn move_all(&self) -> MovedRooms {
         let mut rooms: Vec<RoomHandle> =
             self.list().into_iter().filter(|room| room.home().is_none()).collect();
@@ -38,12 +39,22 @@ impl Rooms {
         MovedRooms { moved, stayed: rooms.len() - moved }
     }
 
-    /// Returns the other nodes that take rooms, with the numbers of rooms that they have.
+    /// Returns the other nodes that take rooms, with the numbers of rooms that they have. Waits while none of those is
+    /// heard of whose sessions run: for example when this node has stood still, and the directory has not yet told it
+    /// the news.
     async fn load(&self) -> Mutex<HashMap<NodeId, usize>> {
         let Some(cluster) = self.cluster() else { return Mutex::default() };
-        let takers = cluster.loads().await.unwrap_or_default().into_iter();
-        let others = takers.filter(|taker| taker.node != *cluster.node());
-        Mutex::new(others.map(|taker| (taker.node, taker.rooms)).collect())
+        let until = Instant::now() + HEARD_WITHIN;
+        loop {
+            let takers = cluster.loads().await.unwrap_or_default().into_iter();
+            let others = takers.filter(|taker| taker.node != *cluster.node());
+            let load: HashMap<_, _> = others.map(|taker| (taker.node, taker.rooms)).collect();
+            let is_last = !cluster.nodes().iter().any(|node| node.state == SessionState::Up);
+            if !load.is_empty() || is_last || Instant::now() >= until {
+                return Mutex::new(load);
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// Moves a room to the best node that takes it; returns whether one has.
@@ -103,3 +114,5 @@ const AT_ONCE: usize = 16;
 const TRIES: usize = 3;
 /// Pause before a room is tried again that did not rest.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Longest time until another node is heard of: more than that in which NATS elects a leader.
+const HEARD_WITHIN: Duration = Duration::from_secs(10);

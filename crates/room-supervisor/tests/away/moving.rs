@@ -1,17 +1,18 @@
 //! Rooms that are moved from one node to another while their peers talk.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_cluster::WireFaults;
+use callboard_cluster::{Embedded, MemoryWire, WireFaults};
 use callboard_room_supervisor::*;
 use serde_json::{Value, json};
 use tokio::task::yield_now;
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 
 use crate::common::Client;
-use crate::common::nodes::{Node, until, within};
-use crate::world::{Book, World, expect_closed, join, say};
+use crate::common::nodes::{HOLD, Node, until, within};
+use crate::world::{Book, World, expect_closed, join, options, say};
 
 /// Joins with two clients at each node, and lets them read who is there.
 pub(crate) async fn gather(rooms: &[RoomHandle; 3]) -> Vec<Client> {
@@ -266,4 +267,36 @@ async fn a_node_moves_all_its_rooms_to_where_their_peers_are() {
             (json!(2), json!(1))
         );
     }
+}
+
+/// A node that has stood still knows the others by old news: they seem to be silent.
+#[actix::test]
+async fn a_node_that_hears_of_no_other_waits_before_it_moves_its_rooms() {
+    let (directory, wire, book) = (Embedded::new(), MemoryWire::new(), Arc::<Book>::default());
+    let node = async |name: &str| {
+        let book = Arc::clone(&book);
+        let open = move |name: &str| Some(options(name, &book));
+        let build = |rooms: RoomsBuilder| rooms.on_demand(open);
+        Node::on_wire_holding(3 * HOLD, (&directory, &wire), name, build).await
+    };
+    let (a1, b2) = (node("a1").await, node("b2").await);
+    let room = a1.open("tally").await;
+    until(|| a1.cluster.nodes().len() == 1).await;
+    b2.cable.cut(true);
+    let takers = async || a1.cluster.loads().await.map(|takers| takers.len());
+    within(async {
+        while takers().await != Some(1) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    a1.cluster.drain();
+
+    let moving = within(a1.rooms.move_all());
+    // After the first look.
+    let heard = async { b2.cable.cut(false) };
+    let (moved, ()) = tokio::join!(moving, heard);
+
+    assert_eq!((moved.moved, moved.stayed), (1, 0));
+    assert_eq!(room.home().as_ref(), Some(b2.cluster.node()));
 }
