@@ -14,5 +14,5 @@ fn a_cluster_bears_a_minute_of_faults() {
     print!("{said}");
 }
 
-/// Its plan has one fault of most kinds.
-const SEED: &str = "1";
+/// Its plan has one fault of most kinds, those that must cost nothing among them.
+const SEED: &str = "22";

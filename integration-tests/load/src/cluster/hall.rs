@@ -1,5 +1,6 @@
 //! Room that writes its history.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,8 @@ use integration_tests::history::{Event, OnLapse as Lapse, Recorder, now};
 pub(crate) struct Hall<const DIRECT: bool> {
     book: Arc<Book>,
     life: u64,
+    /// All that the room knows; it goes with it to other nodes.
+    members: BTreeSet<String>,
 }
 
 /// What the rooms of a node write to.
@@ -44,12 +47,12 @@ fn closes(room: &str) -> bool {
 }
 
 impl<const DIRECT: bool> Hall<DIRECT> {
-    fn open(book: &Arc<Book>, room: &RoomContext) -> Self {
+    fn open(book: &Arc<Book>, members: BTreeSet<String>, room: &RoomContext) -> Self {
         let life = book.lives.fetch_add(1, Ordering::Relaxed);
-        let hall = Self { book: Arc::clone(book), life };
-        let members = room.members().iter().map(|member| member.peer_id().to_string()).collect();
+        let listed = members.iter().cloned().collect();
+        let hall = Self { book: Arc::clone(book), life, members };
         let epoch = room.epoch().map_or(0, |epoch| epoch.0);
-        hall.write(Event::Opened { room: room.name().to_owned(), life, epoch, members });
+        hall.write(Event::Opened { room: room.name().to_owned(), life, epoch, members: listed });
         if hall.book.recorder.is_some() {
             room.every(BETWEEN_LOOKS);
         }
@@ -72,17 +75,21 @@ impl<const DIRECT: bool> Room for Hall<DIRECT> {
     const FORWARDS_DIRECTLY: bool = DIRECT;
 
     fn on_init(book: &Arc<Book>, room: &RoomContext) -> Result<Self, Rejection> {
-        Ok(Self::open(book, room))
+        let members = room.members();
+        let members = members.iter().map(|member| member.peer_id().to_string()).collect();
+        Ok(Self::open(book, members, room))
     }
 
     async fn on_join(&mut self, auth: &AuthData, room: &RoomContext) -> Result<(), Rejection> {
         let (room, life, peer) = self.peer(auth.peer_id, room);
+        self.members.insert(peer.clone());
         self.write(Event::Admitted { room, life, peer });
         Ok(())
     }
 
     fn on_leave(&mut self, peer: PeerId, room: &RoomContext) {
         let (room, life, peer) = self.peer(peer, room);
+        self.members.remove(&peer);
         self.write(Event::Departed { room, life, peer });
     }
 
@@ -97,6 +104,15 @@ impl<const DIRECT: bool> Room for Hall<DIRECT> {
         if room.handle().reserve(probe).map(mem::drop).is_ok() {
             recorder.record_at(t, Event::Door { room: name, epoch });
         }
+    }
+
+    fn snapshot(&self) -> Option<Snapshot> {
+        Snapshot::of(&self.members).ok()
+    }
+
+    fn restore(book: &Arc<Book>, snapshot: &Snapshot, room: &RoomContext) -> Result<Self, String> {
+        let members = snapshot.read().map_err(|error| error.to_string())?;
+        Ok(Self::open(book, members, room))
     }
 
     fn on_terminate(&mut self, room: &RoomContext) {

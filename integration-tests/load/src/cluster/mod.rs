@@ -7,3 +7,4 @@ pub(crate) mod nats;
 pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod stage;
+pub(crate) mod wall_clock;

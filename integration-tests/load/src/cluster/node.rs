@@ -11,10 +11,12 @@ use callboard_admin::Admin;
 use callboard_cluster::{Cluster, ClusterBuilder, Embedded, Nats, NatsOptions, NatsWire};
 use callboard_room_supervisor::{AuthData, Rejection, Rooms};
 use callboard_signaling::*;
+use callboard_supervision::SupervisorRef;
 use clap::Args;
 use serde_json::json;
 
 use super::hall::{self, Book};
+use super::wall_clock;
 
 #[derive(Args)]
 pub(crate) struct NodeOptions {
@@ -85,9 +87,16 @@ pub(crate) fn serve(options: NodeOptions) -> Result<(), Box<dyn Error>> {
             .rooms_per_minute_per_address(u32::MAX)
             .heartbeat(Some(Duration::from_secs(options.heartbeat)))
             .resume_grace(Duration::from_secs(options.grace));
-        let (signaling, admin) = (Signaling::new(peers), Admin::builder(root.clone()).build());
+        let signaling = Signaling::new(peers);
+        let drain = Drain::new(&rooms).spread(DRAIN_SPREAD);
+        let admin = admin(&cluster, &rooms, &root, &drain);
+        let mut run = Run::new()?.rooms(&rooms);
+        if let Some(tree) = &tree {
+            run = run.tree(tree);
+        }
+        run = run.tree(&root).drain_on_sigterm(&drain);
         let app = move || {
-            let (cluster, actors) = (cluster.clone(), root.clone());
+            let (cluster, rooms, actors) = (cluster.clone(), rooms.clone(), root.clone());
             let facts = move || {
                 let facts = cluster.as_ref().map(Cluster::facts);
                 let lease = facts.as_ref().and_then(|facts| facts.lease_remaining);
@@ -96,6 +105,8 @@ pub(crate) fn serve(options: NodeOptions) -> Result<(), Box<dyn Error>> {
                     "lapses": facts.as_ref().map(|facts| facts.lapses),
                     "seals": facts.as_ref().map(|facts| facts.seals),
                     "actors": actors.snapshot().running(),
+                    "rooms": here(&rooms),
+                    "wall_clock_ms": wall_clock::now(),
                 });
                 async move { HttpResponse::Ok().json(answer) }
             };
@@ -105,10 +116,34 @@ pub(crate) fn serve(options: NodeOptions) -> Result<(), Box<dyn Error>> {
                 .route("/facts", web::get().to(facts))
         };
         let server = tune(HttpServer::new(app)).workers(WORKERS).disable_signals();
-        server.bind(options.listen)?.run().await?;
-        drop(tree);
-        Ok(())
+        Ok(run.grace(GRACE).serve(server.bind(options.listen)?).await?)
     })
+}
+
+/// Creates the admin routes, by which the node is drained and its rooms are moved.
+fn admin(cluster: &Option<Cluster>, rooms: &Rooms, root: &SupervisorRef, drain: &Drain) -> Admin {
+    let (shown, moved) = (rooms.clone(), rooms.clone());
+    let (begins, drains) = (drain.clone(), drain.clone());
+    let mut admin = Admin::builder(root.clone())
+        .token(TOKEN)
+        .readiness(move || drains.readiness())
+        .drain(move || begins.begin());
+    if let Some(cluster) = cluster {
+        admin = admin.cluster(cluster).move_room(
+            move |actor| shown.room_at(&actor.path).map(|room| room.name().to_owned()),
+            move |room, to| {
+                let rooms = moved.clone();
+                async move { rooms.move_room(&room, &to).await }
+            },
+        );
+    }
+    admin.build()
+}
+
+/// Returns the names of the rooms that this node runs.
+fn here(rooms: &Rooms) -> Vec<String> {
+    let here = rooms.list().into_iter().filter(|room| room.home().is_none());
+    here.map(|room| room.name().to_owned()).collect()
 }
 
 async fn cluster(options: &NodeOptions) -> Result<Option<Cluster>, Box<dyn Error>> {
@@ -133,3 +168,9 @@ async fn cluster(options: &NodeOptions) -> Result<Option<Cluster>, Box<dyn Error
 /// Threads of the rooms, and of the HTTP server: several nodes share the machine.
 const THREADS: usize = 2;
 const WORKERS: usize = 2;
+/// Token of the admin routes: who asks is on another host.
+pub(crate) const TOKEN: &str = "load";
+/// In which time clients are told to go to other nodes, when the node is drained.
+const DRAIN_SPREAD: Duration = Duration::from_secs(1);
+/// Longest time for the end, after a drain.
+const GRACE: Duration = Duration::from_secs(3);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use integration_tests::Namespace;
 use nix::sys::signal::{Signal, kill};
@@ -15,12 +15,20 @@ pub(crate) struct Process {
     network: Namespace,
     program: PathBuf,
     log: PathBuf,
+    /// Variables of its environment.
+    environment: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
 impl Process {
     pub(crate) fn new(network: &Namespace, program: PathBuf, log: PathBuf) -> Self {
-        Self { network: network.clone(), program, log, child: None }
+        let environment = Vec::new();
+        Self { network: network.clone(), program, log, environment, child: None }
+    }
+
+    /// Sets variables of its environment.
+    pub(crate) fn environment(self, environment: Vec<(&'static str, String)>) -> Self {
+        Self { environment, ..self }
     }
 
     /// Starts it, unless it runs.
@@ -31,6 +39,7 @@ impl Process {
         let log = File::options().append(true).create(true).open(&self.log)?;
         let child = Command::from(self.network.command(&self.program))
             .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -46,6 +55,14 @@ impl Process {
             Some(mut child) => child.kill().await,
             None => Ok(()),
         }
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ends(&mut self) -> io::Result<ExitStatus> {
+        let child = self.child.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let status = child.wait().await?;
+        self.child = None;
+        Ok(status)
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {

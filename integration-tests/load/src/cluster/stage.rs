@@ -10,7 +10,9 @@ use tokio::time::{sleep, timeout};
 
 use super::bed::Bed;
 use super::nats::{Nats, SERVERS};
+use super::node::TOKEN;
 use super::process::Process;
+use super::wall_clock::WallClock;
 use crate::http;
 
 pub(crate) struct Stage {
@@ -30,6 +32,8 @@ pub(crate) struct How {
     pub(crate) history: bool,
     /// Time between two looks at a client, and for which its peer outlives it.
     pub(crate) heartbeat: Option<Duration>,
+    /// Whether their wall clocks can be set.
+    pub(crate) clocks: bool,
 }
 
 /// A node.
@@ -37,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) name: &'static str,
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    /// Its wall clock, if that can be set.
+    pub(crate) clock: Option<WallClock>,
     /// Number of its processes so far.
     pub(crate) started: u64,
 }
@@ -55,9 +61,14 @@ impl Stage {
         for name in names {
             let host = bed.host(name);
             let log = folder.join(format!("{name}.log"));
-            let process = Process::new(&host.network, std::env::current_exe()?, log);
+            let mut process = Process::new(&host.network, std::env::current_exe()?, log);
+            let clock = how.clocks.then(|| folder.join(format!("{name}.clock")));
+            let clock = clock.map(WallClock::create).transpose()?;
+            if let Some(clock) = &clock {
+                process = process.environment(clock.environment());
+            }
             let address = SocketAddr::from((host.address, 8080));
-            nodes.push(Node { name, process, address, started: 0 });
+            nodes.push(Node { name, process, address, clock, started: 0 });
         }
         let mut stage = Self { bed, nats, nodes, folder: folder.to_owned(), how };
         for node in 0..names.len() {
@@ -128,6 +139,14 @@ impl Stage {
     }
 }
 
+/// Asks a node to do something by its admin routes.
+pub(crate) async fn order(node: SocketAddr, path: &str, body: String) -> io::Result<()> {
+    let path = format!("{path}?token={TOKEN}");
+    let asking = http::ask(node, "POST", &path, ("application/json", body));
+    timeout(LONGEST_ORDER, asking).await??;
+    Ok(())
+}
+
 /// Returns the names of the hosts of nodes with these names, and of servers.
 pub(crate) fn hosts(nodes: &[&'static str]) -> Vec<&'static str> {
     nodes.iter().chain(&SERVERS).copied().collect()
@@ -145,6 +164,8 @@ pub(crate) async fn ask(node: SocketAddr, path: &str) -> io::Result<String> {
 pub(crate) const CLUSTER: &str = "load";
 /// Longest time for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Longest time until an order is carried out, or refused: a room has moved.
+const LONGEST_ORDER: Duration = Duration::from_secs(20);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Longest time until the cluster is whole again.
 const LONGEST: Duration = Duration::from_secs(90);

@@ -1,6 +1,8 @@
 //! Fault suite: three nodes, three NATS servers, clients that talk across the nodes, and faults from a seed. The
 //! history of the run is checked.
 
+mod balancer;
+mod moves;
 mod plan;
 mod suite;
 mod talker;
@@ -15,15 +17,15 @@ use std::time::Duration;
 use std::{fs, io};
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use integration_tests::history::{Bounds, Event, Phase, Recorder};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use self::plan::Plan;
+use self::plan::{Fault, Plan};
 use self::suite::{Counts, NODES, Suite, local_room};
 use self::talker::{Order, Talker};
-use self::views::{Views, Writer};
+use self::views::Writer;
 use crate::check;
 use crate::cluster::stage::{self, Stage};
 
@@ -38,6 +40,9 @@ pub(crate) struct FaultOptions {
     /// For how many seconds, in place of minutes.
     #[arg(long, conflicts_with = "minutes")]
     seconds: Option<u64>,
+    /// Which faults happen, by their names, such as `Drain,Move`. Default: all.
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(Fault::NAMES))]
+    only: Vec<String>,
     /// Folder for the histories and logs, which is made. By default they are kept in a new folder if something is
     /// wrong.
     #[arg(long)]
@@ -102,10 +107,10 @@ async fn act(options: &FaultOptions, length: Duration, folder: &Path) -> io::Res
     let mut suite = Suite::start(folder, options.hold, wait, recorder.clone()).await?;
     suite.warm().await?;
     let counts = count(&suite, &recorder, None).await;
-    let (order, orders) = watch::channel(Order::Talk);
+    let (order, orders) = (suite.order.clone(), suite.order.subscribe());
     let mut random = fastrand::Rng::with_seed(options.seed);
-    let views = Views::default();
-    let talkers = talkers(&suite.stage, &recorder, &views, wait)
+    let views = suite.views.clone();
+    let talkers = talkers(&suite, &recorder, wait)
         .map(|talker| tokio::spawn(talker.run(orders.clone(), random.u64(..))));
     let talking: Vec<JoinHandle<()>> = talkers.collect();
     let health = probe_health(&suite.stage, &recorder);
@@ -119,7 +124,10 @@ async fn act(options: &FaultOptions, length: Duration, folder: &Path) -> io::Res
     calm(LONGEST_START).await;
 
     let began = Instant::now();
-    for fault in Plan::new(options.seed) {
+    let is_wanted = |fault: &Fault| {
+        options.only.is_empty() || options.only.iter().any(|one| *one == fault.name())
+    };
+    for fault in Plan::new(options.seed).filter(is_wanted) {
         if began.elapsed() >= length {
             break;
         }
@@ -145,33 +153,31 @@ async fn act(options: &FaultOptions, length: Duration, folder: &Path) -> io::Res
 }
 
 /// Returns clients at all nodes: some of each room that all nodes share, and some of rooms of one node.
-fn talkers(
-    stage: &Stage,
-    recorder: &Recorder,
-    views: &Views,
-    wait: Duration,
-) -> impl Iterator<Item = Talker> {
+fn talkers(suite: &Suite, recorder: &Recorder, wait: Duration) -> impl Iterator<Item = Talker> {
     let nodes: Vec<(String, _)> =
-        stage.nodes().iter().map(|node| (node.name.to_owned(), node.address)).collect();
+        suite.stage.nodes().iter().map(|node| (node.name.to_owned(), node.address)).collect();
     let mut all = Vec::new();
     for (number, room) in SHARED.iter().enumerate() {
         for at in 0..nodes.len() {
             let mut nodes = nodes.clone();
             // Its home is where the first asks.
             nodes.rotate_left((at + number) % NODES.len());
-            all.push(((*room).to_owned(), nodes));
+            all.push(((*room).to_owned(), nodes, false));
         }
     }
-    for node in &nodes {
+    for (at, (node, _)) in nodes.iter().enumerate() {
         for _ in 0..2 {
-            all.push((local_room(&node.0), vec![node.clone()]));
+            let mut nodes = nodes.clone();
+            nodes.rotate_left(at);
+            all.push((local_room(node), nodes, true));
         }
     }
-    let (recorder, views) = (recorder.clone(), views.clone());
-    all.into_iter().enumerate().map(move |(number, (room, nodes))| {
+    let (recorder, views) = (recorder.clone(), suite.views.clone());
+    let balancer = suite.balancer.clone();
+    all.into_iter().enumerate().map(move |(number, (room, nodes, is_local))| {
         let name = format!("{number} in {room}");
         let writer = Writer::new(&recorder, &name, &views);
-        Talker { name, room, nodes, writer, wait }
+        Talker { name, room, nodes, is_local, balancer: balancer.clone(), writer, wait }
     })
 }
 

@@ -33,14 +33,43 @@ pub(super) enum Fault {
     KillNats(u64),
     /// The bucket is deleted.
     DeleteBucket,
+    /// A node is drained, and started again when its process has ended.
+    Drain(usize),
+    /// A room that all nodes share goes to the next node so many times.
+    Move(usize, usize),
+    /// The wall clock of a node is so many seconds before that of the machine, for this many milliseconds.
+    SetClock(usize, i64, u64),
 }
 
 impl Fault {
-    /// Number of kinds.
-    const KINDS: u64 = 13;
+    /// Names of all.
+    pub(super) const NAMES: [&str; 16] = [
+        "Kill",
+        "KillLeader",
+        "Pause",
+        "Unplug",
+        "CutFromNats",
+        "KillNats",
+        "Mute",
+        "PauseLeader",
+        "DeleteBucket",
+        "KillForLong",
+        "Deafen",
+        "CutLeader",
+        "Drain",
+        "Move",
+        "SetClock",
+        "OneWay",
+    ];
+
+    /// Returns its name.
+    pub(super) fn name(&self) -> String {
+        let shown = self.to_string();
+        shown.split('(').next().unwrap_or_default().to_owned()
+    }
 
     /// Returns a fault of this kind.
-    fn of(kind: u64, random: &mut fastrand::Rng) -> Self {
+    fn of(kind: usize, random: &mut fastrand::Rng) -> Self {
         let node = random.usize(0..3);
         let other = (node + random.usize(1..3)) % 3;
         let short = random.u64(500..4_000);
@@ -59,6 +88,12 @@ impl Fault {
             9 => Self::KillForLong(node),
             10 => Self::Deafen(node, long),
             11 => Self::CutLeader(long),
+            12 => Self::Drain(node),
+            13 => Self::Move(random.usize(0..3), random.usize(2..6)),
+            14 => {
+                let hour = random.i64(1_800..7_200);
+                Self::SetClock(node, if random.bool() { hour } else { -hour }, long)
+            }
             _ => Self::OneWay(node, other, long),
         }
     }
@@ -70,6 +105,9 @@ impl Fault {
             Self::Unplug(..) | Self::CutFromNats(..) | Self::Mute(..) | Self::Deafen(..) => {
                 FaultKind::Network
             }
+            Self::Drain(_) => FaultKind::Drain,
+            Self::Move(..) => FaultKind::Move,
+            Self::SetClock(..) => FaultKind::Clock,
             _ => FaultKind::Directory,
         }
     }
@@ -83,14 +121,23 @@ impl Fault {
             | Self::Unplug(node, _)
             | Self::CutFromNats(node, _)
             | Self::Mute(node, _)
-            | Self::Deafen(node, _) => Some(node),
+            | Self::Deafen(node, _)
+            | Self::Drain(node)
+            | Self::SetClock(node, ..) => Some(node),
             _ => None,
         }
     }
 
-    /// Returns whether clients of the node that it hits do not reach it.
+    /// Returns whether clients of the node that it hits do not reach it, or must go to others.
     pub(super) fn hits_clients(self) -> bool {
-        matches!(self, Self::Kill(_) | Self::KillForLong(_) | Self::Pause(..) | Self::Unplug(..))
+        matches!(
+            self,
+            Self::Kill(_)
+                | Self::KillForLong(_)
+                | Self::Pause(..)
+                | Self::Unplug(..)
+                | Self::Drain(_)
+        )
     }
 }
 
@@ -103,7 +150,7 @@ impl fmt::Display for Fault {
 /// Endless sequence of faults. All kinds come before one comes again.
 pub(super) struct Plan {
     random: fastrand::Rng,
-    kinds: Vec<u64>,
+    kinds: Vec<usize>,
 }
 
 impl Plan {
@@ -117,7 +164,7 @@ impl Iterator for Plan {
 
     fn next(&mut self) -> Option<Fault> {
         if self.kinds.is_empty() {
-            self.kinds = (0..Fault::KINDS).collect();
+            self.kinds = (0..Fault::NAMES.len()).collect();
             self.random.shuffle(&mut self.kinds);
         }
         let kind = self.kinds.pop()?;
@@ -131,12 +178,13 @@ mod tests {
 
     #[test]
     fn a_seed_has_one_plan_with_all_kinds() {
-        let plan = |seed| Plan::new(seed).take(26).collect::<Vec<_>>();
+        let plan = |seed| Plan::new(seed).take(32).collect::<Vec<_>>();
 
         assert_eq!(plan(1), plan(1));
         assert_ne!(plan(1), plan(2));
-        let name = |fault: &Fault| format!("{fault:?}").split('(').next().map(str::to_owned);
-        let kinds: std::collections::BTreeSet<_> = plan(1).iter().map(name).collect();
-        assert_eq!(kinds.len(), 13);
+        for (kind, name) in Fault::NAMES.into_iter().enumerate() {
+            assert_eq!(plan(1).iter().filter(|fault| fault.name() == name).count(), 2, "{name}");
+            assert_eq!(Fault::of(kind, &mut fastrand::Rng::with_seed(1)).name(), name);
+        }
     }
 }

@@ -8,9 +8,14 @@ use std::time::Duration;
 use async_nats::jetstream;
 use integration_tests::history::{Event, Recorder};
 use nix::sys::signal::Signal;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::SHARED;
+use super::balancer::Balancer;
 use super::plan::Fault;
+use super::talker::Order;
+use super::views::Views;
 use crate::client::Client;
 use crate::cluster::bed::Bed;
 use crate::cluster::nats::SERVERS;
@@ -22,6 +27,10 @@ pub(super) const NODES: [&str; 3] = ["a1", "b2", "c3"];
 
 pub(super) struct Suite {
     pub(super) stage: Stage,
+    /// What the clients do, and know, and where they are sent.
+    pub(super) order: watch::Sender<Order>,
+    pub(super) views: Views,
+    pub(super) balancer: Balancer,
     hold: u64,
     recorder: Recorder,
     faults: u64,
@@ -39,10 +48,12 @@ impl Suite {
     ) -> io::Result<Self> {
         // Clients that are gone are noticed, and have left, in less than that.
         let heartbeat = Some((wait / 5).max(Duration::from_secs(1)));
-        let how = How { hold: Some(hold), history: true, heartbeat };
+        let how = How { hold: Some(hold), history: true, heartbeat, clocks: true };
         let bed = Bed::new(&hosts(&NODES));
         let stage = Stage::start(bed, &NODES, folder, how).await?;
-        Ok(Self { stage, hold, recorder, faults: 0 })
+        let order = watch::Sender::new(Order::Talk);
+        let (views, balancer) = (Views::default(), Balancer::default());
+        Ok(Self { stage, order, views, balancer, hold, recorder, faults: 0 })
     }
 
     /// Opens some rooms at each node, and leaves them again: threads and connections that a node keeps are there then.
@@ -93,10 +104,25 @@ impl Suite {
             says: fault.to_string(),
         };
         self.recorder.record(event);
+        if fault.kind().is_gentle() {
+            self.record_sessions().await;
+        }
         self.inflict(fault).await?;
         self.stage.whole().await?;
+        if fault.kind().is_gentle() {
+            self.record_sessions().await;
+        }
         self.recorder.record(Event::Healed { id });
         Ok(())
+    }
+
+    /// Writes how many sessions of each node have ended.
+    async fn record_sessions(&self) {
+        for (at, node) in NODES.into_iter().enumerate() {
+            if let Some(ended) = self.stage.facts(at).await.and_then(|it| it["lapses"].as_u64()) {
+                self.recorder.record(Event::Sessions { node: node.to_owned(), ended });
+            }
+        }
     }
 
     async fn inflict(&mut self, fault: Fault) -> io::Result<()> {
@@ -160,6 +186,9 @@ impl Suite {
             Fault::DeleteBucket => {
                 delete_bucket(&stage.nats.urls()).await?;
             }
+            Fault::Drain(node) => self.drain(node).await?,
+            Fault::Move(room, times) => self.move_onward(SHARED[room], times).await?,
+            Fault::SetClock(node, seconds, time) => self.set_clock(node, seconds, time).await?,
         }
         Ok(())
     }
@@ -189,6 +218,6 @@ pub(super) fn local_room(node: &str) -> String {
     format!("local-{node}")
 }
 
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 const LONGEST_DELETION: Duration = Duration::from_secs(60);
 const LONGEST_START: Duration = Duration::from_secs(60);

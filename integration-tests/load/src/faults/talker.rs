@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
+use super::balancer::Balancer;
 use super::tap::Tap;
 use super::views::Writer;
 
@@ -23,18 +24,24 @@ pub(super) enum Order {
     Churn,
     /// They talk, and none leaves.
     Talk,
+    /// They talk, and those who were sent away from their own node leave and come back to it.
+    Home,
     /// They say nothing.
     Listen,
     /// They leave.
     Leave,
 }
 
-/// A client, and the nodes to which it may connect: the first of them, as long as it can.
+/// A client, and the nodes to which it may connect: the first of them, as long as it can, and as the balancer sends
+/// clients there.
 #[derive(Clone)]
 pub(super) struct Talker {
     pub(super) name: String,
     pub(super) room: String,
     pub(super) nodes: Vec<(String, SocketAddr)>,
+    /// Whether it waits for its own node, the first, unless the balancer sends it elsewhere.
+    pub(super) is_local: bool,
+    pub(super) balancer: Balancer,
     pub(super) writer: Writer,
     /// Time in which it must be told something.
     pub(super) wait: Duration,
@@ -46,6 +53,8 @@ struct Numbers {
     socket: AtomicU64,
     /// Which of the nodes is tried next.
     node: AtomicUsize,
+    /// Which of the nodes was tried last.
+    last: AtomicUsize,
 }
 
 impl Talker {
@@ -59,7 +68,7 @@ impl Talker {
                 sleep(BEFORE_RETRY).await;
                 continue;
             };
-            self.talk(&mut client, &mut orders, &mut random, &mut n).await;
+            self.talk(&mut client, &numbers, &mut orders, &mut random, &mut n).await;
             if client.state() == ClientState::Open {
                 self.writer.write(Event::Out);
             }
@@ -85,7 +94,8 @@ impl Talker {
 
     /// Opens a connection to a node, as a balancer does: to the next one after one that cannot be reached in time.
     async fn open(&self, numbers: &Numbers) -> io::Result<Tap> {
-        let at = numbers.node.load(Ordering::Relaxed) % self.nodes.len();
+        let at = self.choose(numbers);
+        numbers.last.store(at, Ordering::Relaxed);
         let (node, address) = &self.nodes[at];
         let socket = numbers.socket.fetch_add(1, Ordering::Relaxed);
         let asks = Event::Asks { socket, room: self.room.clone(), node: node.clone() };
@@ -104,10 +114,19 @@ impl Talker {
         }
     }
 
+    /// Returns the number of the node to which the balancer sends it.
+    fn choose(&self, numbers: &Numbers) -> usize {
+        let first = if self.is_local { 0 } else { numbers.node.load(Ordering::Relaxed) };
+        let all = (0..self.nodes.len()).map(|at| (first + at) % self.nodes.len());
+        let mut open = all.filter(|at| self.balancer.sends_to(&self.nodes[*at].0));
+        open.next().unwrap_or(0)
+    }
+
     /// Talks for a while.
     async fn talk(
         &self,
         client: &mut Client,
+        numbers: &Numbers,
         orders: &mut watch::Receiver<Order>,
         random: &mut fastrand::Rng,
         n: &mut u64,
@@ -118,13 +137,17 @@ impl Talker {
         let until = Instant::now() + stay;
         loop {
             let order = *orders.borrow_and_update();
+            let is_away = self.is_local && numbers.last.load(Ordering::Relaxed) != 0;
+            if order == Order::Home && is_away && client.state() == ClientState::Open {
+                return;
+            }
             tokio::select! {
                 event = client.next_event() => match event {
                     Some(ClientEvent::State(change)) if change.state == ClientState::Closed => return,
                     Some(_) => {}
                     None => return,
                 },
-                _ = ticks.tick(), if matches!(order, Order::Churn | Order::Talk) => {
+                _ = ticks.tick(), if matches!(order, Order::Churn | Order::Talk | Order::Home) => {
                     if client.state() == ClientState::Open {
                         self.say(client, random, n);
                     }

@@ -24,6 +24,9 @@ struct View {
     /// None while it is not connected.
     peer: Option<String>,
     others: BTreeSet<String>,
+    /// Node of its last WebSocket, and that of the one by which it is connected.
+    asks: String,
+    node: String,
 }
 
 impl Writer {
@@ -43,11 +46,14 @@ impl Writer {
 impl View {
     fn see(&mut self, event: &Event) {
         match event {
+            Event::Asks { node, .. } => self.asks.clone_from(node),
             Event::In { socket, room, peer, peers } => {
+                self.node.clone_from(&self.asks);
                 (self.socket, self.room, self.peer) = (*socket, room.clone(), Some(peer.clone()));
                 self.others = peers.iter().cloned().collect();
             }
             Event::Resumed { socket, peer, .. } => {
+                self.node.clone_from(&self.asks);
                 (self.socket, self.peer) = (*socket, Some(peer.clone()));
             }
             Event::Lost { socket, .. } if *socket == self.socket => self.peer = None,
@@ -62,6 +68,13 @@ impl View {
 impl Views {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, View>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether all clients of a room are connected by this node.
+    pub(super) fn are_at(&self, room: &str, node: &str) -> bool {
+        let views = self.lock();
+        let mut own = views.values().filter(|view| view.room == room);
+        own.all(|view| view.peer.is_some() && view.node == node)
     }
 
     /// Returns whether all clients are in their rooms, and all of a room know each other.
