@@ -35,6 +35,7 @@ export class Flow {
    * @returns {number | null}
    */
   recovered(fault) {
+    if (!this.alive) return null;
     const now = performance.now();
     const after = this.#arrivals.filter(({ sent }) => sent >= fault);
     let since = after.at(-1)?.arrived;

@@ -9,10 +9,11 @@ export class Recoveries {
   #report;
   /** Injected faults that the server has not reported. @type {{ path: string, fault: string, at: number, media: boolean }[]} */
   #injected = [];
-  /** Recoveries that we still measure, by id. @type {Map<any, any>} */
+  /** Rows of the table by id, with all times that are known. @type {Map<any, any>} */
+  #known = new Map();
+  /** Recoveries that we still measure, by id. @type {Map<any, { at: number, media: boolean }>} */
   #measuring = new Map();
-  /** Times that we have measured, by the recovery's id; and those of them that the server has not got yet. */
-  #measured = new Map();
+  /** Times that we have measured, and that the server has not got yet, by id. @type {Map<number, any>} */
   #unreported = new Map();
   #reporting = false;
   #rows = element("recoveries");
@@ -29,73 +30,87 @@ export class Recoveries {
     setInterval(() => this.#reportAll(), 500);
   }
 
-  /** Records that we inject a fault now. */
+  /**
+   * Records that we inject a fault now. Returns what to call if the server refuses it.
+   *
+   * @param {string} path
+   * @param {string} fault
+   * @returns {() => void}
+   */
   injected(path, fault) {
-    const at = performance.now();
     // Media that flows now must flow again, even if its flow is gone meanwhile.
+    const injected = { path, fault, at: performance.now(), media: this.#flows().media.length > 0 };
+    this.#injected.push(injected);
+    this.#injected.splice(0, this.#injected.length - PENDING);
+    return () => { this.#injected = this.#injected.filter((it) => it !== injected); };
+  }
+
+  /** Records that we unplug our WebSocket now. */
+  unplugged() {
+    const at = performance.now();
     const media = this.#flows().media.length > 0;
-    if (fault !== "unplug") {
-      this.#injected.push({ path, fault, at, media });
-      this.#injected.splice(0, this.#injected.length - PENDING);
-      return;
-    }
     // No actor ends by it, so the server has no row for it.
     const id = `own ${(this.#own += 1)}`;
-    const row = { id, path, type: "WebSocket", fault, reason: { kind: "unplugged", text: "" }, at_ms: Date.now(), whole_ms: null };
+    const row = { id, path: "websocket", type: "WebSocket", fault: "unplug", reason: { kind: "unplugged", text: "" }, at_ms: Date.now(), whole_ms: null };
     this.#show(row);
-    this.#measuring.set(id, { at, media, row });
+    this.#begin(id, { at, media });
   }
 
   /** Takes all recoveries of the server; some may be new to us, because the stream itself may have been hit. */
   reset(recoveries) {
-    for (const row of recoveries) this.heard(row);
+    // What is too old for the table must not push newer rows out of it.
+    const oldest = [...this.#known.values()].find(({ id }) => typeof id === "number")?.at_ms ?? 0;
+    for (const row of recoveries.slice(-ROWS)) if (row.at_ms >= oldest) this.heard(row);
   }
 
+  /** Takes a recovery as the server knows it, maybe later than what we know. */
   heard(row) {
-    const measuring = this.#measuring.get(row.id);
-    const known = this.#lineOf(row) !== undefined;
+    // A server that was started again counts from the beginning.
+    if (this.#known.get(row.id)?.at_ms !== row.at_ms) this.#forget(row.id);
+    const known = this.#known.has(row.id);
     const injected = known ? -1 : this.#injected.findIndex(({ path, fault }) => row.fault === fault && row.path === path);
-    if (injected >= 0) {
-      const [{ at, media }] = this.#injected.splice(injected, 1);
-      this.#measuring.set(row.id, { at, media, row });
-    } else if (measuring) {
-      measuring.row = row;
-    }
+    if (injected >= 0) this.#begin(row.id, this.#injected.splice(injected, 1)[0]);
     this.#show(row);
   }
 
+  /** Begins to measure. It ends when the call flows, however late that is, and when there are too many. */
+  #begin(id, { at, media }) {
+    this.#measuring.set(id, { at, media });
+    if (this.#measuring.size > PENDING) this.#measuring.delete(this.#measuring.keys().next().value);
+  }
+
   #measure() {
-    const now = performance.now();
     // Slow timers cannot measure.
     if (document.hidden) return this.#leaveOut();
+    if (this.#measuring.size === 0) return;
+    const flows = this.#flows();
     for (const [id, measuring] of this.#measuring) {
-      const flows = this.#flows();
+      const row = this.#known.get(id);
       const measured = {};
       for (const [what, member] of [["messages", "messages_ms"], ["media", "media_ms"]]) {
-        if (measuring.row[member] != null || flows[what].length === 0) continue;
+        if (row[member] != null || flows[what].length === 0) continue;
         const times = flows[what].map((flow) => flow.recovered(measuring.at));
         if (times.every((time) => time !== null)) measured[member] = Math.max(...times);
       }
       if (Object.keys(measured).length > 0) {
-        Object.assign(measuring.row, measured);
-        this.#measured.set(id, { ...this.#measured.get(id), ...measured });
-        this.#show(measuring.row);
-        if (typeof id === "number") this.#unreported.set(id, this.#measured.get(id));
+        this.#show({ ...row, ...measured });
+        if (typeof id === "number") this.#unreported.set(id, { ...this.#unreported.get(id), ...measured });
       }
-      const { messages_ms: messages, media_ms: media } = measuring.row;
+      const { messages_ms: messages, media_ms: media } = this.#known.get(id);
       measuring.media ||= flows.media.length > 0;
-      if ((messages != null && (media != null || !measuring.media)) || now - measuring.at > GIVEN_UP) this.#measuring.delete(id);
+      if (messages != null && (media != null || !measuring.media)) this.#measuring.delete(id);
     }
   }
 
   /** Stops measuring while our tab is hidden, and marks the rows whose times are missing. */
   #leaveOut() {
-    for (const { row } of this.#measuring.values()) {
-      const line = this.#lineOf(row);
-      if (line) line.dataset.missing = "hidden tab";
-      this.#show(row);
-    }
+    for (const id of this.#measuring.keys()) this.#show({ ...this.#known.get(id), missing: "hidden tab" });
     this.#measuring.clear();
+  }
+
+  #forget(id) {
+    this.#lineOf(id)?.remove();
+    for (const rows of [this.#known, this.#measuring, this.#unreported]) rows.delete(id);
   }
 
   /** Reports our times to the server, which may itself have been hit. */
@@ -110,19 +125,24 @@ export class Recoveries {
     this.#reporting = false;
   }
 
-  #lineOf({ id }) {
+  #lineOf(id) {
     return [...this.#rows.children].find(({ dataset }) => dataset.recovery === String(id));
   }
 
-  #show(reported) {
-    const row = { ...reported, ...this.#measured.get(reported.id) };
+  /** Shows a recovery. What is known of it stays so: what we hear may be older. */
+  #show(told) {
+    const before = this.#known.get(told.id) ?? {};
+    const row = { ...before, ...Object.fromEntries(Object.entries(told).filter(([, value]) => value != null)) };
+    this.#known.set(row.id, row);
     element("recoveries-none").hidden = true;
-    const known = this.#lineOf(row);
-    const line = known ?? make("tr", { role: "row", dataset: { recovery: row.id } }, ...Array.from({ length: 6 }, () => make("td", { role: "cell" })));
-    if (!known) this.#rows.prepend(line);
-    while (this.#rows.children.length > ROWS) this.#rows.lastElementChild?.remove();
+    let line = this.#lineOf(row.id);
+    if (!line) {
+      line = make("tr", { role: "row", dataset: { recovery: row.id } }, ...Array.from({ length: 6 }, () => make("td", { role: "cell" })));
+      this.#rows.prepend(line);
+    }
+    while (this.#known.size > ROWS) this.#forget(this.#known.keys().next().value);
     const name = row.path.split("/").slice(-2).map((part) => shortName(part)).join("/");
-    const missing = line.dataset.missing ?? "–";
+    const missing = row.missing ?? "–";
     const cells = [
       new Date(row.at_ms).toLocaleTimeString(),
       row.type ? `${row.type} ${name}` : name,
@@ -162,5 +182,3 @@ const BY_ITSELF = {
 };
 const PENDING = 32;
 const ROWS = 100;
-/** Time in ms after which measuring ends. */
-const GIVEN_UP = 30_000;

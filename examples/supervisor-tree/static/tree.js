@@ -20,8 +20,8 @@ class Tree {
   #page;
   #view;
   #recoveries;
-  /** Time until which the next new handshake is the one that is held for us. */
-  #heldUntil = 0;
+  /** Whether the next new handshake is held for us. */
+  #holding = false;
 
   constructor(page) {
     const { own, flows } = page;
@@ -38,9 +38,17 @@ class Tree {
     url.protocol = url.protocol.replace(/^http/, "ws");
     if (token()) url.searchParams.set("token", token());
     const stream = new WebSocket(url);
-    stream.onopen = () => { this.#delay = FIRST_DELAY; };
+    stream.onopen = () => {
+      this.#delay = FIRST_DELAY;
+      // What has happened since it was loaded, before the stream told of it.
+      this.#load();
+    };
     stream.onmessage = ({ data }) => this.#heard(JSON.parse(data));
-    stream.onclose = () => this.#again("The tree cannot be seen now. Looking again…");
+    stream.onclose = () => {
+      // It may have begun meanwhile.
+      this.#holding = false;
+      this.#again("The tree cannot be seen now. Looking again…");
+    };
   }
 
   /** Loads the recoveries so far; returns null, or why not: a status, or 0 without an answer. */
@@ -92,7 +100,7 @@ class Tree {
     let refusal;
     switch (fault) {
       case "unplug":
-        this.#recoveries.injected("websocket", fault);
+        this.#recoveries.unplugged();
         return this.#page.unplug();
       case "lose":
         refusal = await this.#post("fault", { path, fault, ratio: losing.has(path) ? 0 : LOSS });
@@ -102,10 +110,14 @@ class Tree {
         refusal = await this.#failHandshake(node);
         break;
       default:
-        this.#recoveries.injected(path, fault);
-        refusal = await this.#post("fault", { path, fault });
+        refusal = await this.#measured(path, fault);
     }
-    say(element("tree-note"), refusal === null ? "" : `${node.details.name ?? node.id}: ${refusal}`);
+    this.#said(node.details.name ?? node.id, refusal);
+  }
+
+  /** Shows why a fault was not injected, if it was not. */
+  #said(name, refusal) {
+    say(element("tree-note"), refusal === null ? "" : `${name}: ${refusal}`);
   }
 
   /**
@@ -118,20 +130,27 @@ class Tree {
     } catch (error) {
       return error.message;
     }
-    this.#heldUntil = performance.now() + HELD;
+    this.#holding = true;
     return this.#post("fault", { path: node.path, fault: "kill" });
   }
 
   #handshakeBegan(path) {
-    if (performance.now() > this.#heldUntil) return;
-    this.#heldUntil = 0;
+    if (!this.#holding) return;
+    this.#holding = false;
     // Delayed, so that the user sees it.
-    setTimeout(() => this.#fail(path), SEEN);
+    setTimeout(async () => this.#said(path, await this.#fail(path)), SEEN);
   }
 
   #fail(path) {
-    this.#recoveries.injected(path, "fail_handshake");
-    return this.#post("fault", { path, fault: "fail_handshake" });
+    return this.#measured(path, "fail_handshake");
+  }
+
+  /** Injects a fault, and measures how long the call takes to recover from it. Returns null, or what is wrong. */
+  async #measured(path, fault) {
+    const refused = this.#recoveries.injected(path, fault);
+    const refusal = await this.#post("fault", { path, fault });
+    if (refusal !== null) refused();
+    return refusal;
   }
 
   /** Sends a request; returns null, or what is wrong. */
@@ -160,8 +179,6 @@ const token = () => sessionStorage.getItem("token") ?? "";
 const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 /** Fraction of the datagrams that a connection loses when it is told to. */
 const LOSS = 0.2;
-/** Longest time in ms for a client to connect again. */
-const HELD = 10_000;
 /** Time in ms for which a handshake is held before it fails. */
 const SEEN = 600;
 const FIRST_DELAY = 100;

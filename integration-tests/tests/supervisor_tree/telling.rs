@@ -241,6 +241,56 @@ fn a_hidden_tab_spoils_no_measurement() {
     });
 }
 
+#[test]
+fn a_recovery_is_measured_that_takes_long_or_comes_between_two_streams_of_the_tree() {
+    in_network_namespace(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
+            .await;
+
+        // The page's clock is set when the fault has been injected.
+        let late = "const now = performance.now.bind(performance);
+             let later = 0;
+             performance.now = () => now() + later;
+             document.addEventListener('click', () => { later = 40_000; }, { once: true })";
+        ann.browser.evaluate(late, vec![]).await;
+        ann.presses("Ann", "PeerConnection", "kill").await;
+        let measured = "const line = document.querySelector('#recoveries tr[data-fault=kill]');
+             return Number(line?.dataset.messages) > 40_000";
+        ann.waits("the time of messages", measured).await;
+
+        // When the page has loaded what there was, and before it watches the tree again, an actor fails and recovers.
+        let between = "const load = window.fetch;
+             window.fetch = async (...request) => {
+                 const response = await load(...request);
+                 if (request[0] !== '/tree/recoveries') return response;
+                 window.fetch = load;
+                 const before = await response.text();
+                 const everyone = (node) => [node, ...node.children.flatMap(everyone)];
+                 const actors = everyone(await (await load('/tree')).json());
+                 const { path } = actors.find(({ type }) => type.endsWith('UdpMux'));
+                 const [body, headers] = [JSON.stringify({ path, fault: 'kill' }), { 'Content-Type': 'application/json' }];
+                 await load('/tree/fault', { method: 'POST', headers, body });
+                 for (let whole = null; whole === null;) {
+                     const { recoveries } = await (await load('/tree/recoveries')).json();
+                     whole = recoveries.find((it) => it.path === path)?.whole_ms ?? null;
+                 }
+                 return new Response(before, { headers });
+             }";
+        ann.browser.evaluate(between, vec![]).await;
+        for words in
+            [&["/socket/demo"][..], &["/tree/recoveries", "_CONNECTION_REFUSED"], &["/tree/stream"]]
+        {
+            ann.browser.expect_fault(FaultKind::FailedRequest, words);
+        }
+        ann.presses("http", "Http", "panic").await;
+        let heard = "const line = document.querySelector('#recoveries tr[data-type=UdpMux]');
+             return line !== null && 'whole' in line.dataset";
+        ann.waits("the row of that actor", heard).await;
+    });
+}
+
 /// Returns a script that lets a page send pointers by its data channel at most once in this time, in ms.
 fn slow_messages(every: &str) -> String {
     format!(
