@@ -42,6 +42,15 @@ fn each_invariant_has_mutated_histories_and_all_are_caught() {
     }
 }
 
+#[test]
+fn a_hold_is_known_that_was_heard_of_right_after_a_pause_alone() {
+    let lines = history(&[Step::Pause(0, 0), Step::Kill(0, 0), Step::Calm]);
+
+    for mutation in MUTATIONS {
+        assert_ne!(is_caught(mutation, &lines, 0), Some(false), "{}", mutation.name);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 

@@ -39,6 +39,12 @@ struct Span<'a> {
 }
 
 impl<'a> Holds<'a> {
+    /// Notes a hold that may have been good before this line.
+    fn know(&mut self, at: usize, node: &'a str, room: &'a str, epoch: u64) {
+        let spans = self.spans.entry(room).or_default();
+        spans.entry(epoch).or_insert(Span { node, first: at, last: at });
+    }
+
     fn see(&mut self, at: usize, node: &'a str, room: &'a str, epoch: u64, found: &mut Found) {
         let spans = self.spans.entry(room).or_default();
         let is_new = !spans.contains_key(&epoch);
@@ -80,8 +86,9 @@ impl<'a> Rule<'a> for Rooms<'a> {
             Event::Live { room, epoch, on_lapse: OnLapse::Close } => {
                 // What it does when it goes on, it may have begun before it stood still.
                 let resumed = self.resumed.get(by).copied().unwrap_or_default();
-                if line.t > resumed + AWAKE {
-                    self.lives.see(at, by, room, *epoch, found);
+                match line.t > resumed + AWAKE {
+                    true => self.lives.see(at, by, room, *epoch, found),
+                    false => self.lives.know(at, by, room, *epoch),
                 }
             }
             Event::Opened { room, life, members, .. } => {
