@@ -270,7 +270,8 @@ fn a_recovery_is_measured_that_takes_long_or_comes_between_two_streams_of_the_tr
                  const everyone = (node) => [node, ...node.children.flatMap(everyone)];
                  const actors = everyone(await (await load('/tree')).json());
                  const { path } = actors.find(({ type }) => type.endsWith('UdpMux'));
-                 const [body, headers] = [JSON.stringify({ path, fault: 'kill' }), { 'Content-Type': 'application/json' }];
+                 const headers = { 'Content-Type': 'application/json' };
+                 const body = JSON.stringify({ path, fault: 'kill' });
                  await load('/tree/fault', { method: 'POST', headers, body });
                  for (let whole = null; whole === null;) {
                      const { recoveries } = await (await load('/tree/recoveries')).json();
