@@ -9,6 +9,7 @@ mod loss;
 mod ours;
 mod pictures;
 mod sender;
+mod slots;
 mod stacks;
 mod stage;
 
