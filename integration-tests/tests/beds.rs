@@ -33,7 +33,7 @@ fn a_host_behind_a_nat_is_seen_under_the_address_of_its_router() {
 }
 
 #[test]
-fn a_nat_lets_nobody_in_whom_its_host_has_not_written_to() {
+fn a_nat_lets_in_only_those_its_host_has_written_to() {
     in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let friend = bed.public.udp_socket((PUBLIC_ADDRESS, 0));
@@ -155,7 +155,7 @@ fn coturn_relays_over_udp_tcp_and_tls_for_users_with_the_right_password() {
 }
 
 #[test]
-fn coturn_relays_for_whoever_knows_its_secret() {
+fn coturn_relays_for_clients_that_know_its_secret() {
     in_network_namespace(async || {
         let access = Access::Secret("a secret".to_owned());
         let coturn = Coturn::start(CoturnOptions { access, ..CoturnOptions::default() }).await;

@@ -105,7 +105,7 @@ fn two_behind_symmetric_nats_meet_through_a_turn_server_over_udp_tcp_and_tls() {
 }
 
 #[test]
-fn t24_with_the_policy_relay_nobody_learns_an_address() {
+fn t24_with_the_policy_relay_no_peer_learns_an_address() {
     in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let coturn = Coturn::start(in_public(&bed)).await;

@@ -128,7 +128,7 @@ fn wrong_credentials_are_told_at_once() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_refused() {
+fn a_certificate_without_a_trusted_issuer_is_refused() {
     with_actors(async || {
         let coturn = Coturn::start(CoturnOptions::default()).await;
         let other = Coturn::start(CoturnOptions::default()).await;

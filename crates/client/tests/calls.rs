@@ -46,7 +46,7 @@ async fn the_servers_functions_can_be_called() {
 }
 
 #[actix_web::test]
-async fn calls_that_nobody_waits_for_are_cancelled() {
+async fn calls_that_are_no_longer_awaited_are_cancelled() {
     let server = server().await;
     let client = server.join().await;
 

@@ -55,7 +55,7 @@ fn numbers(heard: Vec<ClientEvent>) -> (Vec<u64>, Vec<ClientEvent>) {
 }
 
 #[actix_web::test]
-async fn a_session_moves_to_another_address_and_nobody_notices() {
+async fn a_session_moves_to_another_address_unnoticed() {
     let server = Server::with_grace().await;
     let (here, there) = (Cable::to(server.address).await, Cable::to(server.address).await);
     let mut other = server.join().await;

@@ -408,7 +408,7 @@ async fn one_that_never_finishes_fails_at_its_deadline() {
 }
 
 #[actix::test]
-async fn f4_a_panic_is_one_down_and_nobody_else_notices() {
+async fn f4_a_panic_is_one_down_and_no_other_handshake_notices() {
     let panics = || Script { ready: Some(answer(|| panic!("on purpose"))), ..Script::default() };
     let mut bystander = Fixture::new(Script {
         ready: Some(answer(|| Step::Finished(HandshakeData::None))),

@@ -137,7 +137,7 @@ fn a_pre_shared_key_needs_no_certificates() {
 }
 
 #[test]
-fn a_wrong_pre_shared_key_connects_nobody() {
+fn a_wrong_pre_shared_key_does_not_connect() {
     let client = Psk::client("robot", b"correct horse battery staple").unwrap();
     let server = Psk::server([("robot", b"incorrect horse battery staple")]).unwrap();
     let info = |controlling| ComponentInfo::new(ComponentId(1), controlling);

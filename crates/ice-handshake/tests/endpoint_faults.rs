@@ -30,7 +30,7 @@ async fn a_peer_that_falls_silent_is_noticed_and_the_component_fails() {
 }
 
 #[actix::test]
-async fn nobody_to_connect_to_is_a_failure_in_time() {
+async fn without_a_peer_it_fails_in_time() {
     let connect_timeout = Duration::from_millis(300);
     let mut a = Side::start(EndpointOptions { connect_timeout, ..options(true, Plain) }).await;
     a.endpoint.send(GatherCandidates).await.unwrap();

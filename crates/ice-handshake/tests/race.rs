@@ -173,7 +173,7 @@ fn word(version: Option<Version>) -> &'static str {
 }
 
 #[test]
-fn t2_whoever_comes_first_the_handshake_is_with_the_peer() {
+fn t2_the_handshake_is_with_the_peer_even_if_forgeries_come_first() {
     use Defender::*;
     use Forged::*;
     use Role::*;

@@ -150,7 +150,7 @@ async fn every_recorded_offer_is_answered_or_refused_by_name() {
 
 /// Odd offers, written by hand: each has a named result, and does not disturb the next one.
 #[actix::test]
-async fn odd_offers_disturb_nobody() {
+async fn odd_offers_disturb_no_other_connection() {
     let pool = pool().await;
     let api = Api::default();
     for (name, text) in corpus() {

@@ -196,7 +196,7 @@ async fn a_peer_that_was_admitted_stays_a_member_when_on_joined_panics() {
 }
 
 #[actix::test]
-async fn a_full_room_rejects_with_a_code_and_asks_nobody() {
+async fn a_full_room_rejects_with_a_code_and_without_asking_the_room() {
     let (_server, _, room, counts) = open(|options| options.max_peers(1)).await;
     let mut first = welcomed(&room).await;
 

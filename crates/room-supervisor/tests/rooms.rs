@@ -112,7 +112,7 @@ async fn others_hear_joined_before_the_joiner_hears_authenticated_with_who_is_th
 }
 
 #[actix::test]
-async fn a_refused_peer_is_given_the_reason_and_nobody_else_notices() {
+async fn a_refused_peer_is_given_the_reason_and_no_member_notices() {
     let (_server, _, room, counts) = open(|options| options).await;
     let mut bystander = Client::joined(&room).await;
     let unwelcome = Client::named(&room, "unwelcome", OutboxLimits::default());

@@ -367,7 +367,7 @@ async fn a_name_that_no_client_can_enter_is_refused_however_the_room_is_opened()
 }
 
 #[actix::test]
-async fn a_room_for_nobody_is_refused_however_it_is_opened() {
+async fn a_room_without_places_is_refused_each_way_it_is_opened() {
     let (free, _keeper) = gate(Where::Nowhere);
     let room = || room("demo", &free).max_peers(0);
     let error = RoomOptionsError::NoPlaces("demo".to_owned());

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_can_be_forwarded_is_a_message_whatever_else_it_holds() {
+    fn a_text_that_can_be_forwarded_is_a_message_also_with_more_members() {
         let text = r#"{"type":"call_hook","to":"all","data":{"a": 1.50},"event":"chat","fn":7}"#;
         let ClientText::Message(message) = parse(text) else { panic!("no message") };
 
@@ -165,7 +165,7 @@ mod tests {
 
     #[cfg(feature = "rpc")]
     #[test]
-    fn a_frame_is_one_by_its_type_in_whichever_way_that_is_written() {
+    fn a_frame_is_one_by_its_type_also_if_that_is_escaped() {
         for kind in ["call_hook", r"call_h\u006fok", r"\u0063all_hook"] {
             let text = format!(r#"{{"type":"{kind}","plugin":"a","fn":"b"}}"#);
             let ClientText::Rpc(RpcText::Frame(Frame::Call(_), bytes)) = parse(&text) else {

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_listens_there_is_no_answer() {
+    fn a_port_without_a_listener_does_not_answer() {
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = format!("http://{nobody}/readyz");
         assert!(matches!(check_health(&url), Err(HealthCheckError::NoAnswer(_))));

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_heard_puts_the_ping_off() {
+    fn each_message_of_the_client_puts_the_ping_off() {
         let start = Instant::now();
         let mut session = session(start);
 

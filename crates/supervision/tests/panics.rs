@@ -25,7 +25,7 @@ async fn three(panics: Where) -> (SupervisorRef, Events, Arc<AtomicUsize>) {
 }
 
 #[actix::test]
-async fn a_panic_in_whatever_an_actor_does_ends_it_alone_and_it_is_restarted() {
+async fn a_panic_anywhere_in_an_actor_ends_it_alone_and_it_is_restarted() {
     let (supervisor, mut events, _) = three(Where::Nowhere).await;
     let b = supervisor.child::<Fragile>("b").unwrap();
     for (what, message) in [

@@ -89,7 +89,7 @@ async fn a_start_that_takes_too_long_is_given_up() {
 }
 
 #[actix::test]
-async fn stopping_twice_is_stopping_once_and_nobody_hangs_afterwards() {
+async fn stopping_twice_is_stopping_once_and_no_caller_hangs_afterwards() {
     let alive = Arc::default();
     let spec = Fragile::spec("a", Where::Nowhere, &alive);
     let supervisor = SupervisorSpec::new(Flags::one_for_one()).child(spec).start().await.unwrap();

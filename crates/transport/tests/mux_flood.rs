@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use callboard_transport::mux::*;
 
 #[actix::test]
-async fn t7_requests_for_nobody_are_not_answered_and_cost_no_memory() {
+async fn t7_requests_for_no_connection_are_not_answered_and_cost_no_memory() {
     let mux = MuxHandle::bind(UdpMuxOptions {
         interfaces: InterfaceFilter::with_loopback(),
         ..Default::default()

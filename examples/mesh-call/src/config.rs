@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_lets_nobody_in_is_an_error() {
+    fn a_room_without_places_is_an_error() {
         let said = complaint("[[rooms]]\nname = \"a\"\nmax_peers = 0\n");
 
         assert_eq!(said, "rooms.toml:3: room \"a\" admits no peer: `max_peers` is 0");

@@ -75,7 +75,7 @@ async fn on_loopback_the_tree_is_shown_to_this_machine() {
 }
 
 #[tokio::test]
-async fn elsewhere_the_tree_is_shown_to_nobody_without_a_token() {
+async fn elsewhere_the_tree_is_not_shown_without_a_token() {
     let program = Program::start(&["--listen", "0.0.0.0:0"]).await;
 
     for headers in ["", "Authorization: Bearer \r\n"] {
@@ -87,7 +87,7 @@ async fn elsewhere_the_tree_is_shown_to_nobody_without_a_token() {
 }
 
 #[tokio::test]
-async fn whoever_knows_the_token_sees_the_tree() {
+async fn with_the_token_the_tree_is_shown() {
     let program =
         Program::start(&["--listen", "0.0.0.0:0", "--admin-token", "a long secret"]).await;
 

@@ -227,7 +227,7 @@ async fn are_not_let_in(page: &Page) {
 
 /// No server of ours sends this; an attacker who controls one, or the path to it, may.
 #[test]
-fn frames_that_make_no_sense_are_counted_and_hurt_nobody() {
+fn frames_that_make_no_sense_are_counted_and_disturb_no_client() {
     in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, server.port).await;

@@ -134,7 +134,7 @@ fn pictures_come_in_the_layer_that_their_tiles_need() {
 }
 
 #[test]
-fn pictures_go_on_whatever_fails_in_the_media_room() {
+fn pictures_go_on_after_each_fault_in_the_media_room() {
     in_network_namespace(async || {
         let server = server().await;
         let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo").await;

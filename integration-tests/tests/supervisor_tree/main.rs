@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::page::{Injection, Page};
 
 #[test]
-fn a_call_of_chromium_and_firefox_goes_on_whatever_fault_is_injected() {
+fn a_call_of_chromium_and_firefox_goes_on_after_each_fault() {
     in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let (ann, bob) = tokio::join!(

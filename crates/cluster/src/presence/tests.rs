@@ -297,7 +297,7 @@ fn entries_of_a_process_that_the_directory_does_not_name_are_not_known() {
 }
 
 #[test]
-fn a_node_that_is_sealed_has_no_entries_whatever_comes_of_it_later() {
+fn a_sealed_node_has_no_entries_even_if_more_of_it_comes_later() {
     let mut world = World::new();
     world.track(1);
     world.settle();

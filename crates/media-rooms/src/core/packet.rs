@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_nothing_to_forward_whatever_the_codec() {
+    fn padding_is_not_forwarded_with_any_codec() {
         use Coding::*;
         for codec in [Opus, Red, Vp8, H264, Vp9, Av1, OtherAudio, OtherVideo] {
             assert_eq!(read(codec, &[]), Err(ContentsError::Padding));

@@ -276,7 +276,7 @@ impl Outbox {
         if line.number == socket {
             line.socket = None;
             line.told = false;
-            self.drop_what_nobody_takes(&mut line);
+            self.drop_frames_of_a_closed_client(&mut line);
         }
     }
 
@@ -355,7 +355,7 @@ impl Outbox {
                 return;
             }
             line.tell();
-            self.drop_what_nobody_takes(&mut line);
+            self.drop_frames_of_a_closed_client(&mut line);
             (line.watcher.take(), self.on_close.get())
         };
         if let Some(watcher) = watcher {
@@ -395,7 +395,7 @@ impl Outbox {
     }
 
     /// Drops the frames if the client is closed and has no socket: it gets no other one.
-    fn drop_what_nobody_takes(&self, line: &mut Line) {
+    fn drop_frames_of_a_closed_client(&self, line: &mut Line) {
         if line.socket.is_none() && self.is_closed() {
             (line.frames, line.bytes, line.opening) = (VecDeque::new(), 0, false);
         }

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_peer_has_failed_in_time_whatever_ice_does() {
+    fn a_killed_peer_has_failed_in_time_even_if_ice_says_connected() {
         let (mut states, start) = connected();
         states.update(start + 5 * SECOND);
         states.progress(start + 15 * SECOND, IceProgress::Connected);

@@ -248,7 +248,7 @@ fn a_message_larger_than_the_peer_takes_is_an_error_and_no_harm_to_the_channel()
 }
 
 #[test]
-fn buffered_amount_low_is_told_of_a_channel_that_nobody_wrote_to() {
+fn buffered_amount_low_is_told_of_a_channel_that_was_not_written_to() {
     let (wire, chat) = Wire::with_data();
 
     assert!(

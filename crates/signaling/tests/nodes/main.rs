@@ -180,7 +180,7 @@ async fn a_client_goes_from_node_to_node_with_its_session_and_nothing_is_lost() 
 }
 
 #[actix::test]
-async fn what_comes_while_a_client_is_away_waits_for_it_at_whichever_node_it_comes_back() {
+async fn what_comes_while_a_client_is_away_waits_for_it_at_the_node_where_it_comes_back() {
     let nodes = three_nodes().await;
     let (mut ann, _) = nodes[0].0.join().await;
     let (bob, mut token) = nodes[1].0.join_with_token().await;

@@ -179,7 +179,7 @@ async fn a_peer_that_is_stopped_leaves_and_its_client_is_closed() {
 }
 
 #[actix::test]
-async fn whatever_is_done_to_an_actor_the_tree_is_whole_again() {
+async fn the_tree_is_whole_again_after_each_fault_of_an_actor() {
     let server = Server::start().await;
     let (mut ada, peer) = server.join().await;
     let mut stream = server.look().await;

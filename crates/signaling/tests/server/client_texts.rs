@@ -213,7 +213,7 @@ async fn a_text_for_others_reaches_them_as_it_was_written() {
 }
 
 #[actix::test]
-async fn a_text_that_is_for_nobody_says_why() {
+async fn a_text_that_cannot_be_delivered_is_answered_with_the_reason() {
     let server = full_server().await;
 
     assert_outcomes(

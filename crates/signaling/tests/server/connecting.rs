@@ -173,7 +173,7 @@ async fn both_paths_lead_to_the_same_room() {
 }
 
 #[actix::test]
-async fn a_room_is_opened_on_demand_for_who_is_let_in_and_for_nobody_else() {
+async fn a_room_is_opened_on_demand_only_for_clients_that_are_admitted() {
     let rooms = Rooms::builder()
         .on_demand(|name| {
             let options = RoomOptions::<TestRoom>::new(name, ()).close_when_empty(true);
@@ -235,7 +235,7 @@ async fn who_comes_while_a_room_is_closing_finds_a_new_one() {
 }
 
 #[actix::test]
-async fn a_room_in_a_registry_of_its_own_is_opened_once_and_found_by_nobody_else() {
+async fn a_room_in_a_registry_of_its_own_is_opened_once_and_not_found() {
     let own: Arc<dyn RoomRegistry> = Arc::new(LocalRegistry::default());
     let elsewhere = Arc::clone(&own);
     let rooms = Rooms::builder()

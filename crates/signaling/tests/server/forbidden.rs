@@ -90,7 +90,7 @@ async fn behind_a_trusted_proxy_each_client_counts_by_its_own_address() {
 }
 
 #[actix::test]
-async fn who_guesses_has_to_wait_and_nobody_else() {
+async fn a_client_that_guesses_tokens_has_to_wait_and_no_other() {
     for server in Server::start_both(|options| {
         let proxies = "127.0.0.1".parse().unwrap();
         let options = options.resume_grace(Duration::from_secs(60)).trusted_proxies(proxies);

@@ -106,7 +106,7 @@ async fn what_the_server_alone_may_say_is_refused_before_joining_too() {
 }
 
 #[actix::test]
-async fn an_unknown_addressee_is_told_to_the_sender_and_nobody_gets_anything() {
+async fn an_unknown_addressee_is_told_to_the_sender_and_nothing_is_delivered() {
     let server = Server::start(|options| options).await;
     let (mut a, _) = server.join().await;
     let (mut b, _) = server.join().await;

@@ -41,7 +41,7 @@ async fn one_that_was_cut_off_comes_back_as_who_it_was_and_has_missed_nothing() 
 
 /// Neither the room of the URL nor what it holds of credentials is read.
 #[actix::test]
-async fn a_token_leads_to_its_own_room_whatever_else_is_asked_for() {
+async fn a_token_leads_to_its_own_room_even_if_another_is_asked_for() {
     let server = server().await;
     let (guest, token) = server.join_with_token().await;
     let id = guest.id.clone();

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn nobody_joins_without_a_name() {
+    async fn a_client_without_a_name_does_not_join() {
         let server = start().await;
         let refused = server.client("/socket/demo", ClientOptions::new()).await;
         assert!(matches!(refused, Err(ConnectError::Refused(it)) if it.status == 401));

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_starts_where_another_is() {
+    fn players_do_not_start_where_another_is() {
         let mut arena = Arena { players: BTreeMap::new(), coin: (0, 0) };
         for _ in 0..MAX_PLAYERS {
             let at = arena.free_place();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_leaves_the_field() {
+    fn players_do_not_leave_the_field() {
         let peer = PeerId::random();
         let player = Player { at: (1, FIELD), heading: (-1, 1), points: 0 };
         let mut arena = Arena { players: BTreeMap::from([(peer, player)]), coin: (FIELD, 0) };

@@ -23,7 +23,7 @@ fn packet(now: Instant, number: u64) -> Incoming {
 }
 
 #[test]
-fn a_stream_begins_low_whatever_its_source_has_counted_to() {
+fn a_stream_begins_low_even_if_its_source_does_not() {
     let mut rewriter = Rewriter::new(0xffff);
     let now = now();
 

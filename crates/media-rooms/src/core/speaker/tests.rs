@@ -77,7 +77,7 @@ fn who_speaks_first_is_dominant() {
 }
 
 #[test]
-fn the_dominant_speaker_stays_so_while_nobody_speaks() {
+fn the_dominant_speaker_stays_so_in_silence() {
     let mut room = Room::new(3, 3);
 
     room.speak(ms(2_000), &[(1, 30)]);

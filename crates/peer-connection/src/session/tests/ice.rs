@@ -311,7 +311,7 @@ fn a_restart_revives_what_is_disconnected() {
 
 /// Large messages and small ones, reliable and not, over a wire that loses, delays and repeats datagrams.
 #[test]
-fn the_guard_of_sctp_is_in_nobodys_way_under_loss() {
+fn the_guard_of_sctp_refuses_no_honest_peer_under_loss() {
     for (loss, seed) in [(5, 1_u64), (15, 2), (30, 3)] {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut pair = Pair::new();

@@ -110,7 +110,7 @@ fn a_peer_that_is_killed_at_rest_is_found_out_as_soon_as_ever() {
 
 /// Any one of three checks finds out that the peer is there.
 #[test]
-fn two_lost_checks_disconnect_nobody_and_are_followed_by_more() {
+fn two_lost_checks_do_not_disconnect_and_are_followed_by_more() {
     let (mut pair, _) = at_rest();
     let (rare, _) = wakes_in_a_minute(&mut pair);
     pair.a.events.clear();
