@@ -1,5 +1,8 @@
 //! Metrics of a running server, checked by Prometheus's own tool.
 
+#[path = "deploy/join.rs"]
+mod join;
+
 use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
 
@@ -8,6 +11,8 @@ use integration_tests::{Moment, PATIENCE, Server, in_network_namespace, program,
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
+
+use crate::join::join;
 
 #[tokio::test]
 async fn promtool_is_content_with_the_metrics_in_both_forms() {
@@ -43,16 +48,6 @@ async fn promtool_is_content_with_the_metrics_in_both_forms() {
 fn promtool_is_content_with_the_metrics_of_a_node() {
     in_network_namespace(async || {
         let server = Server::of("cluster-example", &[]).await;
-        let join = async |port: u16| {
-            let url = format!("ws://127.0.0.1:{port}/socket/demo");
-            until("a place in the room", PATIENCE, async || {
-                match Client::connect(&url, ClientOptions::new()).await {
-                    Ok(client) => Moment::Now(client),
-                    Err(error) => Moment::NotYet(error.to_string()),
-                }
-            })
-            .await
-        };
         // The room is at the first node, and the second has a line to it.
         let (_here, _there) = (join(8101).await, join(8102).await);
         let up = "\ncallboard_cluster_line_up{node=\"b2\"} 1\n";

@@ -1,6 +1,8 @@
 //! Rooms that are moved to other nodes of a cluster from the tree.
 #![cfg(feature = "cluster")]
 
+mod common;
+
 use std::future::{pending, ready};
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,10 +14,11 @@ use callboard_admin::{Admin, AdminBuilder, FaultError, FaultKind, FaultOrder, Tr
 use callboard_cluster::{Cluster, Embedded, MemoryWire};
 use callboard_room_supervisor::{Rejection, Room, RoomContext, RoomOptions, Rooms};
 use callboard_supervision::{Flags, SupervisorSpec, TreeSnapshot};
+use common::until;
 use futures_util::future::select;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
 struct Hall;
 
@@ -105,16 +108,6 @@ impl Node {
         visit(&self.admin.tree().await, &mut paths);
         paths
     }
-}
-
-/// Waits until this holds.
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !holds().await {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("not yet: {what}"));
 }
 
 /// Lets rooms be moved.

@@ -1,6 +1,8 @@
 //! Trees of all nodes of a cluster, and faults in those of others.
 #![cfg(feature = "cluster")]
 
+mod common;
+
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -9,8 +11,9 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use callboard_admin::{Admin, AdminBuilder, FaultError, FaultKind, FaultOrder, Tree};
 use callboard_cluster::{Cluster, Embedded, MemoryWire};
 use callboard_supervision::*;
+use common::{pause, until};
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 struct Idle;
 
@@ -66,21 +69,6 @@ impl Node {
         let seen = timeout(Duration::from_secs(60), seen).await;
         seen.unwrap_or_else(|_| panic!("{what}: {last:#?}"))
     }
-}
-
-/// Waits until this holds.
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
-            pause().await;
-        }
-    };
-    timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("not yet: {what}"));
-}
-
-/// Lets time pass between two looks: trees of all nodes are asked for, and a line between nodes is told to no one.
-async fn pause() {
-    sleep(Duration::from_millis(20)).await;
 }
 
 fn node<'a>(tree: &'a Tree, name: &str) -> Option<&'a Tree> {
@@ -240,7 +228,7 @@ async fn a_node_that_does_not_show_itself_is_not_shown_and_shows_no_other() {
     // They know each other.
     b2.cluster.lines().unwrap().connect(a1.cluster.node());
     let lines = a1.cluster.lines().unwrap();
-    until("a line", || lines.line(b2.cluster.node()).is_some()).await;
+    until("a line", async || lines.line(b2.cluster.node()).is_some()).await;
     let all = a1.admin.tree_of_all_nodes().await.unwrap();
     assert!(is_shown(&all, "a1") && node(&all, "b2").is_none(), "{all:#?}");
     let kill = FaultOrder::new("server/actor of b2", FaultKind::Kill).at_node("b2");

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod container;
+mod join;
 mod json_log;
 mod logged;
 mod prometheus;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::join::join;
 use super::{get, got, path, replaced, text};
 
 #[test]
@@ -42,16 +43,6 @@ fn every_query_of_alerts_and_dashboard_finds_what_a_server_exposes() {
         let _guest = Client::connect(&url, ClientOptions::new()).await.expect("it is admitted");
         // A node too, with a room, and a line to another node.
         let _nodes = Server::of("cluster-example", &[]).await;
-        let join = async |port: u16| {
-            let url = format!("ws://127.0.0.1:{port}/socket/demo");
-            until("a place in the room", PATIENCE, async || {
-                match Client::connect(&url, ClientOptions::new()).await {
-                    Ok(client) => Moment::Now(client),
-                    Err(error) => Moment::NotYet(error.to_string()),
-                }
-            })
-            .await
-        };
         let (_here, _there) = (join(8101).await, join(8102).await);
         let _prometheus = Prometheus::start();
         got(PROMETHEUS, "/-/ready").await;
