@@ -80,7 +80,7 @@ enum Command {
     /// Takes root.
     Faults(FaultOptions),
     /// Measure a cluster of four nodes and three NATS servers beside its goals, in some five minutes: messages and
-    /// rooms over nodes, nodes that are killed and cut off, NATS without its leader. Takes root.
+    /// rooms over nodes, nodes that are drained, killed and cut off, NATS without its leader. Takes root.
     Cluster(ClusterOptions),
     /// Check the histories of a run: files with a JSON object on each line.
     Check {

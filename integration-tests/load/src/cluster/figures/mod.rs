@@ -2,6 +2,7 @@
 
 mod alone;
 mod crowd;
+mod drain;
 mod outages;
 mod traffic;
 
@@ -9,7 +10,7 @@ use std::error::Error;
 use std::path::Path;
 use std::{io, thread};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::bed::Bed;
 use super::stage::{How, Stage, hosts};
@@ -17,7 +18,7 @@ use crate::descriptors;
 
 #[derive(Args)]
 pub(crate) struct ClusterOptions {
-    /// Number of clients in rooms of ten, where nodes are killed and cut off.
+    /// Number of clients in rooms of ten, where nodes are drained, killed and cut off.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(30..=10_000))]
     peers: u16,
     /// Number of receivers of a message to all.
@@ -26,9 +27,26 @@ pub(crate) struct ClusterOptions {
     /// Length of each measurement of traffic, in seconds.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
+    /// Measure only these parts.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Print JSON in place of the table.
     #[arg(long)]
     json: bool,
+}
+
+/// What is measured, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Alone,
+    Messages,
+    FanOut,
+    Opening,
+    Drain,
+    Reconnects,
+    Leader,
+    Killed,
+    CutOff,
 }
 
 /// Figure, and what it should be.
@@ -132,15 +150,25 @@ async fn measure(options: &ClusterOptions, bed: Bed, folder: &Path) -> io::Resul
             if options.json { figure.print_json() } else { figure.print() }
         }
     };
-    show(alone::measure(folder, options.seconds).await?);
+    let chosen = |part: &Part| options.only.is_empty() || options.only.contains(part);
+    if chosen(&Part::Alone) {
+        show(alone::measure(folder, options.seconds).await?);
+    }
     let mut stage = Stage::start(bed, &NODES, folder, How::default()).await?;
-    show(traffic::messages(&stage, options.seconds).await?);
-    show(traffic::fan_out(&stage, usize::from(options.receivers), options.seconds).await?);
-    show(traffic::opening(&stage).await?);
-    show(outages::reconnects(&stage).await?);
-    show(outages::leader(&mut stage).await?);
-    show(outages::killed(&mut stage, usize::from(options.peers)).await?);
-    show(outages::cut_off(&mut stage, usize::from(options.peers)).await?);
+    let (peers, receivers) = (usize::from(options.peers), usize::from(options.receivers));
+    for part in Part::value_variants().iter().filter(|part| chosen(part)) {
+        show(match part {
+            Part::Alone => continue,
+            Part::Messages => traffic::messages(&stage, options.seconds).await?,
+            Part::FanOut => traffic::fan_out(&stage, receivers, options.seconds).await?,
+            Part::Opening => traffic::opening(&stage).await?,
+            Part::Drain => drain::drained(&mut stage, peers).await?,
+            Part::Reconnects => outages::reconnects(&stage).await?,
+            Part::Leader => outages::leader(&mut stage).await?,
+            Part::Killed => outages::killed(&mut stage, peers).await?,
+            Part::CutOff => outages::cut_off(&mut stage, peers).await?,
+        });
+    }
     Ok(())
 }
 
