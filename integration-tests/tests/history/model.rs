@@ -454,19 +454,19 @@ impl Model {
     /// A fault begins that costs nothing.
     fn gentle(&mut self, kind: FaultKind, nodes: &[usize]) -> u64 {
         let id = self.fault(kind, nodes.iter().map(|node| NODES[*node].to_owned()).collect());
-        self.sessions();
+        self.sessions(id);
         id
     }
 
     fn healed(&mut self, id: u64) {
-        self.sessions();
+        self.sessions(id);
         self.write("run", Event::Healed { id });
     }
 
-    /// Sessions have ended before, and none ends now.
-    fn sessions(&mut self) {
+    /// Sessions have ended before this fault, and none ends now.
+    fn sessions(&mut self, ended: u64) {
         for node in NODES {
-            self.write("run", Event::Sessions { node: node.to_owned(), ended: 2 });
+            self.write("run", Event::Sessions { node: node.to_owned(), ended });
         }
     }
 

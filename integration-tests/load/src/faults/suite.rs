@@ -92,6 +92,9 @@ impl Suite {
 
     /// Lets a fault happen, and waits until it is over and the cluster whole again.
     pub(super) async fn suffer(&mut self, fault: Fault) -> io::Result<()> {
+        if fault.kind().is_gentle() {
+            self.rest().await?;
+        }
         self.faults += 1;
         let id = self.faults;
         let hit = fault.node().map(|node| NODES[node]);
@@ -114,6 +117,22 @@ impl Suite {
         }
         self.recorder.record(Event::Healed { id });
         Ok(())
+    }
+
+    /// Waits until each node has renewed its session since the last fault: one may end for that soon after it is over.
+    async fn rest(&self) -> io::Result<()> {
+        let fresh = self.hold * 700;
+        let rested = async {
+            for at in 0..NODES.len() {
+                let lease =
+                    async || self.stage.facts(at).await.and_then(|it| it["lease_ms"].as_u64());
+                while lease().await.is_none_or(|lease| lease < fresh) {
+                    sleep(BETWEEN_LOOKS).await;
+                }
+            }
+        };
+        let rested = timeout(LONGEST_START, rested).await;
+        rested.map_err(|_| io::Error::other("the nodes do not renew their sessions"))
     }
 
     /// Writes how many sessions of each node have ended.

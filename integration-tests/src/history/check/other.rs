@@ -61,6 +61,8 @@ impl<'a> Rule<'a> for Other<'a> {
                     found.add(Invariant::SessionsLast, [then, at], says);
                 }
             }
+            // What ended between two faults is not theirs.
+            Event::Fault { .. } => self.ended.clear(),
             Event::Begin { .. } => _ = self.counts.remove(by),
             Event::Counts { phase: Phase::Start, of } => _ = self.counts.insert(by, (at, of)),
             Event::Counts { phase: Phase::End, of } => self.compare(at, by, of, found),
