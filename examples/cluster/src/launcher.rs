@@ -23,8 +23,9 @@ pub(crate) async fn run(first: SocketAddr, nats_server: Option<&Path>) -> Result
     let mut addresses = Vec::new();
     for number in 0..NODES.len() {
         let port = u16::try_from(number).ok().and_then(|number| first.port().checked_add(number));
-        let address =
-            SocketAddr::new(first.ip(), port.filter(|port| *port > 0).ok_or("no such port")?);
+        let port = port.filter(|port| *port > 0);
+        let port = port.ok_or("three nodes listen at three ports from this one on: 1 to 65533")?;
+        let address = SocketAddr::new(first.ip(), port);
         example_pages::check_listen(address)?;
         addresses.push(address);
     }
