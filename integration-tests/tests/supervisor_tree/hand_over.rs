@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use callboard_client::{Client, ClientEvent, ClientOptions, ClientState, Recipients};
 use futures_util::StreamExt;
-use integration_tests::{FaultKind, Kind, PATIENCE, Server, in_network_namespace};
+use integration_tests::{FaultKind, Kind, Moment, PATIENCE, Server, in_network_namespace, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -187,7 +187,12 @@ fn a_server_that_cannot_write_the_file_shuts_down_as_ever_and_says_so() {
         }
         assert_eq!(said.last(), Some(&json!("shutdown")));
         let told = |line: &String| line.contains("ERROR") && line.contains("not handed over");
-        assert!(server.written().iter().any(told), "{:#?}", server.written());
+        // What it writes is read beside what it sends.
+        until("its word", PATIENCE, async || match server.written().iter().any(told) {
+            true => Moment::Now(()),
+            false => Moment::NotYet(format!("{:#?}", server.written())),
+        })
+        .await;
         assert_eq!(server.terminate(PATIENCE).await.code(), Some(0));
     });
 }
