@@ -115,34 +115,35 @@ impl Guests {
                 }
             }
             ToHome::Kick { peer, code, reason } => {
-                self.when_gathered(ctx, move |room| {
+                let room = self.room.clone();
+                let kick = move || {
                     if let Err(error) = room.kick(peer, code, reason) {
                         log::debug!("room {:?}: a kick by a node: {error}", room.name());
                     }
+                };
+                if !self.room.shared.roster().is_gathering() {
+                    return kick();
+                }
+                // Beside this actor: the edge may not have offered its members, for which the room waits.
+                let shared = Arc::clone(&self.room.shared);
+                actix::spawn(async move {
+                    _ = timeout(STARTING, shared.rests()).await;
+                    kick();
                 });
             }
             ToHome::Stop => {
                 let details: Value = serde_json::from_slice(payload).unwrap_or_default();
-                let room = &self.room;
-                if room.shared.roster().stop_when_gathered() {
-                    // When all that must be told are there. Of the edge none comes.
-                    room.shared.offered_all(self.link.node(), Vec::new(), Vec::new());
+                let (room, shared) = (self.room.clone(), Arc::clone(&self.room.shared));
+                if !shared.roster().stop_when_gathered() {
+                    return stop_room(room, details);
                 }
-                self.when_gathered(ctx, |room| stop_room(room, details));
+                // When all that must be told are there. Of the edge none comes, and none leaves before.
+                shared.offered_all(self.link.node(), Vec::new(), Vec::new());
+                let gathered = async move { _ = timeout(STARTING, shared.rests()).await };
+                ctx.wait(gathered.into_actor(self).map(|(), _, _| stop_room(room, details)));
             }
             _ => {}
         }
-    }
-
-    /// Does something at once, or when the members are there of a room that has come to this node just now.
-    fn when_gathered(&self, ctx: &mut Context<Self>, something: impl FnOnce(RoomHandle) + 'static) {
-        let room = self.room.clone();
-        if !room.shared.roster().is_gathering() {
-            return something(room);
-        }
-        let shared = Arc::clone(&room.shared);
-        let gathered = async move { _ = timeout(STARTING, shared.rests()).await };
-        ctx.wait(gathered.into_actor(self).map(|(), _, _| something(room)));
     }
 }
 
