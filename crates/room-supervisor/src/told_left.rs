@@ -1,4 +1,4 @@
-//! Peers of which clients were told lately that they have left, though they may not know it: none of them comes again.
+//! Peers that have left as clients were told lately, though they may not know it: none of them comes again.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};

@@ -23,7 +23,7 @@ pub(crate) struct Returning {
     pub(crate) joins: Vec<(PeerId, Answer)>,
     /// Nodes that had links to the last home.
     pub(crate) edges: Vec<NodeId>,
-    /// Peers of which clients of this node were told lately that they have left.
+    /// Peers that have left, as clients of this node were told lately.
     pub(crate) left: ToldLeft,
     /// The last home lives, and is an edge as well.
     pub(crate) has_moved: bool,

@@ -51,7 +51,7 @@ pub(super) struct Views {
     latest: View,
     /// View that was changed last by the present text, and what became of it.
     changed: Option<(View, View)>,
-    /// Peers of which clients were told that they have left.
+    /// Peers that have left, as clients were told.
     pub(super) left: ToldLeft,
 }
 

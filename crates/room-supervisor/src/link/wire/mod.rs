@@ -52,7 +52,7 @@ pub(crate) enum ToHome {
         /// Nodes that had links to the last home, as far as this one knows; none if it does not.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         edges: Vec<NodeId>,
-        /// Peers of which clients of this node were told lately that they have left: none of them comes again.
+        /// Peers that have left, as clients of this node were told lately: none of them comes again.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left: Vec<PeerId>,
     },

@@ -251,7 +251,8 @@ impl Roster {
         told_left.is_some_and(|told_left| told_left.contains(peer, Instant::now()))
     }
 
-    /// Returns whether a peer of which an earlier home has told the others has left for them before it learnt that.
+    /// Returns whether an earlier home has admitted this peer, and the others were told that it has left, before it
+    /// learnt of either.
     pub(super) fn was_decided_and_told_left(&mut self, peer: PeerId) -> bool {
         let undecided = self.adoption.as_mut().is_some_and(|it| it.undecided.remove(&peer));
         undecided && self.was_told_left(peer)
