@@ -59,7 +59,8 @@ pub(crate) enum Server {
     Tuned,
     /// Callboard; the owners of its connections run on another thread.
     Far,
-    /// Callboard with WebRTC peers, whose clients hear and see each other through it; faults can be injected as well.
+    /// Callboard with WebRTC peers, whose clients hear and see each other through it, served by `http_service`; faults
+    /// can be injected as well.
     Media,
     /// Callboard's media room: publishers and subscribers as supervised actors.
     Rooms,

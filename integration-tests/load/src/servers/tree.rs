@@ -1,7 +1,7 @@
 //! Callboard with rooms, peers, WebRTC peers, connections, and the admin routes that inject faults into them.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -107,10 +107,18 @@ pub(super) fn serve(offers: Offers) -> io::Result<()> {
             Offers::Page(port) => (Ipv4Addr::UNSPECIFIED, port),
             _ => (Ipv4Addr::LOCALHOST, 0),
         };
-        let server = tune(HttpServer::new(app)).disable_signals().bind(address)?;
-        super::announce((Ipv4Addr::LOCALHOST, server.addrs()[0].port()).into());
+        let listener = TcpListener::bind(address)?;
+        super::announce((Ipv4Addr::LOCALHOST, listener.local_addr()?.port()).into());
+        let server = match offers {
+            // Without the 16 KiB of buffers that `HttpServer` keeps for each WebSocket.
+            Offers::Media => actix_server::Server::build()
+                .disable_signals()
+                .listen("http", listener, move || http_service(app.clone()))?
+                .run(),
+            _ => tune(HttpServer::new(app)).disable_signals().listen(listener)?.run(),
+        };
         tokio::select! {
-            ended = server.run() => ended,
+            ended = server => ended,
             () = super::parent_gone() => Ok(()),
         }
     })
