@@ -43,6 +43,7 @@ pub use wait::{Moment, until};
 
 use std::panic::resume_unwind;
 use std::pin::pin;
+use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -60,12 +61,38 @@ where
     in_network_namespace_within(TEST_TIME, test);
 }
 
+/// Runs a test like [`in_network_namespace`], beside no other test of its program that has a network of its own: for
+/// tests that keep all cores busy, as several browsers with media do.
+///
+/// # Panics
+///
+/// As [`in_network_namespace`] does. The time that the test waits for others does not count.
+pub fn alone_in_network_namespace<Test>(test: Test)
+where
+    Test: AsyncFnOnce() + Send,
+{
+    // After a test that has panicked the next one is as good.
+    let _no_other = CORES.write().unwrap_or_else(PoisonError::into_inner);
+    in_new_namespace(TEST_TIME, test);
+}
+
 /// Runs a test of many cases like [`in_network_namespace`], within `longest`.
 ///
 /// # Panics
 ///
 /// When the test does, when the network cannot be made, and when time is up.
 pub fn in_network_namespace_within<Test>(longest: Duration, test: Test)
+where
+    Test: AsyncFnOnce() + Send,
+{
+    let _none_alone = CORES.read().unwrap_or_else(PoisonError::into_inner);
+    in_new_namespace(longest, test);
+}
+
+/// Held by the tests that run, for one that needs all cores.
+static CORES: RwLock<()> = RwLock::new(());
+
+fn in_new_namespace<Test>(longest: Duration, test: Test)
 where
     Test: AsyncFnOnce() + Send,
 {

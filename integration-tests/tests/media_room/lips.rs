@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use integration_tests::recording::encoded;
-use integration_tests::{CallPage, Kind, Moment, PATIENCE, Server, in_network_namespace, until};
+use integration_tests::{
+    CallPage, Kind, Moment, PATIENCE, Server, alone_in_network_namespace, until,
+};
 use tokio::time::Instant;
 
 use crate::ours::Ours;
@@ -16,7 +18,7 @@ use crate::{holds, keep_connection};
 /// 3550 §6.4.1), not by those of arrival.
 #[test]
 fn a_flash_and_a_beep_of_one_instant_are_played_together_though_pictures_come_late() {
-    in_network_namespace(async || {
+    alone_in_network_namespace(async || {
         let (bars, tone) = (encoded("bars").await, encoded("libopus").await);
         // Key frames of the numbers 0 and 31: all bars are black, or white.
         let (black, white) = (&bars[0], &bars[310]);

@@ -1,7 +1,7 @@
 //! Pictures and sound over a path that loses packets.
 
 use integration_tests::{
-    CallPage, Kind, Moment, Namespace, PATIENCE, Server, in_network_namespace, until,
+    CallPage, Kind, Moment, Namespace, PATIENCE, Server, alone_in_network_namespace, until,
 };
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::{holds, keep_connection, sees};
 /// of 10. What is lost of a picture is sent again (RFC 4585 §6.2.1, RFC 4588), and what is lost of sound is concealed.
 #[test]
 fn pictures_and_sound_go_on_where_5_of_100_packets_are_lost() {
-    in_network_namespace(async || {
+    alone_in_network_namespace(async || {
         let server = Server::of("media-room", &UNLIMITED).await;
         let ours = Ours::start().await;
         let manner = Manner { packets: 4, sounds: notes(), ..Manner::default() };

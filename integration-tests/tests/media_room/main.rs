@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use integration_tests::recording::decoded;
 use integration_tests::{
-    Browser, CallPage, Camera, Kind, Moment, PATIENCE, Server, in_network_namespace, until,
+    Browser, CallPage, Camera, Kind, Moment, PATIENCE, Server, alone_in_network_namespace,
+    in_network_namespace, until,
 };
 use pictures::UNLIMITED;
 use serde_json::{Value, json};
@@ -65,7 +66,7 @@ pub(crate) async fn keep_connection(page: &CallPage) {
 
 #[test]
 fn three_browsers_see_each_other() {
-    in_network_namespace(async || {
+    alone_in_network_namespace(async || {
         let server = server().await;
         let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo?name=Ann").await;
         ann.browser().shows("You are in. Nobody else is here yet.").await;

@@ -1,7 +1,7 @@
 //! As many pictures as a page shows at most, each where it belongs.
 
 use integration_tests::recording::encoded;
-use integration_tests::{CallPage, Kind, Server, in_network_namespace};
+use integration_tests::{CallPage, Kind, Server, alone_in_network_namespace};
 use serde_json::json;
 
 use crate::holds;
@@ -13,7 +13,7 @@ use crate::sender::{Film, Manner, Sender};
 /// takes the slot of that one. Where it is shown, Firefox begins with the last picture that has come in the slot.
 #[test]
 fn a_page_shows_25_others_each_with_its_own_picture_and_none_with_that_of_another() {
-    in_network_namespace(async || {
+    alone_in_network_namespace(async || {
         let frames = encoded("bars").await;
         let films: Vec<Film> = frames.chunks(10).map(Film::from).collect();
         let server = Server::of("media-room", &UNLIMITED).await;

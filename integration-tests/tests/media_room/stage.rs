@@ -1,6 +1,6 @@
 //! What the page shows: bots, the speaker view, screens, what is switched off.
 
-use integration_tests::{CallPage, Kind, Server, in_network_namespace};
+use integration_tests::{CallPage, Kind, Server, alone_in_network_namespace};
 use serde_json::json;
 
 use crate::pictures::UNLIMITED;
@@ -8,7 +8,7 @@ use crate::{holds, sees, server};
 
 #[test]
 fn two_browsers_and_three_bots_hold_a_call() {
-    in_network_namespace(async || {
+    alone_in_network_namespace(async || {
         let arguments = [&UNLIMITED[..], &["--bots", "3"]].concat();
         let server = Server::of("media-room", &arguments).await;
         let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo?name=Ann").await;
@@ -37,7 +37,7 @@ fn two_browsers_and_three_bots_hold_a_call() {
 
 #[test]
 fn the_speaker_view_shows_one_large_and_the_others_small() {
-    in_network_namespace(async || {
+    alone_in_network_namespace(async || {
         let server = server().await;
         let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo?name=Ann").await;
         let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo?name=Bob&synthetic").await;
@@ -83,7 +83,7 @@ fn the_speaker_view_shows_one_large_and_the_others_small() {
 
 #[test]
 fn sound_and_picture_are_switched_and_a_screen_is_shared_beside_them() {
-    in_network_namespace(async || {
+    alone_in_network_namespace(async || {
         let server = server().await;
         let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo?name=Ann").await;
         let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo").await;
