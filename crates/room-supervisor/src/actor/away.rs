@@ -274,6 +274,7 @@ impl RoomActor {
         if moved.is_some() {
             tenure.expect_guests_of(edges.clone());
         }
+        self.roster().expect_offers_of(edges);
         self.shared.set_away(None);
         // A panic here is that of a home, which is started anew.
         let snapshot = snapshot.filter(|it| it.version() <= self.settings.snapshot_version);
@@ -294,8 +295,9 @@ impl RoomActor {
         let shared = Arc::clone(&self.shared);
         let limit = if moved.is_some() { GATHERING } else { OFFERING };
         let offers = async move {
-            let offered = shared.wait_until(|shared| shared.roster().has_offers_of(&edges));
+            let offered = shared.wait_until(has_all_offers);
             _ = timeout(limit, offered).await;
+            shared.roster().give_up_offers();
         };
         ctx.wait(offers.into_actor(self).map(move |(), this, ctx| match moved {
             Some((members, _)) if is_restored => this.take_in(members, ctx),
@@ -325,15 +327,15 @@ impl RoomActor {
             return self.settle(ctx);
         }
         // All of them may have left meanwhile.
-        if has_adopted || is_empty {
+        if is_empty || (has_adopted && has_all_offers(&self.shared)) {
             return self.adopt(ctx);
         }
         let shared = Arc::clone(&self.shared);
-        let here = shared.tenure().map(|tenure| tenure.cluster.node().clone());
         let offers = async move {
-            let all = |shared: &Shared| shared.roster().has_all_offers(here.as_ref());
+            let all = |shared: &Shared| shared.roster().expects_offers() && has_all_offers(shared);
             // Nodes that come later find that their peers were said to have left.
             _ = timeout(OFFERING, shared.wait_until(all)).await;
+            shared.roster().give_up_offers();
         };
         ctx.wait(offers.into_actor(self).map(|(), this, ctx| this.adopt(ctx)));
     }
@@ -376,6 +378,12 @@ impl StreamHandler<Part> for RoomActor {
             self.lose_home(Cause::LineDown, ctx);
         }
     }
+}
+
+/// Returns whether no node is known any more that may offer members of an earlier home.
+fn has_all_offers(shared: &Shared) -> bool {
+    let roster = shared.roster();
+    shared.tenure().is_none_or(|tenure| roster.awaited(tenure.cluster.node()).next().is_none())
 }
 
 /// Looks for the home of a room, which may be given to this node meanwhile.

@@ -16,7 +16,7 @@ use crate::moving::move_from;
 use crate::world::{Book, World, expect_closed, join, options, say};
 
 /// Reads what a client is told when its home has died, up to the restart: returns who has left.
-async fn expect_restart(client: &mut Client, stay: &[PeerId]) -> BTreeSet<PeerId> {
+pub(crate) async fn expect_restart(client: &mut Client, stay: &[PeerId]) -> BTreeSet<PeerId> {
     let mut left = BTreeSet::new();
     loop {
         let (event, message) = client.event().await;

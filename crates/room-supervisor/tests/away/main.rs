@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod dying;
+mod gathering;
 mod moving;
 mod moving_fails;
 mod world;

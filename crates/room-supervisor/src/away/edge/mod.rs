@@ -131,8 +131,10 @@ impl Edge {
         edge
     }
 
-    /// Returns the node to which the home has given the room, once. The former home is an edge from then on.
+    /// Returns the node to which the home has given the room, once. The former home is an edge from then on; one that
+    /// has not given it away is none.
     pub(crate) fn take_moved(&mut self, from: &NodeId) -> Option<NodeId> {
+        self.edges.retain(|node| node != from);
         let moved = self.moved.take()?;
         self.edges.push(from.clone());
         self.has_moved = true;

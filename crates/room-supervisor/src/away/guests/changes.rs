@@ -15,9 +15,19 @@ impl Guests {
         self.compare_epoch();
     }
 
-    /// Notes which nodes have links, if the edge does not know it.
+    /// Notes which nodes have links, if the edge does not know it. Not before it has said whether it follows the room
+    /// from an earlier home: it may know of nodes that have not come yet.
     fn compare_edges(&mut self) {
-        let edges = self.room.shared.tenure().map(Tenure::edges).unwrap_or_default();
+        if !self.is_known {
+            return;
+        }
+        let shared = &self.room.shared;
+        let Some(tenure) = shared.tenure() else { return };
+        let mut edges = tenure.edges();
+        // For these the room waits. If it dies meanwhile, the next home does.
+        edges.extend(shared.roster().awaited(tenure.cluster.node()).cloned());
+        edges.sort();
+        edges.dedup();
         if edges != self.edges {
             self.edges.clone_from(&edges);
             self.batch.edges = edges;

@@ -69,6 +69,8 @@ pub(super) struct Guests {
     settling: VecDeque<Vec<(PeerId, u64)>>,
     /// Members of an earlier home that the edge has offered, until it has offered all.
     offers: Vec<(Seat, Offered)>,
+    /// Whether the edge has said what it is: one that has members of an earlier home, or one that has not.
+    is_known: bool,
     /// Nodes with links, as the edge knows them.
     edges: Vec<NodeId>,
     /// Number of the room's hold, as the edge knows it.
@@ -112,6 +114,7 @@ impl Guests {
                 marks: Marks::default(),
                 settling: VecDeque::new(),
                 offers: Vec::new(),
+                is_known: false,
                 edges: Vec::new(),
                 epoch: None,
                 waits: false,
@@ -141,6 +144,7 @@ impl Guests {
                 self.joined.push((seat, Some(JoinError::PeerIdTaken.into())));
             }
             ToHome::Join { seat, peer, texts, messages, bytes, .. } => {
+                self.is_known = true;
                 match Joining::read(peer, &texts, payload.clone()) {
                     Some((auth, welcome)) => {
                         self.join(seat, auth, welcome, limits(messages, bytes), ctx);

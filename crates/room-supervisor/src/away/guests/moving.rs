@@ -37,6 +37,7 @@ impl Guests {
 
     /// Takes a guest that has come from another node.
     pub(super) fn adopt(&mut self, seat: Seat, peer: PeerId, ctx: &mut Context<Self>) {
+        self.is_known = true;
         let Some(member) = self.room.shared.unpark(peer) else {
             return self.joined.push((seat, Some(Refusal::RoomUnavailable)));
         };

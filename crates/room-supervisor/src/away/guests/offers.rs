@@ -42,6 +42,7 @@ impl Guests {
         left: Vec<PeerId>,
         ctx: &mut Context<Self>,
     ) {
+        self.is_known = true;
         let told_left = self.room.shared.roster().were_told_left(left);
         for member in &told_left {
             self.room.shared.close_member(member, &"elsewhere".into(), ROOM_LOST);
@@ -61,6 +62,8 @@ impl Guests {
             }
         }
         self.room.shared.offered_all(self.link.node(), tags, edges);
+        // They learn for which nodes the room waits.
+        self.room.shared.tenure().inspect(|tenure| tenure.tell_guests());
         if let Some(mailbox) = self.room.shared.mailbox() {
             // One for each edge.
             mailbox.do_send(RoomCommand::AdoptOffered);

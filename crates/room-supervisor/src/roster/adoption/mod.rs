@@ -44,8 +44,10 @@ pub(super) struct Adoption {
     views: HashMap<PeerId, View>,
     /// Nodes that have offered all of their members.
     offered: HashSet<NodeId>,
-    /// Nodes that had links to the last home, as those say that have offered theirs.
+    /// Nodes that had links to an earlier home, as those say that have offered theirs.
     expected: HashSet<NodeId>,
+    /// Those of them that have not come in time.
+    given_up: HashSet<NodeId>,
     /// Places of messages that some have, and that may be sent again.
     places: BTreeMap<Origin, u64>,
     /// The last place that each member has.
@@ -66,6 +68,7 @@ impl Roster {
         let adoption = self.adoption.get_or_insert_default();
         adoption.offered.clear();
         adoption.expected.clear();
+        adoption.given_up.clear();
         adoption.places.clear();
         adoption.told_left = left;
         adoption.undecided.clear();
@@ -130,19 +133,31 @@ impl Roster {
         }
     }
 
-    /// Returns whether all of these nodes have offered their members.
-    pub(crate) fn has_offers_of(&self, nodes: &[NodeId]) -> bool {
-        let has = |node| self.adoption.as_ref().is_some_and(|it| it.offered.contains(node));
-        nodes.iter().all(has)
+    /// Notes that these nodes had links to an earlier home.
+    pub(crate) fn expect_offers_of(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
+        self.adoption.get_or_insert_default().expected.extend(nodes);
     }
 
-    /// Returns whether all nodes but this one that had links to the last home have offered their members. No, as long
-    /// as no node has said which these are.
-    pub(crate) fn has_all_offers(&self, here: Option<&NodeId>) -> bool {
-        self.adoption.as_ref().is_some_and(|adoption| {
-            let has = |node| Some(node) == here || adoption.offered.contains(node);
-            !adoption.expected.is_empty() && adoption.expected.iter().all(has)
+    /// Returns the nodes but this one that had links to an earlier home, as far as is known, and may still offer their
+    /// members.
+    pub(crate) fn awaited(&self, here: &NodeId) -> impl Iterator<Item = &NodeId> {
+        let adoption = self.adoption.as_deref().into_iter();
+        adoption.flat_map(move |Adoption { expected, offered, given_up, .. }| {
+            let comes = move |node: &&NodeId| !offered.contains(node) && !given_up.contains(node);
+            expected.iter().filter(move |node| *node != here).filter(comes)
         })
+    }
+
+    /// Returns whether a node has said which ones had links to an earlier home.
+    pub(crate) fn expects_offers(&self) -> bool {
+        self.adoption.as_ref().is_some_and(|adoption| !adoption.expected.is_empty())
+    }
+
+    /// Waits no more for nodes that have not offered their members.
+    pub(crate) fn give_up_offers(&mut self) {
+        if let Some(Adoption { expected, offered, given_up, .. }) = self.adoption.as_deref_mut() {
+            given_up.extend(expected.difference(offered).cloned());
+        }
     }
 
     /// Returns whether there are members of an earlier home that were not told yet what they do not know. If not, the
@@ -230,6 +245,7 @@ impl Roster {
         if let Some(adoption) = &mut self.adoption {
             adoption.offered.clear();
             adoption.expected.clear();
+            adoption.given_up.clear();
         }
     }
 

@@ -244,3 +244,26 @@ fn a_room_that_arrives_is_asked_about_those_that_its_state_does_not_know() {
     let events: Vec<_> = told.iter().map(|(event, _)| event.as_str()).collect();
     assert_eq!(events, ["joined", "joined", "room_restarted"]);
 }
+
+#[test]
+fn a_node_is_awaited_until_it_has_offered_its_members_or_is_given_up() {
+    let [here, b2, c3, d4] = ["a1", "b2", "c3", "d4"].map(|name| NodeId::new(name).unwrap());
+    let awaited = |roster: &Roster| roster.awaited(&here).cloned().collect::<BTreeSet<_>>();
+    let mut roster = Roster::default();
+    roster.come_home(Vec::new(), ToldLeft::default());
+    roster.expect_offers_of([b2.clone()]);
+    assert_eq!(awaited(&roster), BTreeSet::from([b2.clone()]));
+
+    roster.offered_all(b2.clone(), Vec::new(), vec![here.clone(), b2.clone(), c3.clone()]);
+    assert_eq!(awaited(&roster), BTreeSet::from([c3.clone()]));
+    roster.give_up_offers();
+    assert_eq!(awaited(&roster), BTreeSet::new());
+
+    // Nor is it when another names it that comes later, which may know of one more.
+    roster.offered_all(c3.clone(), Vec::new(), vec![b2, c3, d4.clone()]);
+    assert_eq!(awaited(&roster), BTreeSet::from([d4.clone()]));
+    roster.come_home(Vec::new(), ToldLeft::default());
+    assert_eq!(awaited(&roster), BTreeSet::new());
+    roster.expect_offers_of([d4.clone()]);
+    assert_eq!(awaited(&roster), BTreeSet::from([d4]), "a home waits anew");
+}
