@@ -13,12 +13,13 @@ use callboard_supervision::{Exit, ExitReason};
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::readopt::{GATHERING, OFFERING, has_all_offers, wait_for_offers};
 use super::{ABANDONED, RoomActor};
 use crate::arrivals::{Arrival, RoomState};
 use crate::away::{Next, Returning, Unhandled};
 use crate::command::RoomCommand;
 use crate::error::ForwardError;
-use crate::link::{Away, Opened, Part, Parts, stream};
+use crate::link::{Away, OpenError, Opened, Part, Parts, stream};
 use crate::peer_id::PeerId;
 use crate::room::OpenedRoom;
 use crate::roster::Origin;
@@ -293,12 +294,8 @@ impl RoomActor {
         self.lapsed = false;
         self.watch_hold(ctx);
         let shared = Arc::clone(&self.shared);
-        let limit = if moved.is_some() { GATHERING } else { OFFERING };
-        let offers = async move {
-            let offered = shared.wait_until(has_all_offers);
-            _ = timeout(limit, offered).await;
-            shared.roster().give_up_offers();
-        };
+        let first = if moved.is_some() { GATHERING } else { OFFERING };
+        let offers = async move { wait_for_offers(&shared, first, has_all_offers).await };
         ctx.wait(offers.into_actor(self).map(move |(), this, ctx| match moved {
             Some((members, _)) if is_restored => this.take_in(members, ctx),
             // It has lost its state, as by a crash.
@@ -313,31 +310,6 @@ impl RoomActor {
             }
             None => this.adopt(ctx),
         }));
-    }
-
-    /// Adopts members of an earlier home that another node has offered.
-    pub(super) fn adopt_offered(&mut self, ctx: &mut Context<Self>) {
-        let (is_due, has_adopted, is_empty) = {
-            let mut roster = self.roster();
-            (roster.adopts(), roster.has_adopted(), roster.adoptable().is_empty())
-        };
-        if !is_due {
-            // Those of whom another node knows that they have left.
-            self.roster().announce_departures();
-            return self.settle(ctx);
-        }
-        // All of them may have left meanwhile.
-        if is_empty || (has_adopted && has_all_offers(&self.shared)) {
-            return self.adopt(ctx);
-        }
-        let shared = Arc::clone(&self.shared);
-        let offers = async move {
-            let all = |shared: &Shared| shared.roster().expects_offers() && has_all_offers(shared);
-            // Nodes that come later find that their peers were said to have left.
-            _ = timeout(OFFERING, shared.wait_until(all)).await;
-            shared.roster().give_up_offers();
-        };
-        ctx.wait(offers.into_actor(self).map(|(), this, ctx| this.adopt(ctx)));
     }
 
     /// Lets in what has waited for the room.
@@ -378,12 +350,6 @@ impl StreamHandler<Part> for RoomActor {
             self.lose_home(Cause::LineDown, ctx);
         }
     }
-}
-
-/// Returns whether no node is known any more that may offer members of an earlier home.
-fn has_all_offers(shared: &Shared) -> bool {
-    let roster = shared.roster();
-    shared.tenure().is_none_or(|tenure| roster.awaited(tenure.cluster.node()).next().is_none())
 }
 
 /// Looks for the home of a room, which may be given to this node meanwhile.
@@ -448,8 +414,14 @@ async fn find_home(shared: &Shared, lost: Epoch, cause: Cause) -> Found {
                 PAUSE
             }
             Err(ClaimError::Elsewhere(there)) => {
-                // The claim may move on meanwhile.
-                match timeout(OPENING, opener.open(&there.node, &shared.name)).await {
+                let opening = timeout(OPENING, opener.open(&there.node, &shared.name));
+                // A dead node does not answer. Meanwhile another may have claimed the room.
+                let claimed = tenure.cluster.claimed_after(&shared.name, there.epoch);
+                let opened = match select(pin!(claimed), pin!(opening)).await {
+                    Either::Left(_) => Ok(Err(OpenError::NotThere)),
+                    Either::Right((opened, _)) => opened,
+                };
+                match opened {
                     Ok(Ok(opened)) if opened.epoch > lost => return Found::There(opened),
                     Ok(Ok(_)) => return Found::Nothing("its home was claimed before"),
                     // It is being opened there, or closed.
@@ -469,15 +441,11 @@ const SEEKING: Duration = Duration::from_secs(10);
 const OPENING: Duration = Duration::from_secs(1);
 /// Time after which a home to which the line has ended, and that lives, is one that cannot be reached.
 const LEAVING: Duration = Duration::from_secs(2);
-/// Time for which a room waits for the members that other nodes offer it.
-const OFFERING: Duration = Duration::from_secs(2);
 /// Time in which a home says that it has given the room away.
 const GIVING: Duration = Duration::from_secs(2);
 /// Time in which the node that was given a room says that it has it: much less than the next home waits for the others
 /// if that node is dead.
 const SAYING: Duration = Duration::from_millis(500);
-/// Time for which a room that its former home has given to this node waits for them: all these nodes lived just now.
-const GATHERING: Duration = Duration::from_secs(5);
 /// Bounds of the pause before a home is looked for again.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);

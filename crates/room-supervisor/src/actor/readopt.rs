@@ -15,6 +15,7 @@ use crate::error::JoinError;
 use crate::member::Member;
 use crate::peer_id::PeerId;
 use crate::room::Readopt;
+use crate::shared::Shared;
 
 impl RoomActor {
     /// Readopts the members after a crash, without telling the others; then tells all members of the restart, and of
@@ -119,6 +120,29 @@ impl RoomActor {
         self.adopted(ctx);
     }
 
+    /// Adopts members of an earlier home that another node has offered.
+    pub(super) fn adopt_offered(&mut self, ctx: &mut Context<Self>) {
+        let (is_due, has_adopted, is_empty) = {
+            let mut roster = self.roster();
+            (roster.adopts(), roster.has_adopted(), roster.adoptable().is_empty())
+        };
+        if !is_due {
+            // Those of whom another node knows that they have left.
+            self.roster().announce_departures();
+            return self.settle(ctx);
+        }
+        // All of them may have left meanwhile.
+        if is_empty || (has_adopted && has_all_offers(&self.shared)) {
+            return self.adopt(ctx);
+        }
+        let shared = Arc::clone(&self.shared);
+        let offers = async move {
+            let all = |shared: &Shared| shared.roster().expects_offers() && has_all_offers(shared);
+            wait_for_offers(&shared, OFFERING, all).await;
+        };
+        ctx.wait(offers.into_actor(self).map(|(), this, ctx| this.adopt(ctx)));
+    }
+
     /// Goes on with all members.
     pub(super) fn adopted(&mut self, ctx: &mut Context<Self>) {
         // Peers that come so late are others by then.
@@ -129,5 +153,38 @@ impl RoomActor {
     }
 }
 
+/// Returns whether no node is known any more that may offer members of an earlier home.
+pub(super) fn has_all_offers(shared: &Shared) -> bool {
+    let roster = shared.roster();
+    shared.tenure().is_none_or(|tenure| roster.awaited(tenure.cluster.node()).next().is_none())
+}
+
+/// Waits until other nodes have offered their members: so long, and longer for those that live as far as is known.
+/// Nodes that come later find that their peers were said to have left.
+pub(super) async fn wait_for_offers(
+    shared: &Shared,
+    first: Duration,
+    all: impl Fn(&Shared) -> bool,
+) {
+    let is_late = timeout(first, shared.wait_until(&all)).await.is_err();
+    if is_late {
+        let over = |shared: &Shared| all(shared) || !awaits_one_that_lives(shared);
+        _ = timeout(GATHERING.saturating_sub(first), shared.wait_until(over)).await;
+    }
+    shared.roster().give_up_offers();
+}
+
+fn awaits_one_that_lives(shared: &Shared) -> bool {
+    let Some(tenure) = shared.tenure() else { return false };
+    let live = tenure.cluster.nodes();
+    let roster = shared.roster();
+    roster.awaited(tenure.cluster.node()).any(|node| live.iter().any(|it| it.node == *node))
+}
+
+/// Time for which a room waits for the members that other nodes offer it, which may be dead.
+pub(super) const OFFERING: Duration = Duration::from_secs(2);
+/// Time for which it waits for them where these nodes live, or have lived just now: since its former home has given it
+/// to this node.
+pub(super) const GATHERING: Duration = Duration::from_secs(5);
 /// Time for which a peer that was said to have left cannot come from another node: longer than one looks for a home.
 const TOLD_LEFT: Duration = Duration::from_secs(60);

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_room_supervisor::*;
+use tokio::time::Instant;
 
 use crate::common::Client;
 use crate::common::nodes::{Node, until};
@@ -125,4 +127,20 @@ async fn a_home_waits_for_nodes_of_which_it_hears_from_one_that_comes_late() {
     }
     assert_eq!(joined, others.map(|id| serde_json::json!(id).to_string()).into());
     assert!(fay.has_read_all());
+}
+
+/// It cannot find the room for longer than nodes are waited for of which nothing is known.
+#[actix::test]
+async fn a_node_that_lives_is_waited_for_longer() {
+    let mut left = Left::new().await;
+    left.free([0, 1]);
+    until(|| left.rooms[..2].iter().any(|room| room.home().is_none())).await;
+    let began = Instant::now();
+    until(|| began.elapsed() > Duration::from_secs(3)).await;
+    left.free([2]);
+
+    let stay = left.clients.each_ref().map(|client| client.id);
+    for client in &mut left.clients {
+        assert_eq!(expect_restart(client, &stay).await, BTreeSet::new());
+    }
 }
