@@ -121,10 +121,22 @@ impl Page {
         }
     }
 
+    /// Orders a fault of a whole node. There is one button for it, and none for what this page cannot do.
     async fn orders(&self, node: &str, fault: &str) {
         let script = "const [node, fault] = arguments;
-             document.querySelector(`#nodes [data-node=${node}] [data-fault=${fault}]`).click()";
-        self.browser.evaluate(script, vec![json!(node), json!(fault)]).await;
+             const buttons = document.querySelectorAll(`[data-node=${node}] [data-fault=${fault}],
+                 #tree [data-path=${node}] [data-fault], #tree [data-fault=unplug]`);
+             buttons[0].click();
+             return buttons.length";
+        let buttons = self.browser.evaluate(script, vec![json!(node), json!(fault)]).await;
+        assert_eq!(buttons, 1, "{node}: {fault}");
+    }
+
+    /// Waits until the page says this of its node in its head.
+    async fn says_of_its_node(&self, words: &str) {
+        let script = "const { status, here } = window.cluster;
+             return status.startsWith(`${here} ${arguments[0]}`)";
+        self.holds(script, vec![json!(words)]).await;
     }
 }
 
@@ -182,7 +194,7 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
 
         // Its clients come back to it. The others stay, and the room begins anew at their node.
         let (before, stays) = (at_home.peer_id().await, elsewhere.peer_id().await);
-        elsewhere.breaks(&home, "kill").await;
+        elsewhere.orders(&home, "kill").await;
         let changed = "const { peerId } = window.cluster;
              return peerId !== null && peerId !== arguments[0]";
         at_home.holds(changed, vec![before]).await;
@@ -196,7 +208,13 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
         let (at_home, elsewhere, there) =
             if home == "a1" { (&ann, &bob, "b2") } else { (&bob, &ann, "a1") };
         elsewhere.orders(&home, "stop").await;
+        at_home.says_of_its_node("does not answer.").await;
         elsewhere.sees(&[(&home, "silent")]).await;
+        let goes_on = "const row = document.querySelector(`#nodes [data-node=${arguments[0]}]`);
+             const [, left] = row.textContent.match(/stands still: it goes on in (\\d+) s/) ?? [];
+             return left > 0 && left <= 12 && row.querySelector('[data-fault=stop]').disabled
+                 && row.textContent.includes('does not answer')";
+        elsewhere.holds(goes_on, vec![json!(home)]).await;
         let moved =
             "return window.cluster.state === 'open' && window.cluster.home === arguments[0]";
         for page in [elsewhere, at_home] {
@@ -235,9 +253,15 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
         );
         let port = if home == "a1" { 8101 } else { 8102 };
         let (ordered, went) =
-            (format!("{there}: drain."), format!("We go on at 127.0.0.1:{port}."));
+            (format!("{there} {DRAINED}"), format!("We go on at 127.0.0.1:{port}."));
         let expected = if home == "a1" { ([ordered], [went]) } else { ([went], [ordered]) };
         assert_eq!(notes, (expected.0.to_vec(), expected.1.to_vec()));
+
+        // Pages at a node that NATS does not reach are told so.
+        ann.orders(&home, "cut").await;
+        for page in [&ann, &bob] {
+            page.says_of_its_node("is cut off from the other nodes.").await;
+        }
 
         let status = server.terminate(PATIENCE).await;
         assert_eq!(status.code(), Some(0), "it ended with {status}");
@@ -246,9 +270,15 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
     });
 }
 
+/// What the page that drains a node says of it.
+const DRAINED: &str =
+    "is drained: its clients and rooms go to other nodes, and it starts again in a few seconds.";
+
 #[test]
 fn what_is_missing_is_said_with_how_to_get_it() {
     in_network_namespace(async || {
+        // That is said first, whatever else is wrong.
+        let _taken = std::net::TcpListener::bind("127.0.0.1:8102").expect("a port");
         for server in ["/nonexistent/nats-server", "/bin/true"] {
             let run = Command::new(program::of_the_workspace("cluster-example"))
                 .args(["--nats-server", server])

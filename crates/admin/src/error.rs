@@ -29,6 +29,8 @@ pub(crate) enum AdminError {
     BadRequest(String),
     #[error("no such recovery")]
     NoSuchRecovery,
+    #[error("there is no route {0}")]
+    NoSuchRoute(String),
     #[error("this server cannot be drained")]
     NoDrain,
     #[error("this server does not show other nodes")]
@@ -50,7 +52,9 @@ impl AdminError {
             }
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::NoSuchRecovery | Self::NoDrain | Self::OneNode => StatusCode::NOT_FOUND,
+            Self::NoSuchRecovery | Self::NoSuchRoute(_) | Self::NoDrain | Self::OneNode => {
+                StatusCode::NOT_FOUND
+            }
             Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoWebSocket(error) => error.status(),
             Self::Fault(error) => match error {
@@ -89,7 +93,7 @@ impl AdminError {
             Self::ForeignOrigin(_) => "forbidden_origin",
             Self::TooManyAttempts(_) => "too_many_attempts",
             Self::BadRequest(_) => "bad_request",
-            Self::NoSuchRecovery | Self::NoDrain => "not_found",
+            Self::NoSuchRecovery | Self::NoSuchRoute(_) | Self::NoDrain => "not_found",
             Self::OneNode => "one_node",
             Self::TooManyStreams => "overloaded",
             Self::NoWebSocket(_) => "websocket_required",

@@ -40,6 +40,9 @@ fn mount(admin: &Admin, prefix: &str, config: &mut ServiceConfig) {
     add("/metrics", handle(admin, web::get(), all_metrics));
     add("/healthz", handle(admin, web::get(), alive));
     add("/readyz", handle(admin, web::get(), ready));
+    // The answer to a mistyped path is not that of the application's own pages.
+    add("/tree/{path:.*}", handle(admin, web::route(), no_such_route));
+    add("/cluster/{path:.*}", handle(admin, web::route(), no_such_route));
 }
 
 fn handle<F>(
@@ -169,6 +172,15 @@ async fn ready(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpRes
     }
     let mut response = HttpResponse::ServiceUnavailable();
     Ok(response.insert_header((CACHE_CONTROL, "no-store")).json(answer))
+}
+
+async fn no_such_route(
+    admin: Admin,
+    request: HttpRequest,
+    _: Payload,
+) -> Result<HttpResponse, AdminError> {
+    admin.inner.access.check(&request, Access::Read)?;
+    Err(AdminError::NoSuchRoute(request.path().to_owned()))
 }
 
 fn json(body: &impl Serialize) -> HttpResponse {

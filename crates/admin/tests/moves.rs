@@ -245,7 +245,7 @@ async fn a_move_that_cannot_be_is_refused_with_the_reason() {
         let answer = refused(order.clone()).await;
         assert_eq!((answer.0, &*answer.1), (status, error), "{order}: {answer:?}");
     }
-    let why = json!("the room was not moved: this node runs the room");
+    let why = json!("the room was not moved: it is at that node already");
     for (node, to, path) in [(None, "a1", DEMO), (Some("b2"), "b2", "server/rooms/other/room")] {
         let answer = refused(order(path, node, Some(to))).await;
         assert_eq!(answer, (409, "not_moved".to_owned(), why.clone()));

@@ -81,7 +81,7 @@ impl Nodes {
                 send(process, Signal::SIGSTOP);
                 let nodes = self.clone();
                 actix::spawn(async move {
-                    sleep(LASTS).await;
+                    sleep(Duration::from_secs(LASTS)).await;
                     // Another may have its number by now.
                     if nodes.node(&name).is_some_and(|(_, now)| now == Some(process)) {
                         send(process, Signal::SIGCONT);
@@ -91,7 +91,7 @@ impl Nodes {
             (Fault::Cut, _) => {
                 way.cut(true);
                 actix::spawn(async move {
-                    sleep(LASTS).await;
+                    sleep(Duration::from_secs(LASTS)).await;
                     way.cut(false);
                 });
             }
@@ -118,8 +118,9 @@ pub(crate) fn send(process: Pid, signal: Signal) {
 
 /// Beginning of a line with an order.
 const MARK: &str = "fault ";
-/// How long a node stands still, or is cut off: longer than its session holds, and than a line may be silent.
-const LASTS: Duration = Duration::from_secs(12);
+/// How long a node stands still, or is cut off, in seconds: longer than its session holds, and than a line may be
+/// silent.
+pub(crate) const LASTS: u64 = 12;
 
 #[cfg(test)]
 mod tests {

@@ -61,10 +61,11 @@ impl Room for Hall {
 /// Node that a page is connected to, and the others.
 #[derive(Clone)]
 pub(crate) struct Place {
+    cluster: Cluster,
     here: Arc<str>,
     /// Nodes of the cluster, as far as is known here.
     nodes: watch::Receiver<Vec<NodeEntry>>,
-    faults: bool,
+    faults: Option<FaultTimes>,
     _tracked: Arc<Tracked>,
 }
 
@@ -76,6 +77,15 @@ struct NodeEntry {
     url: String,
 }
 
+/// Times of the faults that pages may order, in seconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct FaultTimes {
+    /// How long a node stands still, or is cut off.
+    pub(crate) lasts: u64,
+    /// For how long the session of such a node holds: after that the others take its rooms.
+    pub(crate) hold: u64,
+}
+
 /// What a page is told of its place.
 #[derive(Serialize)]
 pub(crate) struct Told {
@@ -84,8 +94,10 @@ pub(crate) struct Told {
     /// Node that runs the room.
     home: String,
     nodes: Vec<NodeEntry>,
-    /// Whether pages may order faults.
-    faults: bool,
+    /// Whether this node reaches the directory of the cluster.
+    in_cluster: bool,
+    /// Times of the faults, if pages may order them.
+    faults: Option<FaultTimes>,
 }
 
 impl Place {
@@ -93,7 +105,7 @@ impl Place {
     pub(crate) fn new(
         cluster: &Cluster,
         url: Option<&str>,
-        faults: bool,
+        faults: Option<FaultTimes>,
     ) -> Result<Self, PresenceError> {
         let presence = cluster.presence("nodes")?;
         let here: Arc<str> = cluster.node().as_str().into();
@@ -106,19 +118,20 @@ impl Place {
                 _ = changes.next().await;
             }
         });
-        Ok(Self { here, nodes, faults, _tracked: tracked })
+        Ok(Self { cluster: cluster.clone(), here, nodes, faults, _tracked: tracked })
     }
 
     /// Returns whether pages may order faults.
     pub(crate) fn has_faults(&self) -> bool {
-        self.faults
+        self.faults.is_some()
     }
 
     /// Returns what the pages of a room are told at this time.
     pub(crate) fn told(&self, room: &RoomHandle) -> Told {
         let here = self.here.to_string();
         let home = room.home().map_or_else(|| here.clone(), |home| home.to_string());
-        Told { here, home, nodes: self.nodes.borrow().clone(), faults: self.faults }
+        let in_cluster = self.cluster.facts().engine_up && self.cluster.lease().is_some();
+        Told { here, home, nodes: self.nodes.borrow().clone(), in_cluster, faults: self.faults }
     }
 }
 

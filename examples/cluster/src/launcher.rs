@@ -20,6 +20,8 @@ pub(crate) async fn run(first: SocketAddr, nats_server: Option<&Path>) -> Result
             "pages may kill nodes here, so only this machine may see them; run each node by --node",
         )?;
     }
+    // What was asked for comes before what this machine allows.
+    let server = NatsServer::find(nats_server)?;
     let mut addresses = Vec::new();
     for number in 0..NODES.len() {
         let port = u16::try_from(number).ok().and_then(|number| first.port().checked_add(number));
@@ -35,7 +37,6 @@ pub(crate) async fn run(first: SocketAddr, nats_server: Option<&Path>) -> Result
     let origins = addresses.iter().flat_map(names);
     let origins: Vec<_> = origins.map(|name| format!("--origin=http://{name}")).collect();
     let run = Run::new()?;
-    let server = NatsServer::find(nats_server)?;
     let folder = tempfile::tempdir()?;
     let (nodes, program) = (Nodes::default(), env::current_exe()?);
 

@@ -59,7 +59,8 @@ struct Node {
     credentials: Option<PathBuf>,
 
     /// On how many NATS servers the records are kept, when there are none yet
-    #[arg(long, value_name = "NUMBER", requires = "node", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", requires = "node", default_value_t = 1,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=5))]
     replicas: usize,
 
     /// Where clients reach this node, such as wss://a1.example.org [default: at the address of all nodes, behind a
@@ -71,8 +72,8 @@ struct Node {
     #[arg(long, value_name = "FILE", requires = "node")]
     lock_file: Option<PathBuf>,
 
-    /// For how many seconds a session holds [default: 15]
-    #[arg(long, value_name = "SECONDS", requires = "node")]
+    /// For how many seconds a session holds, 1 to 3600 [default: 15]
+    #[arg(long, value_name = "SECONDS", requires = "node", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     hold: Option<u64>,
 
     /// In how many seconds the clients are told to go to other nodes, at SIGTERM or `POST /cluster/drain`
@@ -80,7 +81,7 @@ struct Node {
     drain_spread: u64,
 
     /// Pass orders of pages for faults on, to the program that has started this one
-    #[arg(long, hide = true, requires = "node")]
+    #[arg(long, hide = true, requires_all = ["node", "hold"])]
     faults: bool,
 }
 
@@ -126,6 +127,12 @@ mod tests {
         assert!(!parse("--node a1"));
         assert!(!parse("--nats nats://127.0.0.1:4222"));
         assert!(!parse("--url wss://a1.example.org"));
+        for option in ["--hold 0", "--hold 3601", "--hold soon", "--replicas 0", "--replicas 6"] {
+            assert!(
+                !parse(&format!("--node a1 --nats nats://127.0.0.1:4222 {option}")),
+                "{option}"
+            );
+        }
         assert!(!parse("--node a1 --nats nats://127.0.0.1:4222 --nats-server nats-server"));
     }
 }

@@ -15,7 +15,8 @@ use callboard_signaling::{
 use callboard_supervision::{Flags, MainError, SupervisorSpec};
 use serde_json::json;
 
-use crate::guest::{Guest, Hall, Place};
+use crate::faults::LASTS;
+use crate::guest::{FaultTimes, Guest, Hall, Place};
 use crate::hooks::hooks;
 use crate::{Cli, Node, pages};
 
@@ -39,7 +40,9 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
         .start_as("server")
         .await?;
 
-    let place = Place::new(&cluster, cli.node.url.as_deref(), cli.node.faults)?;
+    let hold = cli.node.hold.filter(|_| cli.node.faults);
+    let faults = hold.map(|hold| FaultTimes { lasts: LASTS, hold });
+    let place = Place::new(&cluster, cli.node.url.as_deref(), faults)?;
     let peers = PeerOptions::<Guest>::new(place.clone(), rooms.clone()).hooks(hooks(place)?);
     let peers = peers.resume_grace(RESUME_GRACE);
     let signaling = Signaling::new(cli.web.apply(peers));

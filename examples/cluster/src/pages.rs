@@ -45,8 +45,9 @@ async fn not_found(request: HttpRequest) -> HttpResponse {
 
 const PAGE: &str = include_str!("../static/index.html");
 
-const ASSETS: [Asset; 9] = [
+const ASSETS: [Asset; 10] = [
     Asset::script("page.js", include_str!("../static/page.js")),
+    Asset::script("nodes.js", include_str!("../static/nodes.js")),
     Asset::script("trees.js", include_str!("../static/trees.js")),
     Asset::style("style.css", include_str!("../static/style.css")),
     example_pages::TREE[0],

@@ -1,11 +1,13 @@
 // The page of a room: who is in it and at which node, where its home is, and buttons for what a node may suffer.
 //
 // window.cluster is a frozen snapshot, made anew at each reading:
-//   { status, state, peerId, here, home, nodes, members, lines }
+//   { status, state, peerId, here, home, answers, inCluster, nodes, members, lines }
+//   answers:  whether our node has answered lately; inCluster: whether it reaches the others, as far as it has said
 //   nodes:    [{ name, url, isAway }]; members: [{ id, name, node }], ourselves first
 //   lines:    [{ number, name, text }] of the chat; the number is counted by the room
 
-import { connect } from "/callboard.js";
+import { connect, HookError } from "/callboard.js";
+import { Nodes } from "./nodes.js";
 import { startTrees } from "./trees.js";
 import { addLine, element, make, say } from "./view.js";
 
@@ -14,7 +16,13 @@ const name = new URLSearchParams(location.search).get("name") || "guest";
 let client = null;
 let trouble = "";
 /** Where we are, as the node says. */
-let place = { here: "", home: "", nodes: [], faults: false };
+let place = { here: "", home: "", nodes: [], in_cluster: true, faults: null };
+/** When we asked our node first of the questions that it has not answered. @type {number | null} */
+let asked = null;
+/** Whether a question is under way. */
+let asking = false;
+/** Other nodes that do not answer ours. @type {Set<string>} */
+let silent = new Set();
 /** Our id, and the node at which it has joined: the others know that. */
 let joined = { id: "", node: "" };
 /** Nodes at which other members are now that have come to another one, by their ids. @type {Map<string, string>} */
@@ -22,6 +30,7 @@ const moved = new Map();
 /** Addresses of all nodes that there were, by name. @type {Map<string, string>} */
 const known = new Map();
 const lines = [];
+let membersShown = "";
 
 async function start() {
   Object.defineProperty(window, "cluster", { get: snapshot });
@@ -30,10 +39,17 @@ async function start() {
   element("chat-form").addEventListener("submit", speak);
   addEventListener("pagehide", () => client?.close());
   addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
-  startTrees(() => client?.peerId ?? "");
+  startTrees({
+    own: () => client?.peerId ?? "",
+    // A page that cannot come back looks nevertheless.
+    isAway: () => trouble !== "" || (client !== null && client.state !== "open" && client.state !== "closed"),
+    hasFaults: () => place.faults !== null,
+    silent: (nodes) => { silent = nodes; render(); },
+  });
   render();
   client = await join();
   trouble = "";
+  setInterval(look, EVERY);
   client.on("place", placed);
   client.on("line", said);
   client.on("joined", (id, { name: who, node }) => { note(`${who} came, at ${node}.`); if (joined.node !== place.here) tellWhere([id]); });
@@ -59,6 +75,35 @@ async function join() {
       await new Promise((resolve) => { setTimeout(resolve, AGAIN); });
     }
   }
+}
+
+/** Asks our node where we are, again and again: its answer is a sign of life too. */
+function look() {
+  if (client.state !== "open") answered();
+  else if (!asking) ask();
+  render();
+}
+
+async function ask() {
+  asking = true;
+  asked ??= performance.now();
+  try {
+    placed(await client.call("cluster", "place"));
+    answered();
+  } catch (error) {
+    if (error instanceof HookError) answered();
+  } finally {
+    asking = false;
+  }
+}
+
+function answered() {
+  asked = null;
+}
+
+/** Returns whether our node answers: it does not while it stands still, or cannot be reached. */
+function answers() {
+  return asked === null || performance.now() - asked < SILENT;
 }
 
 function placed(told) {
@@ -99,12 +144,19 @@ function speak(event) {
 }
 
 async function order(node, fault) {
+  const { here, faults } = place;
+  if (client?.state !== "open" || !answers()) return note(`Not ordered: ${here} does not answer, which would pass it on.`);
+  // The answer may not come: the node that passes it on may be the one.
+  const called = client.call("cluster", "fault", [node, fault]);
+  note(list.ordered(node, fault, faults));
+  render();
   try {
-    await client.call("cluster", "fault", [node, fault]);
-    note(`${node}: ${fault}.`);
+    await called;
   } catch (error) {
-    // The node that is to pass it on may be the one.
+    if (node === here && !(error instanceof HookError)) return;
+    list.refused(node);
     note(`${node}: ${fault}: ${error.message}`);
+    render();
   }
 }
 
@@ -112,30 +164,28 @@ function render() {
   const { status, here, home, nodes, members } = snapshot();
   say(element("status"), status);
   say(element("place"), here && `This page is at ${here}; ${home === here ? "so is the room" : `the room is at ${home}`}.`);
-  element("faults-note").hidden = !place.faults;
-  element("nodes").replaceChildren(...nodes.map(showNode));
-  element("members").replaceChildren(...members.map((member) => make("li", { dataset: { peer: member.id } },
-    `${member.name}${member.id === client?.peerId ? " (you)" : ""}`, make("small", { className: "quiet" }, ` at ${member.node}`))));
+  list.show(nodes.map(placeOf), place.faults);
+  const shown = members.map(({ id, name: who, node }) => ({ id, who: `${who}${id === client?.peerId ? " (you)" : ""}`, node }));
+  if (JSON.stringify(shown) === membersShown) return;
+  membersShown = JSON.stringify(shown);
+  element("members").replaceChildren(...shown.map(({ id, who, node }) => make("li", { dataset: { peer: id } },
+    who, make("small", { className: "quiet" }, ` at ${node}`))));
 }
 
-function showNode({ name: node, url, isAway }) {
-  const marks = [node === place.here && "this page", node === place.home && "the room", isAway && "away"].filter(Boolean);
-  const href = `${url.replace(/^ws/, "http")}${location.pathname}`;
-  const link = url ? make("a", { href, target: "_blank" }, node) : make("b", {}, node);
-  const faults = !place.faults ? [] : FAULTS.map(({ fault, words, title }) => {
-    const button = make("button", { type: "button", title, dataset: { fault } }, words);
-    button.setAttribute("aria-label", `${words} ${node}`);
-    button.addEventListener("click", () => order(node, fault));
-    return button;
-  });
-  const dataset = { node, here: node === place.here, home: node === place.home, away: isAway };
-  return make("li", { dataset }, link, make("span", { className: "quiet" }, marks.join(", ")), make("span", { className: "faults" }, ...faults));
+/** Adds to a node what it is for this page. */
+function placeOf({ name: node, url, isAway }) {
+  const [isHere, isHome] = [node === place.here, node === place.home];
+  const doesNotAnswer = isHere ? !answers() : silent.has(node);
+  const marks = [isHere && "this page", isHome && "the room", isAway ? "away" : doesNotAnswer && "does not answer"].filter(Boolean);
+  return { name: node, url, marks, here: isHere, home: isHome, isAway };
 }
 
 function words() {
   if (!client) return trouble || "Connecting…";
   if (client.state === "closed") return "The connection is closed.";
-  if (client.state !== "open") return "Reconnecting…";
+  if (client.state !== "open") return `The connection to ${place.here} was lost. Reconnecting…`;
+  if (!answers()) return `${place.here} does not answer. What you write now may not arrive.`;
+  if (!place.in_cluster) return `${place.here} is cut off from the other nodes. What you write now may not reach them.`;
   const others = client.peers.size;
   return others === 0 ? "You are in. Nobody else is here yet." : `In the room with ${others} ${others === 1 ? "other" : "others"}.`;
 }
@@ -147,18 +197,17 @@ function snapshot() {
   const others = [...client?.peers ?? []].map(([id, { name: who, node }]) => ({ id, name: who, node: moved.get(id) ?? node }));
   return Object.freeze({
     status: words(), state: client?.state ?? "connecting", peerId: client?.peerId ?? null, here: place.here, home: place.home,
-    nodes, members: [...own, ...others], lines: [...lines],
+    answers: answers(), inCluster: place.in_cluster, nodes, members: [...own, ...others], lines: [...lines],
   });
 }
 
-const FAULTS = [
-  { fault: "kill", words: "Kill", title: "Kill its process; it is started again" },
-  { fault: "stop", words: "Stop", title: "Let its process stand still for 12 s" },
-  { fault: "cut", words: "Cut off", title: "Let nothing pass between it and NATS for 12 s" },
-  { fault: "drain", words: "Drain", title: "Let its clients go on at other nodes, and start it again" },
-];
+/** Time in ms between two questions to our node. */
+const EVERY = 500;
+/** Time in ms without an answer that counts as silence: a node that only passes on an order, or restarts a room, is quicker. */
+const SILENT = 1_500;
 /** Time in ms before it is tried again to join. */
 const AGAIN = 1_000;
 
 // Last: everything that it uses is defined.
+const list = new Nodes(order);
 start();

@@ -88,11 +88,9 @@ export const FAULTS = [
     fault: "lose", words: ({ path }) => (losing.has(path) ? "Lose nothing" : "Lose 20 %"), does: "A part of the datagrams is lost, both ways",
     fits: (node) => isConnection(node) && runs(node),
   },
-  { fault: "unplug", words: () => "Unplug", does: "Our WebSocket is cut", fits: (_, mine) => mine },
+  { fault: "unplug", words: () => "Unplug", does: "Our WebSocket is cut", fits: (_, unplugs) => unplugs },
   { fault: "move", words: () => "Move", does: "The room goes to another node, and its members stay", fits: allows("move") },
   { fault: "drain", words: () => "Drain", does: "Its clients go on at other nodes, and its process ends", fits: allows("drain") },
-  { fault: "cut", words: () => "Cut off", does: "Nothing passes between it and the others for 20 s", fits: allows("cut") },
-  { fault: "kill", words: () => "Kill", does: "Its process is aborted", fits: allows("kill") },
 ];
 
 const LONG_ID = /([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]+/;

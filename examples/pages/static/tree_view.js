@@ -8,6 +8,7 @@ import { element, make, say } from "./view.js";
 export class TreeView {
   #own;
   #inject;
+  #unplug;
   #list = element("tree");
   /** @type {any} */
   #tree = null;
@@ -22,10 +23,12 @@ export class TreeView {
   /**
    * @param {() => string} own our peer's id
    * @param {(node: any, fault: string) => void} inject
+   * @param {{ unplug?: boolean }} [options] `unplug`: whether the page can cut its own WebSocket
    */
-  constructor(own, inject) {
+  constructor(own, inject, { unplug = false } = {}) {
     this.#own = own;
     this.#inject = inject;
+    this.#unplug = unplug;
     element("tree-search").addEventListener("input", () => this.#soon());
     element("tree-open").addEventListener("click", () => this.#all(true));
     element("tree-close").addEventListener("click", () => this.#all(false));
@@ -155,7 +158,7 @@ export class TreeView {
     line.classList.toggle("down", news.down);
     line.classList.toggle("back", news.back);
     say(row.note, facts(node, performance.now() - this.#received));
-    this.#offer(row, gone ? [] : FAULTS.filter(({ fits }) => fits(node, mine)), name);
+    this.#offer(row, gone ? [] : FAULTS.filter(({ fits }) => fits(node, mine && this.#unplug)), name);
   }
 
   #offer(row, faults, name) {

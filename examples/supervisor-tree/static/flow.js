@@ -6,8 +6,11 @@ export class Flow {
   #arrivals = [];
   #pause;
 
-  /** @param {number} [pause] time between two arrivals, in ms, that is noticed; the longest one after a fault counts */
-  constructor(pause = Infinity) {
+  /**
+   * @param {number} pause time between two arrivals, in ms, that is noticed, if it is twice the usual one as well; the
+   *   longest one after a fault counts
+   */
+  constructor(pause) {
     this.#pause = pause;
   }
 
@@ -27,9 +30,10 @@ export class Flow {
   }
 
   /**
-   * Returns how long after `fault` it flowed again, in ms; null while that is not known. It flows again from the first
-   * arrival of something sent after the fault that was followed by no gap; where it paused after that, from the end of
-   * the longest pause.
+   * Returns how long after `fault` it flowed again, in ms; 0 if it was not interrupted, and null while that is not
+   * known. It flows again from the first arrival of something sent after the fault that was followed by no gap; where it
+   * paused after that, from the end of the longest pause. Without a pause it went on: when something came next says
+   * nothing of the fault.
    *
    * @param {number} fault
    * @returns {number | null}
@@ -44,18 +48,31 @@ export class Flow {
       if (since - arrived > GAP) break;
       since = arrived;
     }
-    return now - since >= SETTLED ? this.#paused(since) - fault : null;
+    if (now - since < SETTLED) return null;
+    const resumed = this.#resumed(fault, since);
+    return resumed === null ? 0 : Math.max(resumed, since) - fault;
   }
 
-  /** Returns when the longest pause ended that is noticed and that began before it had settled, or `since`. */
-  #paused(since) {
-    let [longest, end] = [this.#pause, since];
+  /**
+   * Returns when the longest pause ended that is noticed, that ended after the fault, and that began before it had
+   * settled; null without one. What began after the fault has paused until then.
+   */
+  #resumed(fault, since) {
+    if (!this.#arrivals.some(({ arrived }) => arrived <= fault)) return since;
+    let [longest, end] = [Math.max(this.#pause, 2 * this.#usual(fault)), null];
     this.#arrivals.forEach(({ arrived }, at) => {
       const before = this.#arrivals[at - 1]?.arrived ?? arrived;
-      if (arrived < since || before > since + SETTLED || arrived - before < longest) return;
+      if (arrived <= fault || before > since + SETTLED || arrived - before < longest) return;
       [longest, end] = [arrived - before, arrived];
     });
     return end;
+  }
+
+  /** Returns the usual time between two arrivals before the fault, in ms: the median of some. */
+  #usual(fault) {
+    const before = this.#arrivals.filter(({ arrived }) => arrived <= fault).slice(-USUAL).map(({ arrived }) => arrived);
+    const pauses = before.slice(1).map((arrived, at) => arrived - before[at]).sort((one, other) => one - other);
+    return pauses[Math.floor(pauses.length / 2)] ?? 0;
   }
 }
 
@@ -64,3 +81,5 @@ export const GAP = 700;
 /** Time without a gap, in ms, after which it flows. */
 const SETTLED = 1_000;
 const KEPT = 2_000;
+/** Arrivals before a fault that say how often something comes. */
+const USUAL = 20;

@@ -15,7 +15,7 @@ export class Pointers {
   /** Time of our first message since the server's last answer. @type {number | null} */
   #asked = null;
   #pace = { every: 100, moving: 40, on: false };
-  #echoes = new Flow();
+  #echoes = new Flow(PAUSE);
   /** @type {Map<string, { name: string, flow: Flow, mark: any, hidden: boolean }>} */
   #others = new Map();
 
@@ -102,7 +102,7 @@ export class Pointers {
   #other(peer) {
     let other = this.#others.get(peer);
     if (!other) {
-      other = { name: `Guest ${peer.slice(0, 4)}`, flow: new Flow(), hidden: false, mark: make("span", { className: "pointer", hidden: true, dataset: { peer } }) };
+      other = { name: `Guest ${peer.slice(0, 4)}`, flow: new Flow(PAUSE), hidden: false, mark: make("span", { className: "pointer", hidden: true, dataset: { peer } }) };
       this.#stage.append(other.mark);
       this.#others.set(peer, other);
     }
@@ -137,3 +137,6 @@ export class Pointers {
     }
   }
 }
+
+/** Time in ms without a message that counts as a pause: of those every 100 ms more than one is missing. */
+const PAUSE = 250;

@@ -148,7 +148,7 @@ export class Recoveries {
       row.type ? `${row.type} ${name}` : name,
       howOf(row),
       row.whole_ms == null ? "–" : milliseconds(row.whole_ms),
-      ...[row.messages_ms, row.media_ms].map((ms) => (ms == null ? missing : milliseconds(ms))),
+      ...[row.messages_ms, row.media_ms].map((ms) => (ms == null ? missing : ms === 0 ? "not interrupted" : milliseconds(ms))),
     ];
     cells.forEach((text, at) => say(line.children[at], text));
     line.title = `${row.path}: ${row.reason.text || row.reason.kind}`;

@@ -26,7 +26,7 @@ class Tree {
   constructor(page) {
     const { own, flows } = page;
     this.#page = page;
-    this.#view = new TreeView(own, (node, fault) => this.#inject(node, fault));
+    this.#view = new TreeView(own, (node, fault) => this.#inject(node, fault), { unplug: true });
     this.#recoveries = new Recoveries(flows, (id, measured) => this.#post(`recoveries/${id}`, measured));
     element("token-form").addEventListener("submit", (event) => this.#tokenGiven(event));
   }

@@ -248,6 +248,7 @@ fn a_recovery_is_measured_that_takes_long_or_comes_between_two_streams_of_the_tr
         let ann = Page::open("Ann", Kind::Chromium, &server).await;
         ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
             .await;
+        ann.waits("times of flows", TIMES_OF_FLOWS).await;
 
         // The page's clock is set when the fault has been injected.
         let late = "const now = performance.now.bind(performance);
@@ -304,3 +305,27 @@ fn slow_messages(every: &str) -> String {
          }};"
     )
 }
+
+/// Tells whether flows of a message every 100 ms say how long each was interrupted by a fault after 2.05 s.
+const TIMES_OF_FLOWS: &str = "
+    const { Flow } = await import('/static/flow.js');
+    const now = performance.now;
+    let time = 0;
+    performance.now = () => time;
+    const flow = (...spans) => {
+        const flow = new Flow(250);
+        for (const [from, to, delay = 0] of spans) {
+            for (let sent = from; sent <= to; sent += 100) {
+                time = sent + delay;
+                flow.mark(sent);
+            }
+        }
+        return flow.recovered(2_050);
+    };
+    const times = [
+        flow([0, 5_000]), flow([0, 2_000], [2_200, 5_000]), flow([0, 2_000], [2_500, 5_000]),
+        flow([0, 2_000], [2_500, 3_000], [4_000, 6_000]), flow([2_500, 5_000]), flow([0, 1_900], [2_000, 5_000, 400]),
+        flow([0, 2_900]),
+    ];
+    performance.now = now;
+    return JSON.stringify(times) === '[0,0,450,1950,450,450,null]' || times";

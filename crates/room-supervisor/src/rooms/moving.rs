@@ -25,7 +25,7 @@ pub enum MoveRoomError {
     #[error("node {0} runs the room")]
     Elsewhere(NodeId),
     /// The room is to go to the node that runs it.
-    #[error("this node runs the room")]
+    #[error("it is at that node already")]
     Here,
     /// The room has no peers of other nodes ([`RoomOptions::across_nodes`](crate::RoomOptions::across_nodes)), or the
     /// cluster no lines.

@@ -166,6 +166,7 @@ async fn with_a_token_only_those_who_know_it_are_answered() {
         ("GET", "/admin/metrics"),
         ("POST", "/admin/tree/fault"),
         ("POST", "/admin/tree/recoveries/0"),
+        ("POST", "/admin/cluster/drainx"),
     ] {
         for headers in [&[][..], &[("authorization", "Bearer wrong")]] {
             let answer = server.ask(method, path, headers, &fault).await;
@@ -216,6 +217,20 @@ async fn with_the_token_for_reading_a_client_looks_and_changes_nothing() {
     assert!(server.admin.recoveries().is_empty());
     let full = [("authorization", "Bearer a secret")];
     assert_eq!(server.ask("POST", "/admin/tree/fault", &full, &fault).await.status, 204);
+}
+
+#[actix::test]
+async fn a_path_that_is_none_of_the_routes_is_said_to_be_none() {
+    let server = Server::start().await;
+    for (method, path) in [
+        ("POST", "/admin/cluster/drainx"),
+        ("GET", "/admin/cluster/"),
+        ("GET", "/admin/tree/none/of/them"),
+    ] {
+        let answer = server.ask(method, path, &[], "").await;
+        assert_eq!(answer.error(), (404, "not_found".to_owned()), "{method} {path}");
+        assert_eq!(answer.json()["detail"], format!("there is no route {path}"));
+    }
 }
 
 #[actix::test]
