@@ -26,7 +26,8 @@ pub enum ClientEvent {
         /// The message.
         data: ChannelData,
     },
-    /// The WebSocket was lost and reopened; nothing else has changed.
+    /// The WebSocket was lost and reopened. What waited meanwhile comes after this; messages that the server had
+    /// written into the lost one do not, but [`Joined`](Self::Joined) and [`Left`](Self::Left) are complete.
     Resumed,
     /// The connection was lost, and the client has joined again, as a new peer. [`Joined`](Self::Joined) and
     /// [`Left`](Self::Left) have reported before what has changed.

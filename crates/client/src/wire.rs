@@ -31,7 +31,14 @@ pub(crate) fn encode<T: Serialize>(
 pub(crate) fn is_of_server(event: &str) -> bool {
     matches!(
         event,
-        "authenticated" | "resumed" | "joined" | "left" | "moved" | "room_restarted" | "error"
+        "authenticated"
+            | "resumed"
+            | "joined"
+            | "left"
+            | "moved"
+            | "room_restarted"
+            | "room_members"
+            | "error"
     ) || event.starts_with("webrtc:")
 }
 

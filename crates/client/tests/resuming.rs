@@ -36,6 +36,32 @@ async fn a_cut_connection_is_resumed_and_no_message_is_lost() {
     }
 }
 
+/// What the server has written into a connection that is dead by then is lost.
+#[actix_web::test]
+async fn who_came_and_went_is_known_though_the_server_has_said_it_to_a_dead_connection() {
+    let server = Server::with_grace().await;
+    let cable = Cable::to(server.address).await;
+    let leaver = server.join().await;
+    let mut client = join(cable.address).await;
+    let (id, left) = (client.peer_id().parse().expect("an id"), leaver.peer_id());
+
+    cable.hold_back(true);
+    let other = server.join().await;
+    leaver.close().await;
+    let room = server.rooms.lookup("demo").expect("it runs");
+    eventually("it has left", || room.len() == 2).await;
+    let written = || room.member(id).is_some_and(|it| it.outbox().backlog() == (0, 0));
+    eventually("all is written", written).await;
+    cable.cut();
+    cable.hold_back(false);
+
+    assert_eq!(next(&mut client).await, ClientEvent::Resumed);
+    assert_eq!(next(&mut client).await, ClientEvent::Left { peer_id: left });
+    let ClientEvent::Joined(member) = next(&mut client).await else { panic!() };
+    assert_eq!(member.peer_id, other.peer_id());
+    assert_eq!(client.peers(), [member]);
+}
+
 #[actix_web::test]
 async fn every_change_of_the_state_is_reported_in_order() {
     let server = Server::with_grace().await;

@@ -33,6 +33,8 @@ pub(crate) enum RoomCommand {
     Tell(Box<OnTell>),
     /// Announces the end of a membership.
     Depart,
+    /// Sends the list of members to those to whom it is [owed](crate::roster::Roster::owe_list).
+    ListMembers,
     /// Adopts the members of an earlier home that another node has offered.
     AdoptOffered,
     /// Takes a snapshot of the room's state, and works no further command before its fate is decided.
@@ -64,6 +66,7 @@ impl RoomCommand {
             Self::ForwardFrom { .. }
             | Self::Tell(_)
             | Self::Depart
+            | Self::ListMembers
             | Self::AdoptOffered
             | Self::Mark(_) => {}
         }

@@ -14,6 +14,7 @@ use crate::member::{Member, NewMember};
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::roster::Origin;
+use crate::server_messages::lists_members;
 
 /// Membership of a peer in a room; dropping it is leaving. Keep it where it outlives all restarts of the peer: in the
 /// peer's [`ChildSpec`](callboard_supervision::ChildSpec).
@@ -87,6 +88,23 @@ impl Membership {
             // The room has crashed over what follows an admission: the next instance readopts the peer.
             Err(_) if self.room.shared.roster().visible_member(peer).is_some() => Ok(()),
             Err(_) => Err(JoinError::RoomCrashed),
+        }
+    }
+
+    /// Sends the peer's client the list of members (`room_members`), in order with all else that is sent to it. For a
+    /// client that has lost its connection: what was written into that may have said who came and went, and is lost.
+    ///
+    /// The list comes behind all that waits, and once if it is asked for again meanwhile; also from the next instance
+    /// of a room that fails, and the next home of a room whose node has died.
+    pub fn list_members(&self) {
+        let shared = &self.room.shared;
+        // One that waits is newer than all that was lost.
+        if !self.outbox().any_waiting(lists_members)
+            && shared.roster().owe_list(self.peer_id())
+            && let Some(mailbox) = shared.mailbox()
+        {
+            // One for each member, until it is handled.
+            mailbox.do_send(RoomCommand::ListMembers);
         }
     }
 

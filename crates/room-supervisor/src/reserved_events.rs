@@ -1,8 +1,8 @@
 //! Names of events that only the server sends.
 
 /// Returns whether clients may not send events of this name, because other clients would take them for the server's
-/// own: `authenticated`, `joined`, `left`, `resumed`, `moved`, `room_restarted` and `error`, and all names that begin
-/// with `webrtc:` or `media:`.
+/// own: `authenticated`, `joined`, `left`, `resumed`, `moved`, `room_restarted`, `room_members` and `error`, and all
+/// names that begin with `webrtc:` or `media:`.
 ///
 /// Clients of the original protocol do not check `from`: any member could make them add and remove peers.
 pub fn is_reserved_event(event: &str) -> bool {
@@ -10,8 +10,16 @@ pub fn is_reserved_event(event: &str) -> bool {
 }
 
 /// Names of the server's own events.
-const RESERVED: [&str; 7] =
-    ["authenticated", "joined", "left", "resumed", "moved", "room_restarted", "error"];
+const RESERVED: [&str; 8] = [
+    "authenticated",
+    "joined",
+    "left",
+    "resumed",
+    "moved",
+    "room_restarted",
+    "room_members",
+    "error",
+];
 /// Prefixes of events between one client and the server only: its peer connection, and media.
 const RESERVED_PREFIXES: [&str; 2] = ["webrtc:", "media:"];
 

@@ -68,15 +68,25 @@ impl RoomMessage {
             #[serde(flatten)]
             welcome: Option<&'a Map<String, Value>>,
         }
-        let (mut metadata, mut ids) = (BTreeMap::new(), Vec::new());
-        for (peer, public) in peers {
-            ids.push(peer);
-            if !public.is_empty() {
-                metadata.insert(peer, public);
-            }
-        }
-        let data = Data { peer_id, peers: ids, metadata, welcome };
+        let (peers, metadata) = list(peers);
+        let data = Data { peer_id, peers, metadata, welcome };
         Self::of_server("authenticated", &data, To::Peers(vec![peer_id]))
+    }
+
+    /// Creates the message to clients that may have missed who came and went: `peers` are the members, also the
+    /// receivers, with their public metadata. (Ours.)
+    pub fn room_members<'a>(
+        to: Vec<PeerId>,
+        peers: impl IntoIterator<Item = (PeerId, &'a PublicMetadata)>,
+    ) -> Self {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            peers: Vec<PeerId>,
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            metadata: BTreeMap<PeerId, &'a PublicMetadata>,
+        }
+        let (peers, metadata) = list(peers);
+        Self::of_server(ROOM_MEMBERS, &Data { peers, metadata }, To::Peers(to))
     }
 
     /// Creates the message to all others that a peer with this public metadata has joined.
@@ -126,6 +136,28 @@ struct Left {
     peer_id: PeerId,
 }
 
+/// Returns the ids of these peers, and the public metadata of those that have some.
+fn list<'a>(
+    peers: impl IntoIterator<Item = (PeerId, &'a PublicMetadata)>,
+) -> (Vec<PeerId>, BTreeMap<PeerId, &'a PublicMetadata>) {
+    let (mut metadata, mut ids) = (BTreeMap::new(), Vec::new());
+    for (peer, public) in peers {
+        ids.push(peer);
+        if !public.is_empty() {
+            metadata.insert(peer, public);
+        }
+    }
+    (ids, metadata)
+}
+
+/// Returns whether this text is the [list of members](RoomMessage::room_members).
+pub(crate) fn lists_members(text: &str) -> bool {
+    let event = text.strip_prefix(r#"{"event":""#).and_then(|text| text.strip_prefix(ROOM_MEMBERS));
+    event.is_some_and(|text| text.starts_with('"'))
+}
+
+const ROOM_MEMBERS: &str = "room_members";
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -153,6 +185,25 @@ mod tests {
             )
         );
     }
+
+    #[test]
+    fn the_list_of_members_is_known_by_its_beginning() {
+        let (ann, bob) = (PeerId::random(), PeerId::random());
+        let name = PublicMetadata::from(Map::from_iter([("name".to_owned(), "Bob".into())]));
+        let members = [(ann, &PublicMetadata::default()), (bob, &name)];
+
+        let list = RoomMessage::room_members(vec![ann], members).encode();
+
+        let data =
+            format!(r#"{{"peers":["{ann}","{bob}"],"metadata":{{"{bob}":{{"name":"Bob"}}}}}}"#);
+        let event = r#"{"event":"room_members","data":"#;
+        assert_eq!(list, format!(r#"{event}{data},"from":null,"to":["{ann}"]}}"#));
+        assert!(lists_members(&list));
+        assert!(!lists_members(&RoomMessage::left(bob).encode()));
+        let other = RoomMessage::new("room_members2", &()).unwrap().to(To::All);
+        assert!(!lists_members(&other.encode()));
+    }
+
     #[test]
     fn public_metadata_is_an_additional_field_of_those_that_have_some() {
         let (id, named, plain) = (PeerId::random(), PeerId::random(), PeerId::random());

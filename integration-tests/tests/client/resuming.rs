@@ -29,8 +29,9 @@ async fn takes_up_what_was_cut(kind: Kind) {
     page.run(&format!(
         "window.ann = await connect('/socket/lobby');
          // Beside the cable that is cut.
-         window.bob = await connect('ws://127.0.0.1:{}/socket/lobby');
-         await until(() => ann.peers.has(bob.peerId));
+         window.beside = 'ws://127.0.0.1:{}/socket/lobby';
+         [window.bob, window.cid] = [await connect(beside), await connect(beside)];
+         await until(() => ann.peers.has(bob.peerId) && ann.peers.has(cid.peerId));
          window.before = {{ id: ann.peerId }};
          window.told = Object.fromEntries(['state', 'resumed', 'rejoined', 'chat', 'left', 'webrtc', 'channel_closed', 'data']
              .map((event) => [event, heard(ann, event)]));
@@ -45,6 +46,18 @@ async fn takes_up_what_was_cut(kind: Kind) {
     ))
     .await;
 
+    // What the server writes into a connection that is dead by then is lost.
+    proxy.get_stuck();
+    page.run(
+        "const { peerId } = cid;
+         cid.close();
+         await until(() => left.length === 1);
+         window.dan = await connect(beside);
+         window.unseen = [ann.peers.has(peerId), ann.peers.has(dan.peerId)];",
+    )
+    .await;
+    proxy.work_again();
+
     for round in 1..=2 {
         proxy.cut();
         page.becomes(&format!(
@@ -56,6 +69,9 @@ async fn takes_up_what_was_cut(kind: Kind) {
         page.becomes(&format!("told.resumed.length === {round}")).await;
         page.becomes(&format!("told.chat.length === {round}")).await;
     }
+    page.becomes("ann.peers.size === 2 && ann.peers.has(bob.peerId) && ann.peers.has(dan.peerId)").await;
+    let missed = page.run("return [unseen, told.left.splice(0).length, left.splice(0).length]").await;
+    assert_eq!(missed, json!([[true, false], 1, 1]));
 
     let after = page
         .run(
@@ -96,7 +112,7 @@ async fn takes_up_what_was_cut(kind: Kind) {
         )
         .await;
     let expected = json!({
-        "ids": true, "peers": 0, "left": 1, "lost": "disconnected", "another": true, "sum": 42,
+        "ids": true, "peers": 0, "left": 2, "lost": "disconnected", "another": true, "sum": 42,
     });
     assert_eq!(anew, expected);
     page.close().await;

@@ -334,12 +334,13 @@ impl Core {
                 let events = self.roster.leave(data["peer_id"].as_str()?);
                 self.tell_all(events);
             }
-            "room_restarted" => {
-                let present = members(&mut data)?;
-                let own = self.peer_id.as_deref();
-                let others = present.into_iter().filter(|one| Some(&*one.peer_id) != own);
-                self.present_are(others.collect());
-                self.tell(ClientEvent::RoomRestarted);
+            "room_restarted" | "room_members" => {
+                let mut present = members(&mut data)?;
+                present.retain(|one| Some(&one.peer_id) != self.peer_id.as_ref());
+                self.present_are(present);
+                if event == "room_restarted" {
+                    self.tell(ClientEvent::RoomRestarted);
+                }
             }
             "error" => {
                 let details = take(&mut data, "details");

@@ -73,6 +73,7 @@ fn no_text_of_a_server_makes_it_panic() {
         "joined",
         "left",
         "room_restarted",
+        "room_members",
         "error",
         "webrtc:data",
         "webrtc:state",
@@ -135,9 +136,35 @@ fn members_come_and_go() {
 }
 
 #[test]
+fn the_list_of_members_repairs_what_was_lost_with_a_connection() {
+    let (mut core, now) = joined();
+    let known =
+        r#"{"event":"joined","data":{"peer_id":"b","metadata":{"name":"Ben"}},"from":null}"#;
+    events(&mut core, known, now);
+    // Meanwhile `a` has left, `c` and `d` have come, and `d` said something before it left.
+    let joined = r#"{"event":"joined","data":{"peer_id":"d"},"from":null}"#;
+    assert_eq!(events(&mut core, joined, now), [ClientEvent::Joined(member("d"))]);
+    let list = json!({ "peers": ["b", "c", "me"], "metadata": { "c": { "name": "Cid" } } });
+    let text = json!({ "event": "room_members", "data": list, "from": null }).to_string();
+
+    let told = events(&mut core, &text, now);
+
+    let cid = RoomMember { peer_id: "c".into(), metadata: json!({ "name": "Cid" }) };
+    assert_eq!(told, [left("a"), left("d"), ClientEvent::Joined(cid.clone())]);
+    let ben = RoomMember { peer_id: "b".into(), metadata: json!({ "name": "Ben" }) };
+    assert_eq!(core.members(), [ben, cid]);
+    assert_eq!(events(&mut core, &text, now), []);
+    let other = r#"{"event":"room_members","data":{"peers":1},"from":null}"#;
+    assert_eq!(events(&mut core, other, now), []);
+    assert_eq!(core.malformed(), 1);
+}
+
+#[test]
 fn peers_cannot_imitate_the_server() {
     let (mut core, now) = joined();
-    for event in ["joined", "left", "error", "resumed", "authenticated", "webrtc:data"] {
+    for event in
+        ["room_members", "joined", "left", "error", "resumed", "authenticated", "webrtc:data"]
+    {
         let data = json!({ "peer_id": "a" });
         let text = json!({ "event": event, "data": data, "from": "a", "to": ["me"] }).to_string();
 

@@ -198,6 +198,11 @@ impl Outbox {
         line.frames.iter().skip(usize::from(line.opening)).cloned().collect()
     }
 
+    /// Returns whether a frame like this waits that no socket has taken.
+    pub fn any_waiting(&self, is_like_this: impl Fn(&str) -> bool) -> bool {
+        self.line().frames.iter().any(|frame| is_like_this(frame))
+    }
+
     /// Sets a function that is called once, on any thread, when the connection must be closed: a blocked socket
     /// receives no messages.
     pub fn on_close(self, on_close: impl Fn(CloseFrame) + Send + Sync + 'static) -> Self {

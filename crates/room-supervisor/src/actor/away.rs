@@ -126,6 +126,7 @@ impl RoomActor {
                 edge.depart();
                 self.end_edge_if_empty(ctx);
             }
+            RoomCommand::ListMembers => edge.ask_for_lists(),
             RoomCommand::Forward { answer, .. } => {
                 _ = answer.send(Err(ForwardError::RoomUnavailable));
             }

@@ -200,6 +200,7 @@ impl RoomActor {
     /// Carries out what the roster decides, then what callbacks have asked for.
     fn settle(&mut self, ctx: &mut Context<Self>) {
         self.carry_out();
+        self.list_members();
         let Requests { close, every } = self.context.take_requests();
         if let Some(period) = every {
             self.tick_every(period, ctx);
@@ -207,6 +208,13 @@ impl RoomActor {
         if let Some(details) = close {
             self.close(&details, CloseFrame::NORMAL, ctx);
         }
+    }
+
+    /// Sends the list of members to those to whom it is owed.
+    fn list_members(&mut self) {
+        let list = self.roster().take_list();
+        // A room that can send nothing any more has lost its members, too.
+        list.map(|list| self.context.deliver(&list));
     }
 
     fn tick_every(&mut self, period: Duration, ctx: &mut Context<Self>) {
@@ -434,6 +442,7 @@ impl Handler<RoomCommand> for RoomActor {
                 self.settle(ctx);
                 self.close_if_empty(ctx);
             }
+            RoomCommand::ListMembers => self.settle(ctx),
             RoomCommand::AdoptOffered => self.adopt_offered(ctx),
             RoomCommand::Freeze { answer, fate } => self.freeze(answer, fate, ctx),
             RoomCommand::Leave(leave) => self.depart_to(leave, ctx),

@@ -30,7 +30,8 @@ pub(super) fn told(text: &str) -> Option<Told> {
         peers: Option<Vec<PeerId>>,
     }
     let event = text.strip_prefix(r#"{"event":""#)?.split('"').next()?;
-    if !matches!(event, "joined" | "left" | "authenticated" | "room_restarted") {
+    let of_members = ["joined", "left", "authenticated", "room_restarted", "room_members"];
+    if !of_members.contains(&event) {
         return None;
     }
     let Message { data: Data { peer_id, peers } } = serde_json::from_str(text).ok()?;
@@ -123,6 +124,8 @@ mod tests {
         let welcome = RoomMessage::authenticated(own, [(other, &public)], None);
         assert_eq!(read(welcome), Some(Told::All(vec![other, own])));
         assert_eq!(read(RoomMessage::room_restarted(&[own])), Some(Told::All(vec![own])));
+        let list = RoomMessage::room_members(vec![own], [(own, &public), (other, &public)]);
+        assert_eq!(read(list), Some(Told::All(vec![own, other])));
         let said = RoomMessage::new("hello", &json!({ "peer_id": other })).unwrap().to(To::All);
         assert_eq!(read(said), None);
     }

@@ -7,11 +7,12 @@
 mod adoption;
 mod entries;
 mod hand_over;
+mod listing;
 mod lookup;
 mod moving;
 mod tags;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use callboard_outbox::CloseFrame;
 use serde_json::{Map, Value};
@@ -43,6 +44,8 @@ pub(crate) struct Roster {
     /// What was brought from an earlier home of the room.
     adoption: Option<Box<Adoption>>,
     tags: Option<Box<Tags>>,
+    /// Members whose clients are to be told who is a member.
+    lists_owed: BTreeSet<PeerId>,
 }
 
 /// Phase of a room's life.
@@ -338,15 +341,8 @@ impl Roster {
             }
             _ => return None,
         }
-        let known = |entry: &&Entry| match entry.state() {
-            State::Member => true,
-            State::Departed { .. } => !self.is_adopted(entry.member.peer_id()),
-            _ => false,
-        };
-        let others = self.entries.iter().filter(known).map(|entry| &entry.member);
-        let others = others.map(|member| (member.peer_id(), member.public()));
         let welcome = self.entries.get(peer)?.welcome.as_deref();
-        let authenticated = RoomMessage::authenticated(peer, others, welcome);
+        let authenticated = RoomMessage::authenticated(peer, self.announced(), welcome);
         self.entries.set(peer, State::Member);
         self.entries.welcomed(peer);
         self.steps.push_front(Step::Joined(peer));

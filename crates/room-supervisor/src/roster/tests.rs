@@ -38,6 +38,10 @@ struct World {
     rejected: BTreeSet<PeerId>,
     /// The next peer that is announced leaves in `on_forward` of its `joined`.
     leaves_over_joined: bool,
+    /// Peers that read nothing of what is sent to them: their connections are lost.
+    deaf: BTreeSet<PeerId>,
+    /// Peers that may have missed something, and have not got the list of members yet.
+    unsure: BTreeSet<PeerId>,
 }
 
 impl World {
@@ -56,8 +60,35 @@ impl World {
 
     fn go(&mut self, peer: PeerId) {
         self.there.remove(&peer);
-        self.views.remove(&peer);
+        self.forget(peer);
         self.roster.end_membership(peer);
+    }
+
+    fn forget(&mut self, peer: PeerId) {
+        self.views.remove(&peer);
+        self.deaf.remove(&peer);
+        self.unsure.remove(&peer);
+    }
+
+    /// Lets a peer come back, with another connection.
+    fn resume(&mut self, peer: PeerId) {
+        if self.views.contains_key(&peer) {
+            if self.deaf.remove(&peer) {
+                self.unsure.insert(peer);
+            }
+            self.roster.owe_list(peer);
+            self.list();
+        }
+    }
+
+    /// Sends the list of members, as the room does in each turn when all else is carried out.
+    fn list(&mut self) {
+        // The mailbox waits while the room is asked.
+        if self.asked.is_none()
+            && let Some(list) = self.roster.take_list()
+        {
+            self.deliver(&list);
+        }
     }
 
     fn ask(&mut self, peer: PeerId) {
@@ -76,6 +107,7 @@ impl World {
         }
         _ = self.roster.answered(peer, answer);
         self.carry_out(fail_at);
+        self.list();
         self.readopt_next();
     }
 
@@ -87,6 +119,7 @@ impl World {
                 None => {
                     self.roster.readopted();
                     self.carry_out(None);
+                    self.list();
                 }
             }
         }
@@ -122,7 +155,7 @@ impl World {
                 }
                 Output::Close { member, .. } => {
                     self.rejected.insert(member.peer_id());
-                    self.views.remove(&member.peer_id());
+                    self.forget(member.peer_id());
                 }
             }
         }
@@ -142,15 +175,24 @@ impl World {
                 continue;
             }
             // A peer that has left reads no more.
-            let Some(view) = self.views.get_mut(&peer) else { continue };
+            let Some(view) = self.views.get_mut(&peer).filter(|_| !self.deaf.contains(&peer))
+            else {
+                continue;
+            };
+            let is_unsure = self.unsure.contains(&peer);
+            let others = || {
+                let members = data["peers"].as_array().expect("a list").iter().map(id);
+                members.filter(|other| *other != peer).collect::<BTreeSet<_>>()
+            };
             match message.event.as_str() {
-                "joined" => assert!(view.insert(id(&data["peer_id"])), "joined twice"),
-                "left" => assert!(view.remove(&id(&data["peer_id"])), "left twice, or a ghost"),
-                "room_restarted" => {
-                    let members = data["peers"].as_array().expect("a list").iter().map(id);
-                    let unknown: Vec<_> =
-                        members.filter(|other| *other != peer && !view.contains(other)).collect();
-                    assert!(unknown.is_empty(), "restarted with strangers");
+                "joined" => assert!(view.insert(id(&data["peer_id"])) || is_unsure, "joined twice"),
+                "left" => assert!(view.remove(&id(&data["peer_id"])) || is_unsure, "a ghost left"),
+                "room_restarted" if is_unsure => *view = others(),
+                "room_restarted" => assert!(others().is_subset(view), "restarted with strangers"),
+                "room_members" => {
+                    assert!(is_unsure || others() == *view, "it is true where it comes");
+                    *view = others();
+                    self.unsure.remove(&peer);
                 }
                 other => panic!("unexpected: {other}"),
             }
@@ -170,7 +212,10 @@ impl World {
             let receivers: Vec<_> = receivers.collect();
             assert!(self.views.contains_key(&sender.peer_id()), "it has not joined");
             for hearer in self.roster.entries.iter().map(|entry| &entry.member) {
-                if receivers.iter().any(|outbox| Arc::ptr_eq(outbox, hearer.outbox())) {
+                let may_miss = [&self.deaf, &self.unsure].map(|it| it.contains(&hearer.peer_id()));
+                if receivers.iter().any(|outbox| Arc::ptr_eq(outbox, hearer.outbox()))
+                    && may_miss == [false; 2]
+                {
                     let view = self.views.get(&hearer.peer_id()).expect("authenticated");
                     assert!(view.contains(&sender.peer_id()), "it has not seen the sender join");
                 }
@@ -195,6 +240,7 @@ impl World {
         if self.asked.is_none() {
             self.roster.announce_departures();
             self.carry_out(panic_at);
+            self.list();
         }
     }
 
@@ -219,6 +265,8 @@ impl World {
             self.answer(true, None);
         }
         self.depart(None);
+        self.deaf.clone().into_iter().for_each(|peer| self.resume(peer));
+        assert!(self.unsure.is_empty(), "all have got the list that is owed to them");
         let members: BTreeSet<_> = self.roster.members().map(Member::peer_id).collect();
         assert_eq!(self.roster.phase(), Phase::Open);
         assert_eq!(members, self.admitted, "the room and its roster agree");
@@ -245,6 +293,9 @@ enum Event {
     Go(usize),
     Depart(Option<usize>),
     LeaveOverJoined,
+    /// Its connection is lost, and with it what is sent to it from now on.
+    Lose(usize),
+    Resume(usize),
     Crash,
     Settle,
 }
@@ -258,6 +309,8 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<usize>().prop_map(Event::Go),
         3 => panic_at().prop_map(Event::Depart),
         1 => Just(Event::LeaveOverJoined),
+        2 => any::<usize>().prop_map(Event::Lose),
+        2 => any::<usize>().prop_map(Event::Resume),
         1 => Just(Event::Crash),
         1 => Just(Event::Settle),
     ]
@@ -291,6 +344,14 @@ proptest! {
                 }
                 Event::Depart(panic_at) => world.depart(panic_at),
                 Event::LeaveOverJoined => world.leaves_over_joined = true,
+                Event::Lose(n) => {
+                    world.deaf.extend(nth(n).filter(|peer| world.views.contains_key(peer)));
+                }
+                Event::Resume(n) => {
+                    if let Some(peer) = nth(n) {
+                        world.resume(peer);
+                    }
+                }
                 Event::Crash => world.crash(),
                 Event::Settle => world.settle(),
             }

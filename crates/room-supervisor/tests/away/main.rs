@@ -4,6 +4,7 @@
 mod common;
 mod dying;
 mod gathering;
+mod lists;
 mod moving;
 mod moving_fails;
 mod world;

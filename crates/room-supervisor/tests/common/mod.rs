@@ -79,6 +79,11 @@ impl Client {
         self.membership.as_ref().expect("reserved").forward(message)
     }
 
+    /// Comes back with another connection: what was read of the one before may be lost.
+    pub(crate) fn resume(&self) {
+        self.membership.as_ref().expect("reserved").list_members();
+    }
+
     pub(crate) fn leave(&mut self) {
         self.membership = None;
     }

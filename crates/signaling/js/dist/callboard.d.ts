@@ -550,7 +550,8 @@ export type ClientEvents = {
      */
     room_restarted: [];
     /**
-     * the WebSocket was lost and reopened; nothing else has changed
+     * the WebSocket was lost and reopened. What waited meanwhile comes after this; messages that the
+     * server had written into the lost one do not, but `joined` and `left` are complete
      */
     resumed: [];
     /**

@@ -138,7 +138,8 @@
  * @property {[peer: string]} left
  * @property {[]} room_restarted the room failed and was restarted; `joined` and `left` have already reported what has
  *   changed
- * @property {[]} resumed the WebSocket was lost and reopened; nothing else has changed
+ * @property {[]} resumed the WebSocket was lost and reopened. What waited meanwhile comes after this; messages that the
+ *   server had written into the lost one do not, but `joined` and `left` are complete
  * @property {[peerId: string, previous: string]} rejoined the connection was lost; the client has joined again, as a
  *   new peer
  * @property {[moved: { from: string, to: string }]} moved the client is connected to another address than before: the
@@ -481,6 +482,7 @@ function serverEvents({ members, link, emit, data: received }) {
       members.remain(peers);
       emit("room_restarted");
     },
+    room_members: (data) => members.listed(data),
     error: ({ description, details }) => {
       const isWebRtc = description === "WebRTC failed";
       if (isWebRtc && link()?.isLate(details)) return;
@@ -2484,6 +2486,11 @@ class Members {
   /** @param {string[]} peers members that a restarted room has kept */
   remain(peers) {
     this.are(new Map(peers.map(text).map((peer) => [peer, this.others.get(peer) ?? object()])));
+  }
+
+  /** @param {{ peers: string[], metadata?: Record<string, PeerMetadata> }} data members, after some may have been missed */
+  listed({ peers, metadata }) {
+    this.are(new Map(peers.map(text).map((peer) => [peer, object(metadata?.[peer])])));
   }
 
   /** @param {Map<string, PeerMetadata>} present */

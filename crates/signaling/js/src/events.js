@@ -31,6 +31,7 @@ export function serverEvents({ members, link, emit, data: received }) {
       members.remain(peers);
       emit("room_restarted");
     },
+    room_members: (data) => members.listed(data),
     error: ({ description, details }) => {
       const isWebRtc = description === "WebRTC failed";
       if (isWebRtc && link()?.isLate(details)) return;

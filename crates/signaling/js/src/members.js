@@ -42,6 +42,11 @@ export class Members {
     this.are(new Map(peers.map(text).map((peer) => [peer, this.others.get(peer) ?? object()])));
   }
 
+  /** @param {{ peers: string[], metadata?: Record<string, PeerMetadata> }} data members, after some may have been missed */
+  listed({ peers, metadata }) {
+    this.are(new Map(peers.map(text).map((peer) => [peer, object(metadata?.[peer])])));
+  }
+
   /** @param {Map<string, PeerMetadata>} present */
   are(present) {
     const others = new Map([...present].filter(([peer]) => peer !== this.self));

@@ -116,7 +116,8 @@
  * @property {[peer: string]} left
  * @property {[]} room_restarted the room failed and was restarted; `joined` and `left` have already reported what has
  *   changed
- * @property {[]} resumed the WebSocket was lost and reopened; nothing else has changed
+ * @property {[]} resumed the WebSocket was lost and reopened. What waited meanwhile comes after this; messages that the
+ *   server had written into the lost one do not, but `joined` and `left` are complete
  * @property {[peerId: string, previous: string]} rejoined the connection was lost; the client has joined again, as a
  *   new peer
  * @property {[moved: { from: string, to: string }]} moved the client is connected to another address than before: the

@@ -1,11 +1,11 @@
 //! Changes of a client's presence: the peer follows its client from one socket to the next.
 
 use actix::prelude::*;
-use callboard_room_supervisor::CloseFrame;
+use callboard_room_supervisor::{CloseFrame, SocketNumber};
 use callboard_supervision::Drive;
 use callboard_websocket::{Presence, ToSocket};
 
-use super::PeerActor;
+use super::{Instance, PeerActor};
 use crate::peer::Peer;
 use crate::session::Session;
 
@@ -18,6 +18,7 @@ impl<P: Peer> PeerActor<P> {
                 self.send_to_socket(ToSocket::Attach(ctx.address().recipient()));
                 if self.joined {
                     self.send_to_socket(ToSocket::Flow);
+                    self.list_members();
                 }
                 self.drive(ctx, Session::handle_return);
             }
@@ -31,6 +32,24 @@ impl<P: Peer> PeerActor<P> {
                 self.leaving = true;
                 ctx.stop();
             }
+        }
+    }
+
+    /// Sends the client the list of members: what was written into a connection that it has lost may have said who came
+    /// and went.
+    fn list_members(&self) {
+        if !self.is_kept {
+            self.membership.list_members();
+        }
+    }
+
+    /// Sends the client the list of members, if it may have lost a connection before this instance heard of the present
+    /// one.
+    pub(super) fn list_members_after_loss(&self) {
+        let is_first =
+            self.instance == Instance::First && self.socket == Some(SocketNumber::default().next());
+        if self.socket.is_some() && !is_first && !self.policy.resume_grace.is_zero() {
+            self.list_members();
         }
     }
 

@@ -6,6 +6,7 @@ use callboard_signaling::Count;
 use callboard_supervision::SupervisorRef;
 use serde_json::{Value, json};
 use tokio_tungstenite::MaybeTlsStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
 
 use super::{Client, Server, cut, eventually};
 
@@ -14,6 +15,35 @@ pub(crate) const GRACE: Duration = Duration::from_secs(600);
 
 pub(crate) async fn server() -> Server {
     Server::start(|options| options.resume_grace(GRACE)).await
+}
+
+impl Server {
+    /// Resumes a session; returns the client with its next token.
+    pub(crate) async fn resume(&self, token: &str) -> (Client, String) {
+        let path = format!("/socket/demo?resume={token}");
+        let mut client = self.connect_to(&path, &[]).await.expect("let in");
+        let data = client.expect("resumed").await;
+        client.id = data["peer_id"].as_str().expect("an id").to_owned();
+        (client, data["resume"]["token"].as_str().expect("a token").to_owned())
+    }
+
+    /// Waits until all is written that is sent to a client.
+    pub(crate) async fn has_written(&self, client: &Client) {
+        let room = self.rooms.lookup("demo").expect("it runs");
+        let id = client.id.parse().expect("an id");
+        let written = || room.member(id).is_some_and(|it| it.outbox().backlog() == (0, 0));
+        eventually("all is written", written).await;
+    }
+}
+
+impl Client {
+    /// Expects the list of members next; returns their ids, in order.
+    pub(crate) async fn expect_list(&mut self) -> Vec<String> {
+        let Some(Frame::Text(text)) = self.next().await else { panic!("it is closed") };
+        let message: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(message["event"], "room_members", "{message}");
+        serde_json::from_value(message["data"]["peers"].clone()).expect("a list of ids")
+    }
 }
 
 /// Waits until this has happened this often.

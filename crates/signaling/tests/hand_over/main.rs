@@ -210,6 +210,8 @@ impl Client {
     async fn message(&mut self) -> Value {
         loop {
             match self.next().await {
+                // It has come back.
+                Frame::Text(text) if text.contains(r#""event":"room_members""#) => {}
                 Frame::Text(text) => return serde_json::from_str(&text).unwrap(),
                 Frame::Ping(_) | Frame::Pong(_) => {}
                 other => panic!("{other:?}"),

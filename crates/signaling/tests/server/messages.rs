@@ -47,6 +47,7 @@ async fn what_the_server_alone_may_say_is_refused_from_clients() {
         "authenticated",
         "resumed",
         "room_restarted",
+        "room_members",
         "error",
         "webrtc:answer",
         "webrtc:offer",

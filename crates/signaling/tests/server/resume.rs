@@ -1,5 +1,6 @@
 //! A client that loses its connection and comes back.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,6 +38,42 @@ async fn one_that_was_cut_off_comes_back_as_who_it_was_and_has_missed_nothing() 
     guest.send(json!({ "event": "hello", "to": "all" })).await;
     bystander.expect("hello").await;
     assert_eq!(server.rooms.lookup("demo").unwrap().peers().len(), 2);
+}
+
+/// What the server has written into a connection that is dead by then is lost.
+#[actix::test]
+async fn one_that_has_missed_who_came_and_went_is_told_who_is_there() {
+    let server = server().await;
+    let (mut leaver, _) = server.join().await;
+    let (guest, mut token) = server.join_with_token().await;
+    let (mut bystander, _) = server.join().await;
+    leaver.frame(Frame::Close(None)).await;
+    bystander.expect("left").await;
+    server.has_written(&guest).await;
+    // It has read of neither.
+    lose(&server, guest).await;
+
+    for _ in 0..2 {
+        let (mut guest, next) = server.resume(&token).await;
+        let members = BTreeSet::from([guest.id.clone(), bystander.id.clone()]);
+        assert_eq!(guest.expect_list().await, members.into_iter().collect::<Vec<_>>());
+        settle(&mut guest).await;
+        // Also one that has missed nothing.
+        lose(&server, guest).await;
+        token = next;
+    }
+    bystander.send(json!({ "event": "news", "to": "all" })).await;
+    settle(&mut bystander).await;
+    bystander.frame(Frame::Close(None)).await;
+    let room = server.rooms.lookup("demo").unwrap();
+    eventually("it has left", || room.len() == 1).await;
+
+    // What waits comes before.
+    let (mut guest, _) = server.resume(&token).await;
+    for event in ["news", "left"] {
+        guest.expect(event).await;
+    }
+    assert_eq!(guest.expect_list().await, [guest.id.clone()]);
 }
 
 /// Neither the room of the URL nor what it holds of credentials is read.
@@ -294,7 +331,9 @@ async fn what_comes_before_the_peer_has_heard_of_the_new_connection_waits() {
     // It may hear of blockers that have come and gone.
     let is_of_members = |frame: &Frame| {
         let Frame::Text(text) = frame else { return false };
-        text.contains(r#""event":"joined""#) || text.contains(r#""event":"left""#)
+        ["joined", "left", "room_members"]
+            .iter()
+            .any(|event| text.contains(&format!(r#""event":"{event}""#)))
     };
     let closed = async {
         loop {

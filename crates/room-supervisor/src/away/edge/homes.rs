@@ -68,6 +68,7 @@ impl Edge {
                 self.send_join(seat, &guest.member, true);
             }
         }
+        self.ask_again_for_lists();
     }
 
     /// Ends the edge: the room comes to this node.

@@ -1,6 +1,7 @@
 //! Peers of this node in a room that another node runs: what they say goes to the home, and what comes back to them.
 
 mod homes;
+mod lists;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::roster::View;
+use crate::server_messages::lists_members;
 use crate::shared::Shared;
 use crate::tenure::{ROOM_LOST, Tenure};
 use crate::told_left::ToldLeft;
@@ -76,6 +78,8 @@ struct Guest {
     view: View,
     /// Place of the last tag that its client has been sent.
     seen: u64,
+    /// The present home was asked to tell its client who is a member.
+    awaits_list: bool,
 }
 
 /// What follows from something that the home has said.
@@ -191,6 +195,7 @@ impl Edge {
             unhandled: VecDeque::new(),
             view: View::default(),
             seen: 0,
+            awaits_list: false,
         };
         self.seats.insert(self.last, guest);
         self.last
@@ -288,7 +293,7 @@ impl Edge {
     fn tell_took(&mut self) {
         if self.took.is_due(Instant::now(), MANY) {
             let batches = self.took.take();
-            self.send(&ToHome::Took { batches }, &[]);
+            self.send(&ToHome::Took { batches, lists: Vec::new() }, &[]);
         }
     }
 
@@ -365,6 +370,9 @@ impl Edge {
             for place in places {
                 let text = texts.get(place).ok_or(FrameError::Payload)?.clone();
                 self.note(&seats, told[place].as_ref(), tags.get(&place).copied());
+                if matches!(told[place], Some(Told::All(_))) && lists_members(&text) {
+                    self.lists_came(&seats);
+                }
                 let guests = seats.iter().filter_map(|seat| self.seats.get(seat));
                 full.extend(wake_ups.put(text, guests.map(|guest| guest.member.outbox())));
             }

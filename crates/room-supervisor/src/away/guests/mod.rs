@@ -175,7 +175,10 @@ impl Guests {
             ToHome::Send { .. } | ToHome::Kick { .. } | ToHome::Stop => {
                 self.handle_server(message, payload, ctx);
             }
-            ToHome::Took { batches } => self.took(batches),
+            ToHome::Took { batches, lists } => {
+                self.took(batches);
+                self.list_members(&lists);
+            }
             ToHome::Close => ctx.stop(),
         }
         Ok(())
@@ -254,6 +257,14 @@ impl Guests {
         if !settled.is_empty() {
             let mut roster = self.room.shared.roster();
             settled.into_iter().for_each(|(peer, number)| roster.settle(peer, number));
+        }
+    }
+
+    /// Sends these guests the list of members. A room that has gone is asked where it is.
+    fn list_members(&self, seats: &[Seat]) {
+        if !self.is_gone && !self.has_moved() {
+            let guests = seats.iter().filter_map(|seat| self.guests.get(seat));
+            guests.for_each(|guest| guest.membership.list_members());
         }
     }
 

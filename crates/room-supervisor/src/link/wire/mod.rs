@@ -73,7 +73,12 @@ pub(crate) enum ToHome {
     /// The edge's server closes the room; the payload is the details.
     Stop,
     /// The edge has handled so many batches more.
-    Took { batches: usize },
+    Took {
+        batches: usize,
+        /// Guests whose clients are to be told who is a member.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lists: Vec<Seat>,
+    },
     /// Prepares the other node to get a room from its home: the first message of the link.
     Prepare {
         room: String,

@@ -75,7 +75,11 @@ fn messages_are_as_they_were_in_the_first_version() {
             json!({ "kick": { "peer": peer, "code": 4000, "reason": "no shouting" } }),
         ),
         (ToHome::Stop, json!("stop")),
-        (ToHome::Took { batches: 2 }, json!({ "took": { "batches": 2 } })),
+        (ToHome::Took { batches: 2, lists: vec![] }, json!({ "took": { "batches": 2 } })),
+        (
+            ToHome::Took { batches: 0, lists: vec![1] },
+            json!({ "took": { "batches": 0, "lists": [1] } }),
+        ),
         (
             ToHome::Prepare { room: "demo".into(), epoch: Epoch(7), version: 1 },
             json!({ "prepare": { "room": "demo", "epoch": 7, "version": 1 } }),
