@@ -63,6 +63,7 @@ mod hand_over;
 mod handle;
 mod link;
 mod linked;
+mod listing;
 mod member;
 mod membership;
 mod message;

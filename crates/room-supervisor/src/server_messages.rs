@@ -75,10 +75,7 @@ impl RoomMessage {
 
     /// Creates the message to clients that may have missed who came and went: `peers` are the members, also the
     /// receivers, with their public metadata. (Ours.)
-    pub fn room_members<'a>(
-        to: Vec<PeerId>,
-        peers: impl IntoIterator<Item = (PeerId, &'a PublicMetadata)>,
-    ) -> Self {
+    pub fn room_members<'a>(peers: impl IntoIterator<Item = (PeerId, &'a PublicMetadata)>) -> Self {
         #[derive(Serialize)]
         struct Data<'a> {
             peers: Vec<PeerId>,
@@ -86,7 +83,7 @@ impl RoomMessage {
             metadata: BTreeMap<PeerId, &'a PublicMetadata>,
         }
         let (peers, metadata) = list(peers);
-        Self::of_server(ROOM_MEMBERS, &Data { peers, metadata }, To::Peers(to))
+        Self::of_server(ROOM_MEMBERS, &Data { peers, metadata }, To::All)
     }
 
     /// Creates the message to all others that a peer with this public metadata has joined.
@@ -192,12 +189,12 @@ mod tests {
         let name = PublicMetadata::from(Map::from_iter([("name".to_owned(), "Bob".into())]));
         let members = [(ann, &PublicMetadata::default()), (bob, &name)];
 
-        let list = RoomMessage::room_members(vec![ann], members).encode();
+        let list = RoomMessage::room_members(members).encode();
 
         let data =
             format!(r#"{{"peers":["{ann}","{bob}"],"metadata":{{"{bob}":{{"name":"Bob"}}}}}}"#);
         let event = r#"{"event":"room_members","data":"#;
-        assert_eq!(list, format!(r#"{event}{data},"from":null,"to":["{ann}"]}}"#));
+        assert_eq!(list, format!(r#"{event}{data},"from":null,"to":"all"}}"#));
         assert!(lists_members(&list));
         assert!(!lists_members(&RoomMessage::left(bob).encode()));
         let other = RoomMessage::new("room_members2", &()).unwrap().to(To::All);

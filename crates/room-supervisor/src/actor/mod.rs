@@ -200,7 +200,7 @@ impl RoomActor {
     /// Carries out what the roster decides, then what callbacks have asked for.
     fn settle(&mut self, ctx: &mut Context<Self>) {
         self.carry_out();
-        self.list_members();
+        self.shared.list_members(&self.context.wake_ups);
         let Requests { close, every } = self.context.take_requests();
         if let Some(period) = every {
             self.tick_every(period, ctx);
@@ -208,13 +208,6 @@ impl RoomActor {
         if let Some(details) = close {
             self.close(&details, CloseFrame::NORMAL, ctx);
         }
-    }
-
-    /// Sends the list of members to those to whom it is owed.
-    fn list_members(&mut self) {
-        let list = self.roster().take_list();
-        // A room that can send nothing any more has lost its members, too.
-        list.map(|list| self.context.deliver(&list));
     }
 
     fn tick_every(&mut self, period: Duration, ctx: &mut Context<Self>) {

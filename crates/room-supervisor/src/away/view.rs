@@ -124,7 +124,7 @@ mod tests {
         let welcome = RoomMessage::authenticated(own, [(other, &public)], None);
         assert_eq!(read(welcome), Some(Told::All(vec![other, own])));
         assert_eq!(read(RoomMessage::room_restarted(&[own])), Some(Told::All(vec![own])));
-        let list = RoomMessage::room_members(vec![own], [(own, &public), (other, &public)]);
+        let list = RoomMessage::room_members([(own, &public), (other, &public)]);
         assert_eq!(read(list), Some(Told::All(vec![own, other])));
         let said = RoomMessage::new("hello", &json!({ "peer_id": other })).unwrap().to(To::All);
         assert_eq!(read(said), None);

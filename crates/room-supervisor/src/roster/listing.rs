@@ -3,6 +3,7 @@
 use super::entries::{Entry, State};
 use super::{Phase, Roster};
 use crate::auth::PublicMetadata;
+use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 
@@ -23,23 +24,24 @@ impl Roster {
         self.lists_owed.remove(&peer);
     }
 
-    /// Returns the list for all members that it is owed to; none if there are none, or if the room cannot say it yet.
+    /// Returns the list, and all members that it is owed to; none if there are none, or if the room cannot say it yet.
     /// To be delivered at once, when no [output](Self::poll_output) is left: it tells of what was announced so far.
-    pub(crate) fn take_list(&mut self) -> Option<RoomMessage> {
+    pub(crate) fn take_list(&mut self) -> Option<(RoomMessage, Vec<Member>)> {
         // Most rooms owe none most of the time.
         if self.lists_owed.is_empty() || self.phase != Phase::Open || self.is_gathering() {
             return None;
         }
         let mut to = Vec::new();
         for peer in std::mem::take(&mut self.lists_owed) {
-            match self.entries.state(peer) {
+            let Some(entry) = self.entries.get(peer) else { continue };
+            match entry.state() {
                 // One that is being adopted is told first what has changed.
-                Some(State::Member) if !self.is_adopted(peer) => to.push(peer),
-                Some(State::Departed { .. } | State::Reserved) | None => {}
-                Some(_) => _ = self.lists_owed.insert(peer),
+                State::Member if !self.is_adopted(peer) => to.push(entry.member.clone()),
+                State::Departed { .. } | State::Reserved => {}
+                _ => _ = self.lists_owed.insert(peer),
             }
         }
-        (!to.is_empty()).then(|| RoomMessage::room_members(to, self.announced()))
+        (!to.is_empty()).then(|| (RoomMessage::room_members(self.announced()), to))
     }
 
     /// Returns the peers that were announced to the members, and not that they have left.

@@ -85,9 +85,10 @@ impl World {
     fn list(&mut self) {
         // The mailbox waits while the room is asked.
         if self.asked.is_none()
-            && let Some(list) = self.roster.take_list()
+            && let Some((list, to)) = self.roster.take_list()
         {
-            self.deliver(&list);
+            let to = to.iter().map(Member::peer_id).collect();
+            self.deliver(&list.to(To::Peers(to)));
         }
     }
 

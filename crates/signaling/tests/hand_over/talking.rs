@@ -26,7 +26,11 @@ async fn converse(
             let from = message["from"].as_str().unwrap().to_owned();
             heard.push((from, message["data"].as_u64().unwrap()));
         } else {
-            assert!(message["event"] == "joined", "{message}");
+            // Of the members it is told when it has come back.
+            assert!(
+                message["event"] == "joined" || message["event"] == "room_members",
+                "{message}"
+            );
         }
     };
     loop {
