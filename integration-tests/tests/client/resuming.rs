@@ -69,8 +69,10 @@ async fn takes_up_what_was_cut(kind: Kind) {
         page.becomes(&format!("told.resumed.length === {round}")).await;
         page.becomes(&format!("told.chat.length === {round}")).await;
     }
-    page.becomes("ann.peers.size === 2 && ann.peers.has(bob.peerId) && ann.peers.has(dan.peerId)").await;
-    let missed = page.run("return [unseen, told.left.splice(0).length, left.splice(0).length]").await;
+    page.becomes("ann.peers.size === 2 && ann.peers.has(bob.peerId) && ann.peers.has(dan.peerId)")
+        .await;
+    let missed =
+        page.run("return [unseen, told.left.splice(0).length, left.splice(0).length]").await;
     assert_eq!(missed, json!([[true, false], 1, 1]));
 
     let after = page
