@@ -264,19 +264,21 @@ impl RoomActor {
             }
         }
         let home = self.shared.away();
+        // It has not given the room away: it is dead, or its peers have left.
+        let lost = home.filter(|_| !has_moved && moved.is_none());
         let edges = match &moved {
             Some((_, nodes)) => nodes.iter().filter(|node| *node != here).cloned().collect(),
-            None => {
-                let home = home.filter(|_| !has_moved);
-                let is_home = |node: &_| home.as_ref().is_some_and(|it| it.node() == node);
-                let is_edge = |node: &_| *node != *here && !is_home(node);
-                edges.into_iter().filter(is_edge).collect::<Vec<_>>()
-            }
+            None => edges.into_iter().filter(|node| node != here).collect::<Vec<_>>(),
         };
         if moved.is_some() {
             tenure.expect_guests_of(edges.clone());
         }
-        self.roster().expect_offers_of(edges);
+        {
+            let mut roster = self.roster();
+            roster.expect_offers_of(edges);
+            // Others may take it for one that had peers at an earlier home.
+            lost.into_iter().for_each(|lost| roster.expect_no_offer_of(lost.node().clone()));
+        }
         self.shared.set_away(None);
         // A panic here is that of a home, which is started anew.
         let snapshot = snapshot.filter(|it| it.version() <= self.settings.snapshot_version);

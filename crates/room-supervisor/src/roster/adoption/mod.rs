@@ -153,6 +153,11 @@ impl Roster {
         self.adoption.as_ref().is_some_and(|adoption| !adoption.expected.is_empty())
     }
 
+    /// Does not wait for this node, whose peers have left with it.
+    pub(crate) fn expect_no_offer_of(&mut self, node: NodeId) {
+        self.adoption.get_or_insert_default().given_up.insert(node);
+    }
+
     /// Waits no more for nodes that have not offered their members.
     pub(crate) fn give_up_offers(&mut self) {
         if let Some(Adoption { expected, offered, given_up, .. }) = self.adoption.as_deref_mut() {

@@ -247,7 +247,8 @@ fn a_room_that_arrives_is_asked_about_those_that_its_state_does_not_know() {
 
 #[test]
 fn a_node_is_awaited_until_it_has_offered_its_members_or_is_given_up() {
-    let [here, b2, c3, d4] = ["a1", "b2", "c3", "d4"].map(|name| NodeId::new(name).unwrap());
+    let [here, b2, c3, d4, e5] =
+        ["a1", "b2", "c3", "d4", "e5"].map(|name| NodeId::new(name).unwrap());
     let awaited = |roster: &Roster| roster.awaited(&here).cloned().collect::<BTreeSet<_>>();
     let mut roster = Roster::default();
     roster.come_home(Vec::new(), ToldLeft::default());
@@ -265,5 +266,8 @@ fn a_node_is_awaited_until_it_has_offered_its_members_or_is_given_up() {
     roster.come_home(Vec::new(), ToldLeft::default());
     assert_eq!(awaited(&roster), BTreeSet::new());
     roster.expect_offers_of([d4.clone()]);
-    assert_eq!(awaited(&roster), BTreeSet::from([d4]), "a home waits anew");
+    assert_eq!(awaited(&roster), BTreeSet::from([d4.clone()]), "a home waits anew");
+    roster.expect_no_offer_of(e5.clone());
+    roster.offered_all(d4, Vec::new(), vec![e5]);
+    assert_eq!(awaited(&roster), BTreeSet::new(), "the home that it has lost had peers before");
 }
