@@ -16,6 +16,7 @@ use crate::room::ErasedRoom;
 use crate::roster::Leaving;
 use crate::settings::OnCrash;
 use crate::snapshot::Snapshot;
+use crate::tenure::Tenure;
 
 impl RoomActor {
     /// Stops the room where it is, and works no message until it is known whether another node has it.
@@ -79,6 +80,8 @@ impl RoomActor {
             ctx.cancel_future(task);
         }
         let shared = Arc::clone(&self.shared);
+        // Before the actors of guests see that the room has gone, and end.
+        let edges = shared.tenure().map(Tenure::edges).unwrap_or_default();
         let Leaving { members, guests, view, tags, seen, left } = {
             let mut roster = shared.roster();
             let shown = roster.list_visible();
@@ -90,7 +93,8 @@ impl RoomActor {
         // It goes on there: no callback is due here.
         self.room = None;
         (self.lapsed, self.waiting) = (false, None);
-        let mut edge = Edge::of_former_home(Arc::clone(&shared), members, &view, seen, tags, left);
+        let mut edge =
+            Edge::of_former_home(Arc::clone(&shared), members, &view, seen, tags, left, edges);
         // One that was closed meanwhile is told so by the command that follows, and tells it the other node.
         let is_closed = self.roster().is_closed();
         if !is_closed {

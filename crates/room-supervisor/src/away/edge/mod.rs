@@ -29,7 +29,7 @@ use crate::peer_id::PeerId;
 use crate::roster::View;
 use crate::server_messages::lists_members;
 use crate::shared::Shared;
-use crate::tenure::{ROOM_LOST, Tenure};
+use crate::tenure::ROOM_LOST;
 use crate::told_left::ToldLeft;
 use crate::wake_ups::WakeUps;
 
@@ -112,7 +112,7 @@ impl Edge {
     }
 
     /// Creates the edge of a node that was the room's home, with the members that it has: what each of them has been
-    /// told, and the messages of guests.
+    /// told, and the messages of guests; and the nodes that had links to it.
     pub(crate) fn of_former_home(
         shared: Arc<Shared>,
         members: Vec<Member>,
@@ -120,8 +120,8 @@ impl Edge {
         seen: u64,
         tags: Vec<Tag>,
         left: ToldLeft,
+        edges: Vec<NodeId>,
     ) -> Self {
-        let edges = shared.tenure().map(Tenure::edges).unwrap_or_default();
         let mut edge = Self { tags: tags.into(), edges, ..Self::new(shared, false) };
         edge.views.left = left;
         for member in members {
