@@ -15,6 +15,10 @@ export class Streams {
   #tracks = new Map();
   /** What flows in a section, by its `mid`. @type {Map<string, { id: string, peer: string, track: MediaStreamTrack }>} */
   #slots = new Map();
+  /** Peers of which the last pictures of tracks are. @type {WeakMap<MediaStreamTrack, string>} */
+  #owners = new WeakMap();
+  /** Tracks that are kept black for now. @type {WeakSet<MediaStreamTrack>} */
+  #black = new WeakSet();
   /** By peer. @type {Map<string, MediaStream>} */
   #streams = new Map();
   /** Those of the connection before, while that lasts. @type {Streams | null} */
@@ -141,7 +145,9 @@ export class Streams {
       const track = this.#connection.getTransceivers().find((one) => one.mid === mid)?.receiver.track;
       if (!bound || !track || this.#gone.has(bound.peer)) continue;
       const { peer, track: id } = bound;
-      this.#slots.set(mid, { id, peer, track });
+      const slot = { id, peer, track };
+      this.#slots.set(mid, slot);
+      if (track.kind === "video") this.#own(slot);
       if (this.#before && !this.#carries(track)) continue;
       this.#show(peer, track);
       changed.add(peer);
@@ -281,6 +287,51 @@ export class Streams {
     this.#streams.set(peer, stream);
   }
 
+  /**
+   * Gives a picture to a peer. If the last one that has come is of another, it stays black until the next one is
+   * decoded: what begins to show a track begins with its last picture in Firefox.
+   *
+   * @param {{ id: string, peer: string, track: MediaStreamTrack }} slot
+   */
+  #own(slot) {
+    const { peer, track } = slot;
+    const owner = this.#owners.get(track);
+    if (owner !== undefined && owner !== peer) return void this.#blacken(slot);
+    this.#owners.set(track, peer);
+    if (this.#black.delete(track)) track.enabled = true;
+  }
+
+  /** @param {{ id: string, peer: string, track: MediaStreamTrack }} slot */
+  async #blacken(slot) {
+    const { peer, track } = slot;
+    const holds = () => this.#connection.signalingState !== "closed" && [...this.#slots.values()].includes(slot);
+    track.enabled = false;
+    this.#black.add(track);
+    const last = await this.#decoded(track);
+    let pause = SHORTEST_LOOK;
+    do {
+      if (!holds()) return;
+      await passes(pause);
+      pause = Math.min(2 * pause, LONGEST_LOOK);
+    } while ((await this.#decoded(track)) === last);
+    if (!holds()) return;
+    this.#owners.set(track, peer);
+    this.#black.delete(track);
+    track.enabled = true;
+  }
+
+  /**
+   * Returns how many pictures of a track were decoded.
+   *
+   * @param {MediaStreamTrack} track
+   * @returns {Promise<number>}
+   */
+  async #decoded(track) {
+    const receiver = this.#connection.getReceivers().find((one) => one.track === track);
+    const stats = await receiver?.getStats().catch(() => null);
+    return [...(stats?.values() ?? [])].find(({ type }) => type === "inbound-rtp")?.framesDecoded ?? 0;
+  }
+
   /** @param {MediaStreamTrack} track */
   #carries(track) {
     return this.#carrying.has(track);
@@ -341,7 +392,18 @@ function differs(was, is) {
   return was !== undefined && (was.muted !== is.muted || JSON.stringify(was.metadata) !== JSON.stringify(is.metadata));
 }
 
+/**
+ * @param {number} time in ms
+ * @returns {Promise<void>} resolved when it has passed
+ */
+function passes(time) {
+  return new Promise((resolve) => { setTimeout(resolve, time); });
+}
+
 /** Time before media that has failed is begun again, in ms. */
 const PAUSE = 2_000;
+/** Times between two looks whether a picture was decoded, in ms: at first, and where none comes for long. */
+const SHORTEST_LOOK = 20;
+const LONGEST_LOOK = 320;
 /** Peers that have left and are remembered at most. */
 const MOST_GONE = 256;
