@@ -145,6 +145,8 @@ pub enum MediaEvent {
     },
     /// A track is published no more.
     TrackRemoved(TrackId),
+    /// These are all tracks that others publish. Told when everything is told [once more](crate::Participant::restate).
+    Tracks(Vec<TrackInfo>),
     /// The room's [policy](crate::MediaPolicy) does not let this participant publish: nothing of this section is
     /// forwarded.
     Refused {

@@ -118,6 +118,16 @@ impl Participant {
         there
     }
 
+    /// Tells the application everything once more: the tracks that others publish ([`MediaEvent::Tracks`]), what each
+    /// slot carries and what flows in it, whether each track of its own is muted by the application, and which
+    /// encodings it should send. For one whose client may have missed some of it.
+    ///
+    /// [`MediaEvent::Tracks`]: crate::MediaEvent::Tracks
+    pub fn restate(&self) {
+        self.shared.stage().restate_to(self.id);
+        self.shared.settle();
+    }
+
     /// Takes an event of the connection. Returns those that are the owner's affair: all but requests for key frames.
     /// Packets do not come to the owner while the connection is in the room.
     pub fn handle(&self, event: ConnectionEvent) -> Option<ConnectionEvent> {

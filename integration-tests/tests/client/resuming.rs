@@ -9,6 +9,7 @@ use crate::page::Page;
 use crate::proxy::Proxy;
 use crate::scripted::Scripted;
 use crate::server::{Server, Setup};
+use crate::streams;
 
 #[test]
 fn chromium_takes_up_what_was_cut() {
@@ -182,5 +183,38 @@ fn a_room_that_was_closed_stays_closed_for_those_who_were_away() {
         let told = page.run("return [states.at(-1)[1].code, rejoined.length]").await;
         assert_eq!(told, json!([1000, 0]));
         page.close().await;
+    });
+}
+
+/// The server may have written what has changed into a connection that was dead by then.
+#[test]
+fn tracks_that_come_and_go_meanwhile_are_known_when_a_lost_connection_is_back() {
+    in_network_namespace(async || {
+        let setup = Setup { resume_grace: Duration::from_secs(60), ..streams::media() };
+        let server = Server::start(setup).await;
+        let proxy = Proxy::start(server.port).await;
+        let bob = streams::joined(Kind::Chromium, server.port).await;
+        let page = streams::joined(Kind::Chromium, proxy.port).await;
+        page.expect_refused_resume();
+        streams::sees(&page, 1).await;
+
+        proxy.get_stuck();
+        bob.run("peer.close()").await;
+        let cid = streams::joined(Kind::Chromium, server.port).await;
+        streams::sees(&cid, 1).await;
+        let id = cid.run("return ann.peerId").await;
+        page.run("window.resumed = heard(ann, 'resumed')").await;
+        proxy.work_again();
+        proxy.cut();
+
+        page.becomes("resumed.length === 1").await;
+        page.becomes(&format!(
+            "tracks.at(-1)[0].length === 2 && tracks.at(-1)[0].every(({{ peer }}) => peer === {id})"
+        ))
+        .await;
+        streams::sees(&page, 1).await;
+        for page in [page, bob, cid] {
+            page.close().await;
+        }
     });
 }

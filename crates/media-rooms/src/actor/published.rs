@@ -166,6 +166,11 @@ impl Published {
         is_other
     }
 
+    /// Lets the participant be told once more.
+    pub(super) fn retell(&mut self) {
+        self.told = None;
+    }
+
     /// Returns which encodings of simulcast the participant should send, if it was told otherwise or nothing.
     pub(super) fn tell_wanted(&mut self) -> Option<Vec<(Rid, bool)>> {
         let rids = self.encodings.iter().enumerate();

@@ -63,7 +63,8 @@ impl Publisher {
 
     fn load(&mut self) {
         let (now, is_tapped) = (now(), !self.shared.taps().is_empty());
-        let stage = self.shared.stage();
+        let mut stage = self.shared.stage();
+        let retells = stage.retells_layers(self.id);
         let mut before = std::mem::take(&mut self.tracks);
         for track in stage.tracks_of(self.id) {
             let TrackId(id) = track.info.id;
@@ -80,6 +81,9 @@ impl Publisher {
             let known = self.seat.as_ref().filter(|_| is_new).map(|seat| seat.encodings.load());
             if let Some(known) = known.as_ref().and_then(|known| known.get(&track.info.id)) {
                 published.resume(known);
+            }
+            if retells {
+                published.retell();
             }
             published.wish(stage.wishes_for(track.info.id));
             published.consider_wishes(now, is_tapped);

@@ -195,6 +195,11 @@ impl Slot {
         }
     }
 
+    /// Lets what flows be told once more.
+    pub(super) fn retell(&mut self) {
+        self.told = None;
+    }
+
     /// Returns what is to be told of the slot, as this track is bound to it; none if it is known.
     pub(super) fn news(&mut self, bound: &TrackInfo) -> Option<MediaEvent> {
         if self.track != Some(bound.id) || self.kind != TrackKind::Video {

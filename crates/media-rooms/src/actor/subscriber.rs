@@ -72,10 +72,16 @@ impl Subscriber {
     fn load(&mut self) {
         let mut before: HashMap<_, _> =
             std::mem::take(&mut self.slots).into_iter().map(|slot| (slot.sender, slot)).collect();
-        let assigned = self.shared.stage().slots_of(self.id);
+        let (assigned, retells) = {
+            let mut stage = self.shared.stage();
+            (stage.slots_of(self.id), stage.retells_flows(self.id))
+        };
         for (assigned, track) in assigned {
             let mut slot = before.remove(&assigned.sender).unwrap_or_else(|| Slot::new(&assigned));
             slot.carry(&assigned, track.as_ref(), &self.shared);
+            if retells {
+                slot.retell();
+            }
             self.slots.push(slot);
         }
         let carried = self.slots.iter().enumerate();

@@ -4,6 +4,7 @@
 mod binding;
 mod muting;
 mod own;
+mod restating;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,7 @@ use crate::wishes::Wishes;
 use binding::Activity;
 use muting::{LeftMuted, MutedTrack};
 use own::Own;
+use restating::Retells;
 
 /// State of a media room.
 #[derive(Debug, Default)]
@@ -60,6 +62,7 @@ struct Entry {
     inherited: Vec<MutedTrack>,
     wishes: Arc<Wishes>,
     own: Own,
+    retells: Retells,
 }
 
 /// A published track, with the payload types of its connection.
@@ -138,7 +141,7 @@ impl Stage {
             return false;
         }
         let (slots, published, refused, hidden) = Default::default();
-        let (connected, muted, own, wishes) = Default::default();
+        let (connected, muted, own, wishes, retells) = Default::default();
         let inherited = self.take_muted(&info);
         let entry = Entry {
             info,
@@ -151,6 +154,7 @@ impl Stage {
             inherited,
             own,
             wishes,
+            retells,
         };
         self.participants.insert(id, entry);
         self.outputs.push_back(Output::Watch(id));

@@ -500,7 +500,8 @@ function serverEvents({ members, link, emit, data: received }) {
       link()?.handleState(text(state), reason);
     },
     "webrtc:data": ({ channel, data }) => received(text(channel), text(data)),
-    "media:tracks": ({ added = [], changed = [], removed = [] }) => {
+    "media:tracks": ({ added = [], changed = [], removed = [], all }) => {
+      if (all) link()?.handleAllTracks(all.map(published).filter(isAnothers));
       link()?.handleTracks(added.map(published).filter(isAnothers), changed.map(change), removed.map(text));
     },
     "media:slots": ({ slots }) => {
@@ -1777,6 +1778,21 @@ class Streams {
   }
 
   /**
+   * Compares all tracks of the others with those that are known.
+   *
+   * @param {PublishedTrack[]} all
+   */
+  compare(all) {
+    const known = (/** @type {PublishedTrack} */ { track }) => this.#tracks.get(this.#name(track));
+    const present = new Set(all.map(({ track }) => this.#name(track)));
+    return {
+      added: all.filter((track) => !known(track)),
+      changed: all.filter((track) => differs(known(track), track)),
+      removed: [...this.#tracks.keys()].filter((id) => !present.has(id)),
+    };
+  }
+
+  /**
    * Handles which tracks flow in which sections. What was said before may be said again.
    *
    * @param {Map<string, PublishedTrack | null>} slots by `mid`
@@ -2081,6 +2097,8 @@ class Link {
   #patience = new Patience();
   /** Whether the server has warned about the rate of this connection. */
   #warned = false;
+  /** Sections of this connection in which the application on the server has muted what is sent. @type {Set<string>} */
+  #mutedMids = new Set();
   /** Set while no connection is tried; `network`: whether its change may help. @type {{ network: boolean } | null} */
   #resting = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -2304,6 +2322,19 @@ class Link {
   }
 
   /**
+   * Handles which tracks the others publish, all of them: some changes may have been missed.
+   *
+   * @param {PublishedTrack[]} all
+   */
+  handleAllTracks(all) {
+    const { negotiation, streams } = this.#current;
+    negotiation.afterDescriptions(() => {
+      const { added, changed, removed } = streams.compare(all);
+      if (added.length + changed.length + removed.length > 0) this.handleTracks(added, changed, removed);
+    });
+  }
+
+  /**
    * @param {Map<string, PublishedTrack | null>} slots what flows in which section, by its `mid`
    * @param {Flow[]} flows and in which layer
    */
@@ -2344,6 +2375,10 @@ class Link {
   handleMuted(mid, muted) {
     const { connection, negotiation } = this.#current;
     negotiation.afterDescriptions(() => {
+      // What was said before may be said again.
+      if (this.#mutedMids.has(mid) === muted) return;
+      if (muted) this.#mutedMids.add(mid);
+      else this.#mutedMids.delete(mid);
       const transceiver = connection.getTransceivers().find((one) => one.mid === mid);
       const publication = this.publications.handleMuted(transceiver, muted);
       this.#host.emit("track_muted", Object.freeze({ mid, muted, track: transceiver?.sender.track ?? null, publication }));
@@ -2370,6 +2405,7 @@ class Link {
   #open(before) {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
     this.#warned = false;
+    this.#mutedMids.clear();
     this.#patience.connectedAt = Infinity;
     const isCurrent = () => this.#current?.connection === connection;
     const isOver = () => !isCurrent() || this.closed;

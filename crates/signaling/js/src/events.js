@@ -49,7 +49,8 @@ export function serverEvents({ members, link, emit, data: received }) {
       link()?.handleState(text(state), reason);
     },
     "webrtc:data": ({ channel, data }) => received(text(channel), text(data)),
-    "media:tracks": ({ added = [], changed = [], removed = [] }) => {
+    "media:tracks": ({ added = [], changed = [], removed = [], all }) => {
+      if (all) link()?.handleAllTracks(all.map(published).filter(isAnothers));
       link()?.handleTracks(added.map(published).filter(isAnothers), changed.map(change), removed.map(text));
     },
     "media:slots": ({ slots }) => {

@@ -30,6 +30,8 @@ export class Link {
   #patience = new Patience();
   /** Whether the server has warned about the rate of this connection. */
   #warned = false;
+  /** Sections of this connection in which the application on the server has muted what is sent. @type {Set<string>} */
+  #mutedMids = new Set();
   /** Set while no connection is tried; `network`: whether its change may help. @type {{ network: boolean } | null} */
   #resting = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -253,6 +255,19 @@ export class Link {
   }
 
   /**
+   * Handles which tracks the others publish, all of them: some changes may have been missed.
+   *
+   * @param {PublishedTrack[]} all
+   */
+  handleAllTracks(all) {
+    const { negotiation, streams } = this.#current;
+    negotiation.afterDescriptions(() => {
+      const { added, changed, removed } = streams.compare(all);
+      if (added.length + changed.length + removed.length > 0) this.handleTracks(added, changed, removed);
+    });
+  }
+
+  /**
    * @param {Map<string, PublishedTrack | null>} slots what flows in which section, by its `mid`
    * @param {Flow[]} flows and in which layer
    */
@@ -293,6 +308,10 @@ export class Link {
   handleMuted(mid, muted) {
     const { connection, negotiation } = this.#current;
     negotiation.afterDescriptions(() => {
+      // What was said before may be said again.
+      if (this.#mutedMids.has(mid) === muted) return;
+      if (muted) this.#mutedMids.add(mid);
+      else this.#mutedMids.delete(mid);
       const transceiver = connection.getTransceivers().find((one) => one.mid === mid);
       const publication = this.publications.handleMuted(transceiver, muted);
       this.#host.emit("track_muted", Object.freeze({ mid, muted, track: transceiver?.sender.track ?? null, publication }));
@@ -319,6 +338,7 @@ export class Link {
   #open(before) {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
     this.#warned = false;
+    this.#mutedMids.clear();
     this.#patience.connectedAt = Infinity;
     const isCurrent = () => this.#current?.connection === connection;
     const isOver = () => !isCurrent() || this.closed;

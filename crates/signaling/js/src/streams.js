@@ -123,6 +123,21 @@ export class Streams {
   }
 
   /**
+   * Compares all tracks of the others with those that are known.
+   *
+   * @param {PublishedTrack[]} all
+   */
+  compare(all) {
+    const known = (/** @type {PublishedTrack} */ { track }) => this.#tracks.get(this.#name(track));
+    const present = new Set(all.map(({ track }) => this.#name(track)));
+    return {
+      added: all.filter((track) => !known(track)),
+      changed: all.filter((track) => differs(known(track), track)),
+      removed: [...this.#tracks.keys()].filter((id) => !present.has(id)),
+    };
+  }
+
+  /**
    * Handles which tracks flow in which sections. What was said before may be said again.
    *
    * @param {Map<string, PublishedTrack | null>} slots by `mid`

@@ -201,7 +201,7 @@ impl<P: Peer> PeerActor<P> {
                 #[cfg(feature = "webrtc")]
                 self.follow_home(ctx);
                 self.send_to_socket(ToSocket::Flow);
-                self.list_members_after_loss();
+                self.restate_after_loss();
             }
             Err(error) => {
                 self.tell(Description::CouldNotJoinRoom, &error.details());

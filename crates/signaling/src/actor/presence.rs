@@ -18,7 +18,7 @@ impl<P: Peer> PeerActor<P> {
                 self.send_to_socket(ToSocket::Attach(ctx.address().recipient()));
                 if self.joined {
                     self.send_to_socket(ToSocket::Flow);
-                    self.list_members();
+                    self.restate();
                 }
                 self.drive(ctx, Session::handle_return);
             }
@@ -35,21 +35,23 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
-    /// Sends the client the list of members: what was written into a connection that it has lost may have said who came
-    /// and went.
-    fn list_members(&self) {
+    /// Sends the client the list of members, and what flows in the media of its room: what was written into a
+    /// connection that it has lost may have said what has changed.
+    fn restate(&self) {
         if !self.is_kept {
             self.membership.list_members();
+            #[cfg(feature = "webrtc")]
+            self.restate_media();
         }
     }
 
-    /// Sends the client the list of members, if it may have lost a connection before this instance heard of the present
+    /// Does so if the client may have lost a connection before this instance heard of the present
     /// one.
-    pub(super) fn list_members_after_loss(&self) {
+    pub(super) fn restate_after_loss(&self) {
         let is_first =
             self.instance == Instance::First && self.socket == Some(SocketNumber::default().next());
         if self.socket.is_some() && !is_first && !self.policy.resume_grace.is_zero() {
-            self.list_members();
+            self.restate();
         }
     }
 

@@ -49,6 +49,14 @@ impl<P: Peer> PeerActor<P> {
         self.server_link.as_ref()?.server.clone().filter(Addr::connected)
     }
 
+    /// Tells the client once more of the media in its room, if it has a peer connection.
+    pub(super) fn restate_media(&self) {
+        if let Some(server) = self.server() {
+            // Once for each connection of the client.
+            server.do_send(RestateMedia);
+        }
+    }
+
     pub(super) fn offer(&mut self, offer: SessionDescription, ctx: &mut actix::Context<Self>) {
         if self.policy.webrtc.is_none() {
             return self.refuse(OFFER, "webrtc_disabled", None);

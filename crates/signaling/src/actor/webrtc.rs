@@ -158,6 +158,10 @@ impl<P: Peer> PeerActor<P> {
                 let told = json!({ "track": track.to_string(), "mid": mid, "muted": muted });
                 self.say("media:muted", &told);
             }
+            MediaEvent::Tracks(all) => {
+                let all: Vec<_> = all.iter().map(track).collect();
+                self.say("media:tracks", &json!({ "all": all }));
+            }
             MediaEvent::TrackRemoved(id) => {
                 self.say("media:tracks", &json!({ "removed": [id.to_string()] }));
             }

@@ -177,6 +177,11 @@ pub struct HandleAnswer(pub SessionDescription);
 #[rtype(result = "()")]
 pub(crate) struct DescribeTracks(pub(crate) Vec<TrackDescription>);
 
+/// The client may have missed some of what it was told of the media in its room.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RestateMedia;
+
 /// A track of the client's is muted by itself, or no longer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), MuteTrackError>")]

@@ -11,6 +11,7 @@ use callboard_supervision::Fault;
 use serde_json::{Value, json};
 
 use crate::common::Server;
+use crate::common::away::GRACE;
 use crate::common::rtc::{RtcClient, webrtc};
 
 async fn server() -> (Server, WebRtc) {
@@ -446,4 +447,34 @@ async fn without_a_media_room_nothing_is_published() {
     client.until("an error", |client| client.events("error").next().is_some()).await;
     let told = client.events("error").next().unwrap();
     assert_eq!(told["details"]["error"], "media_disabled");
+}
+
+#[actix::test]
+async fn one_that_comes_back_is_told_once_more_what_there_is_and_what_flows() {
+    let given = webrtc().await.media();
+    let server = Server::start(move |options| options.resume_grace(GRACE).webrtc(given)).await;
+    let mut one = Viewer::join(&server, 2).await;
+    let mut two = Viewer::join(&server, 0).await;
+    shows(&mut two, &mut one, "before").await;
+    let flows = |client: &RtcClient| {
+        let slots = client.events("media:slots").map(|told| told["slots"].as_object().unwrap());
+        slots.flat_map(|slots| slots.values()).any(|slot| slot["state"] == "flowing")
+    };
+    one.client.until("it flows", flows).await;
+    let token = one.client.token.clone().expect("there is a grace");
+
+    one.client.cut().await;
+    let (ws, _) = server.resume(&token).await;
+    one.client.come_back(ws);
+    // As if all that was lost with its connection.
+    one.client.heard.clear();
+
+    one.client.until("it flows", flows).await;
+    let tracks = one.client.events("media:tracks").next().expect("it is told")["all"].clone();
+    let peers: Vec<_> = tracks.as_array().unwrap().iter().map(|track| &track["peer"]).collect();
+    assert_eq!(peers, [two.client.ws.id.as_str()]);
+    let slots = one.slots();
+    assert_eq!((slots.len(), slots.values().filter(|it| it.is_null()).count()), (2, 1));
+    let muted: Vec<_> = one.client.events("media:muted").map(|told| &told["muted"]).collect();
+    assert_eq!(muted, [false]);
 }

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::ServerPeer;
 use crate::server_peer::{
-    DescribeTracks, HandleWishes, HandleWishesError, MuteTrack, MuteTrackError, ServerPeerEvent,
+    DescribeTracks, HandleWishes, HandleWishesError, MuteTrack, MuteTrackError, RestateMedia,
+    ServerPeerEvent,
 };
 
 impl Handler<DescribeTracks> for ServerPeer {
@@ -14,6 +15,14 @@ impl Handler<DescribeTracks> for ServerPeer {
 
     fn handle(&mut self, DescribeTracks(described): DescribeTracks, _: &mut Self::Context) {
         self.described = described;
+    }
+}
+
+impl Handler<RestateMedia> for ServerPeer {
+    type Result = ();
+
+    fn handle(&mut self, RestateMedia: RestateMedia, _: &mut Self::Context) {
+        self.participant.iter().for_each(|participant| participant.restate());
     }
 }
 
