@@ -105,6 +105,45 @@ fn wishes_of_viewers_are_told_to_publishers_once_for_many() {
 }
 
 #[test]
+fn one_that_may_have_missed_something_is_told_everything_once_more() {
+    let mut stage = Stage::default();
+    let all = [1, 2, 3].map(participant);
+    for id in all {
+        stage.join(info(id));
+    }
+    let slots = [0, 1].map(|number| section(1, number, Video, false, true));
+    let own = section(1, 2, Video, true, false);
+    stage.negotiated(all[0], &[slots[0].clone(), slots[1].clone(), own.clone()]);
+    for (at, id) in [(2, all[1]), (3, all[2])] {
+        stage.negotiated(id, &[section(at, 0, Video, true, false)]);
+    }
+    let own = TrackId(own.transceiver);
+    stage.mute(own, true);
+    stage.leave(all[1]);
+    let third = stage.tracks().iter().find(|track| track.info.participant == all[2]).unwrap();
+    let third = third.info.clone();
+    told(&mut stage, all[0]);
+    assert!(!stage.retells_flows(all[0]) && !stage.retells_layers(all[0]));
+
+    stage.restate_to(all[0]);
+
+    let outputs: Vec<_> = std::iter::from_fn(|| stage.poll_output()).collect();
+    let events = [
+        MediaEvent::Tracks(vec![third.clone()]),
+        MediaEvent::SlotUnbound { mid: "0".into() },
+        MediaEvent::SlotBound { mid: "1".into(), track: third },
+        MediaEvent::OwnTrackMuted { track: own, mid: "2".into(), muted: true },
+    ];
+    let events = events.map(|event| Output::Tell(all[0], event)).into_iter();
+    let expected = events.chain([Output::Assign(all[0]), Output::FanOut(all[0])]);
+    assert_eq!(outputs, expected.collect::<Vec<_>>());
+    assert!(stage.retells_flows(all[0]) && stage.retells_layers(all[0]));
+    assert!(!stage.retells_flows(all[0]) && !stage.retells_layers(all[0]), "once");
+    stage.restate_to(all[1]);
+    assert_eq!(stage.poll_output(), None, "it has left");
+}
+
+#[test]
 fn what_has_no_slot_waits_for_one() {
     let mut stage = Stage::default();
     let all = [1, 2, 3].map(participant);
