@@ -106,6 +106,7 @@ pub(crate) fn serve(options: NodeOptions) -> Result<(), Box<dyn Error>> {
                     "seals": facts.as_ref().map(|facts| facts.seals),
                     "actors": actors.snapshot().running(),
                     "rooms": here(&rooms),
+                    "shut": rooms.count_by_place().map(|rooms| rooms.shut),
                     "wall_clock_ms": wall_clock::now(),
                 });
                 async move { HttpResponse::Ok().json(answer) }

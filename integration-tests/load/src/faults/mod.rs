@@ -47,8 +47,8 @@ pub(crate) struct FaultOptions {
     /// wrong.
     #[arg(long)]
     keep: Option<PathBuf>,
-    /// For how many seconds a node's session holds.
-    #[arg(long, default_value_t = 12)]
+    /// For how many seconds a node's session holds; many faults last between a third of that and all of it.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(3..=60))]
     hold: u64,
     /// In how many seconds all must agree after a fault, messages arrive, and clients be told something. A machine that
     /// is busy with other things needs more.
@@ -127,7 +127,7 @@ async fn act(options: &FaultOptions, length: Duration, folder: &Path) -> io::Res
     let is_wanted = |fault: &Fault| {
         options.only.is_empty() || options.only.iter().any(|one| *one == fault.name())
     };
-    for fault in Plan::new(options.seed).filter(is_wanted) {
+    for fault in Plan::new(options.seed, options.hold).filter(is_wanted) {
         if began.elapsed() >= length {
             break;
         }

@@ -69,12 +69,12 @@ impl Fault {
     }
 
     /// Returns a fault of this kind.
-    fn of(kind: usize, random: &mut fastrand::Rng) -> Self {
+    fn of(kind: usize, hold: u64, random: &mut fastrand::Rng) -> Self {
         let node = random.usize(0..3);
         let other = (node + random.usize(1..3)) % 3;
         let short = random.u64(500..4_000);
         // Some holds end in that time, and some do not.
-        let long = random.u64(4_000..12_000);
+        let long = random.u64(1_000 * hold / 3..1_000 * hold);
         match kind {
             0 => Self::Kill(node),
             1 => Self::KillLeader(short),
@@ -151,11 +151,13 @@ impl fmt::Display for Fault {
 pub(super) struct Plan {
     random: fastrand::Rng,
     kinds: Vec<usize>,
+    /// For how many seconds a node's session holds.
+    hold: u64,
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), kinds: Vec::new() }
+    pub(super) fn new(seed: u64, hold: u64) -> Self {
+        Self { random: fastrand::Rng::with_seed(seed), kinds: Vec::new(), hold }
     }
 }
 
@@ -168,7 +170,7 @@ impl Iterator for Plan {
             self.random.shuffle(&mut self.kinds);
         }
         let kind = self.kinds.pop()?;
-        Some(Fault::of(kind, &mut self.random))
+        Some(Fault::of(kind, self.hold, &mut self.random))
     }
 }
 
@@ -178,13 +180,13 @@ mod tests {
 
     #[test]
     fn a_seed_has_one_plan_with_all_kinds() {
-        let plan = |seed| Plan::new(seed).take(32).collect::<Vec<_>>();
+        let plan = |seed| Plan::new(seed, 12).take(32).collect::<Vec<_>>();
 
         assert_eq!(plan(1), plan(1));
         assert_ne!(plan(1), plan(2));
         for (kind, name) in Fault::NAMES.into_iter().enumerate() {
             assert_eq!(plan(1).iter().filter(|fault| fault.name() == name).count(), 2, "{name}");
-            assert_eq!(Fault::of(kind, &mut fastrand::Rng::with_seed(1)).name(), name);
+            assert_eq!(Fault::of(kind, 12, &mut fastrand::Rng::with_seed(1)).name(), name);
         }
     }
 }

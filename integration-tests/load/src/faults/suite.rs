@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use integration_tests::history::{Event, Recorder};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -119,14 +120,17 @@ impl Suite {
         Ok(())
     }
 
-    /// Waits until each node has renewed its session since the last fault: one may end for that soon after it is over.
+    /// Waits until each node has renewed its session since the last fault, and has its rooms: a session may end for
+    /// that soon after it is over, and a room that is not held goes to no other node.
     async fn rest(&self) -> io::Result<()> {
         let fresh = self.hold * 700;
         let rested = async {
             for at in 0..NODES.len() {
-                let lease =
-                    async || self.stage.facts(at).await.and_then(|it| it["lease_ms"].as_u64());
-                while lease().await.is_none_or(|lease| lease < fresh) {
+                let rests = |facts: Value| {
+                    facts["lease_ms"].as_u64().is_some_and(|lease| lease >= fresh)
+                        && facts["shut"] == 0
+                };
+                while !self.stage.facts(at).await.is_some_and(rests) {
                     sleep(BETWEEN_LOOKS).await;
                 }
             }
