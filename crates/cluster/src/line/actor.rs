@@ -1,6 +1,8 @@
 //! Actor of the lines: takes what arrives on the wire, keeps time, and tells the services.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -51,6 +53,25 @@ impl Actor for LinesActor {
         self.instance = self.shared.attach(ctx.address().recipient());
         self.listen(ctx);
         self.tend(ctx);
+        ctx.spawn(SendWhenWoken(Arc::clone(&self.shared)));
+    }
+}
+
+/// Future in the actor's context that sends what other threads and actors have put in. What they put in before it is
+/// polled travels together.
+struct SendWhenWoken(Arc<Shared>);
+
+impl ActorFuture<LinesActor> for SendWhenWoken {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut LinesActor,
+        _: &mut Context<LinesActor>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        self.0.poll_send(cx);
+        Poll::Pending
     }
 }
 

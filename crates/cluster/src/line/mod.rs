@@ -1,6 +1,7 @@
 //! Lines between the nodes of a cluster: frames in order, each exactly once, for as long as a line lasts.
 
 mod actor;
+mod bundle;
 mod core;
 mod datagram;
 mod error;

@@ -1,16 +1,20 @@
 //! State that the actor of lines and their handles share.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::take;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
 
 use actix::Recipient;
 use bytes::Bytes;
 use callboard_supervision::catch_panic;
+use futures_util::task::AtomicWaker;
 use uuid::Uuid;
 
+use super::bundle;
 use super::core::{Ids, Line, LineId, Output};
-use super::datagram::{Datagram, Frame, MAX_SERVICE};
+use super::datagram::{Frame, MAX_SERVICE};
 use super::error::LineError;
 use super::facts::LineFacts;
 use super::messages::WakeUp;
@@ -24,8 +28,8 @@ use crate::wire::{Arrival, Wire};
 
 /// State that the actor of lines and their handles share.
 ///
-/// Any thread may feed a line; what it asks for is sent at once, and what the services must be told waits for the
-/// actor, which alone tells it, in order and without the lock.
+/// Any thread may feed a line. What it asks for waits for the actor: what is to be sent is put together with all else
+/// that goes to the same node, and what the services must be told is told in order and without the lock.
 pub(crate) struct Shared {
     here: NodeId,
     process: Uuid,
@@ -37,6 +41,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     services: Mutex<BTreeMap<&'static str, Service>>,
     numbers: AtomicU64,
+    /// Wakes the actor up to send.
+    sender: AtomicWaker,
     /// Datagrams that could not be read.
     malformed: AtomicU64,
 }
@@ -44,6 +50,8 @@ pub(crate) struct Shared {
 struct State {
     ids: Ids,
     lines: BTreeMap<NodeId, Line>,
+    /// Datagrams that are about to be sent. Those of a line are in its window, or answer what has come of it.
+    unsent: BTreeMap<NodeId, Vec<Bytes>>,
     /// What the services must be told.
     untold: VecDeque<(NodeId, Output)>,
     /// Instance of the actor that runs, and how it is woken up.
@@ -74,6 +82,7 @@ impl Shared {
         let state = State {
             ids: Ids::new(process),
             lines: BTreeMap::new(),
+            unsent: BTreeMap::new(),
             untold: VecDeque::new(),
             actor: None,
             entered: false,
@@ -90,6 +99,7 @@ impl Shared {
             state: Mutex::new(state),
             services: Mutex::default(),
             numbers: AtomicU64::new(0),
+            sender: AtomicWaker::new(),
             malformed: AtomicU64::new(0),
         }
     }
@@ -207,11 +217,11 @@ impl Shared {
     /// Begins with an instance of the actor, and returns its number. What an earlier instance had is over.
     pub(super) fn attach(&self, actor: Recipient<WakeUp>) -> u64 {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (mut state, mut sends) = (self.state(), Vec::new());
-        state.close(&mut sends);
+        let mut state = self.state();
+        state.close();
         (state.actor, state.woken) = (Some((number, actor)), false);
         drop(state);
-        self.transmit(sends);
+        self.transmit();
         number
     }
 
@@ -222,10 +232,9 @@ impl Shared {
             return;
         }
         state.actor = None;
-        let mut sends = Vec::new();
-        state.close(&mut sends);
+        state.close();
         drop(state);
-        self.transmit(sends);
+        self.transmit();
         self.tell();
     }
 
@@ -236,26 +245,26 @@ impl Shared {
         if !state.is_present(instance) {
             return None;
         }
-        let mut sends = Vec::new();
         if state.entered {
             let nodes: Vec<NodeId> = state.lines.keys().cloned().collect();
             for node in nodes {
-                state.feed(&node, &mut sends, |line| line.handle_timeout(now));
+                state.feed(&node, |line| line.handle_timeout(now));
             }
         } else {
-            state.close(&mut sends);
+            state.close();
         }
         state.lines.retain(|_, line| !line.is_idle());
+        state.unsent.retain(|_, datagrams| !datagrams.is_empty());
         state.woken = false;
         state.wakes = state.lines.values().filter_map(Line::poll_timeout).min();
         let wakes = state.wakes;
         drop(state);
-        self.transmit(sends);
+        self.transmit();
         self.tell();
         Some(wakes.into_iter().chain(self.presence.tend()).min())
     }
 
-    /// Handles a datagram that has arrived.
+    /// Handles what has arrived.
     pub(super) fn arrived(&self, instance: u64, Arrival { from, datagram }: Arrival) {
         if from == self.here || !self.state().is_present(instance) {
             return;
@@ -265,44 +274,66 @@ impl Shared {
             Some(&presence::FORMAT) => return self.presence.arrived(&from, datagram),
             _ => {}
         }
-        match Datagram::decode(datagram) {
-            Ok(datagram) => {
-                self.with(&from, By::Actor, |line, now| line.handle_datagram(now, datagram));
-                self.tell();
+        let mut malformed = None;
+        self.with(&from, By::Actor, |line, now| {
+            for datagram in bundle::unpack(datagram) {
+                match datagram {
+                    Ok(datagram) => line.handle_datagram(now, datagram),
+                    Err(error) => malformed = Some(error),
+                }
             }
-            Err(error) => {
-                self.malformed.fetch_add(1, Ordering::Relaxed);
-                log::debug!("a datagram of node {from} cannot be read: {error}");
-            }
+        });
+        if let Some(error) = malformed {
+            self.malformed.fetch_add(1, Ordering::Relaxed);
+            log::debug!("a datagram of node {from} cannot be read: {error}");
         }
+        self.transmit();
+        self.tell();
     }
 
-    /// Feeds the line to a node, sends what it asks for, and wakes the actor up if it must do something. None if lines
-    /// do not run.
+    /// Feeds the line to a node, and wakes the actor up if it must do something. None if lines do not run.
     fn with<R>(
         &self,
         to: &NodeId,
         by: By,
         input: impl FnOnce(&mut Line, BootTime) -> R,
     ) -> Option<R> {
-        let (now, mut sends) = (self.clock.boot(), Vec::new());
+        let now = self.clock.boot();
         let mut state = self.state();
         if !state.entered || state.actor.is_none() || *to == self.here {
             return None;
         }
-        let result = state.feed(to, &mut sends, |line| input(line, now));
-        let due = state.lines.get(to).and_then(Line::poll_timeout);
+        let (result, due) = state.feed(to, |line| (input(line, now), line.poll_timeout()));
         let earlier = due.is_some_and(|due| state.wakes.is_none_or(|wakes| due < wakes));
         if earlier || (by == By::Handle && !state.untold.is_empty()) {
             state.wake();
         }
+        let sends =
+            by == By::Handle && state.unsent.get(to).is_some_and(|unsent| !unsent.is_empty());
         drop(state);
-        self.transmit(sends);
+        if sends {
+            self.sender.wake();
+        }
         Some(result)
     }
 
-    fn transmit(&self, sends: Vec<(NodeId, Bytes)>) {
-        sends.into_iter().for_each(|(to, datagram)| self.wire.send(&self.here, &to, datagram));
+    /// Sends what waits for it, and does so again when this task is woken up. Called by the actor alone.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) {
+        self.sender.register(cx.waker());
+        self.transmit();
+    }
+
+    /// Sends what waits for it. Called by the actor alone.
+    fn transmit(&self) {
+        let mut state = self.state();
+        let waiting = state.unsent.iter_mut().filter(|(_, datagrams)| !datagrams.is_empty());
+        let waiting: Vec<_> =
+            waiting.map(|(node, datagrams)| (node.clone(), take(datagrams))).collect();
+        drop(state);
+        for (node, datagrams) in waiting {
+            let packed = bundle::pack(&datagrams);
+            packed.into_iter().for_each(|datagram| self.wire.send(&self.here, &node, datagram));
+        }
     }
 
     /// Tells the services what they have not been told. Called by the actor alone.
@@ -310,25 +341,35 @@ impl Shared {
         self.begin_services();
         loop {
             // A service that is told may send, and may serve another.
-            let Some((node, output)) = self.state().untold.pop_front() else { return };
-            let service = match &output {
-                Output::Frame(_, _, frame) => Some(frame.service.clone()),
-                _ => None,
-            };
-            let Some(event) = event(node, output) else { continue };
-            let services = lock(&self.services);
-            let meant = |(name, told): &(&&'static str, &Service)| {
-                told.begun && service.as_ref().is_none_or(|service| service == name.as_bytes())
-            };
-            let takers: Vec<_> = services
-                .iter()
-                .filter(meant)
-                .map(|(name, told)| (*name, Arc::clone(&told.taker)))
-                .collect();
-            drop(services);
-            for (name, taker) in takers {
-                call(name, &*taker, event.clone());
+            let untold = take(&mut self.state().untold);
+            if untold.is_empty() {
+                return;
             }
+            for (node, output) in untold {
+                self.tell_one(node, output);
+            }
+        }
+    }
+
+    fn tell_one(&self, node: NodeId, output: Output) {
+        let services = lock(&self.services);
+        let taker_of = |(name, service): (&&'static str, &Service)| {
+            service.begun.then(|| (*name, Arc::clone(&service.taker)))
+        };
+        if let Output::Frame(_, _, frame) = &output {
+            let meant = services.iter().find(|(name, _)| frame.service == name.as_bytes());
+            let taker = meant.and_then(taker_of);
+            drop(services);
+            if let (Some((name, taker)), Some(event)) = (taker, event(node, output)) {
+                call(name, &*taker, event);
+            }
+            return;
+        }
+        let takers: Vec<_> = services.iter().filter_map(taker_of).collect();
+        drop(services);
+        let Some(event) = event(node, output) else { return };
+        for (name, taker) in takers {
+            call(name, &*taker, event.clone());
         }
     }
 
@@ -372,19 +413,19 @@ impl State {
         self.actor.as_ref().is_some_and(|(present, _)| *present == instance)
     }
 
-    /// Feeds the line to a node. Adds what it sends to `sends`, and keeps what the services must be told.
-    fn feed<R>(
-        &mut self,
-        node: &NodeId,
-        sends: &mut Vec<(NodeId, Bytes)>,
-        input: impl FnOnce(&mut Line) -> R,
-    ) -> R {
-        let line = self.line(node);
+    /// Feeds the line to a node, and keeps what it sends and what the services must be told.
+    fn feed<R>(&mut self, node: &NodeId, input: impl FnOnce(&mut Line) -> R) -> R {
+        self.line(node);
+        let Self { lines, unsent, untold, .. } = self;
+        let line = lines.get_mut(node).expect("it was looked for");
         let result = input(line);
-        while let Some(output) = self.line(node).poll_output() {
+        while let Some(output) = line.poll_output() {
             match output {
-                Output::Send(datagram) => sends.push((node.clone(), datagram)),
-                told => self.untold.push_back((node.clone(), told)),
+                Output::Send(datagram) => match unsent.get_mut(node) {
+                    Some(waiting) => waiting.push(datagram),
+                    None => _ = unsent.insert(node.clone(), vec![datagram]),
+                },
+                told => untold.push_back((node.clone(), told)),
             }
         }
         result
@@ -396,9 +437,9 @@ impl State {
     }
 
     /// Ends all lines.
-    fn close(&mut self, sends: &mut Vec<(NodeId, Bytes)>) {
+    fn close(&mut self) {
         let nodes: Vec<NodeId> = self.lines.keys().cloned().collect();
-        nodes.iter().for_each(|node| self.feed(node, sends, Line::close));
+        nodes.iter().for_each(|node| self.feed(node, Line::close));
     }
 
     fn wake(&mut self) {

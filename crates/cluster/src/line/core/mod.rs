@@ -192,6 +192,10 @@ impl Line {
         let kind = Kind::Frame(Frame { number, ack, service, body });
         let datagram = Datagram { from: up.mine, to: up.theirs, kind }.encode();
         up.sending.push(now, datagram.clone());
+        if up.receiving.beyond() == 0 {
+            // The frame says all that an acknowledgement would.
+            up.receiving.acknowledged(now);
+        }
         up.used = now;
         self.outputs.push_back(Output::Send(datagram));
         Ok(())

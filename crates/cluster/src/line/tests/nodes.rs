@@ -1,10 +1,12 @@
 //! Nodes with lines over a wire in memory, by a clock that the tests pause.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use callboard_supervision::{Fault, SupervisorRef};
+use futures_util::stream::BoxStream;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
@@ -19,7 +21,7 @@ struct Node {
 }
 
 impl Node {
-    async fn start(directory: &Embedded, wire: &MemoryWire, name: &str) -> Self {
+    async fn start(directory: &Embedded, wire: &(impl Wire + Clone), name: &str) -> Self {
         let cluster = Cluster::builder(directory.clone())
             .node(name)
             .hold(HOLD)
@@ -72,7 +74,7 @@ impl Node {
     }
 }
 
-async fn two(wire: &MemoryWire) -> (Node, Node) {
+async fn two(wire: &(impl Wire + Clone)) -> (Node, Node) {
     tokio::time::pause();
     let directory = Embedded::new();
     (Node::start(&directory, wire, "a1").await, Node::start(&directory, wire, "b2").await)
@@ -95,6 +97,44 @@ async fn frames_of_both_sides_come_in_order() {
         node.until("all frames", |node| node.told().len() >= all.len()).await;
         assert_eq!(node.told(), all);
     }
+}
+
+/// Wire that counts the datagrams that are sent.
+#[derive(Clone)]
+struct Counting {
+    wire: MemoryWire,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Wire for Counting {
+    fn arrivals(&self, here: &NodeId) -> BoxStream<'static, Arrival> {
+        self.wire.arrivals(here)
+    }
+
+    fn send(&self, from: &NodeId, to: &NodeId, datagram: Bytes) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.wire.send(from, to, datagram);
+    }
+
+    fn broadcast(&self, from: &NodeId, datagram: Bytes) {
+        self.wire.broadcast(from, datagram);
+    }
+}
+
+#[actix::test]
+async fn frames_that_are_sent_at_once_travel_together_in_order() {
+    let wire = Counting { wire: MemoryWire::new(), sent: Arc::default() };
+    let (a1, b2) = two(&wire).await;
+    a1.connect(&b2).await;
+    let before = wire.sent.load(Ordering::Relaxed);
+
+    let sent: Vec<_> = (0..200).map(|n| n.to_string()).collect();
+    sent.iter().for_each(|text| a1.send(&b2, text).unwrap());
+    b2.until("all frames", |node| node.told().len() > sent.len()).await;
+
+    assert_eq!(b2.told()[1..], sent);
+    let datagrams = wire.sent.load(Ordering::Relaxed) - before;
+    assert!(datagrams < 10, "{datagrams} datagrams");
 }
 
 #[actix::test]

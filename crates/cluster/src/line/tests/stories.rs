@@ -89,6 +89,20 @@ fn a_lost_frame_is_sent_again_as_soon_as_the_gap_is_known() {
 }
 
 #[test]
+fn a_frame_acknowledges_what_has_come_and_no_other_datagram_does() {
+    let mut world = World::with_line();
+    assert!(world.send(0, 1));
+    world.deliver(1, 0, false);
+    assert!(world.send(1, 1));
+
+    world.wait(50 * MILLI, [false, true]);
+
+    assert_eq!(world.under_way[0].len(), 1);
+    world.deliver(0, 0, false);
+    assert_eq!(world.nodes[0].line.backlog(), (0, 0));
+}
+
+#[test]
 fn the_last_frame_is_sent_again_until_it_is_acknowledged() {
     let mut world = World::with_line();
     assert!(world.send(0, 1));
