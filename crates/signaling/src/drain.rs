@@ -134,7 +134,7 @@ impl Drain {
             false
         });
         match drained.await {
-            Ok(true) => log::info!("drained: all clients are at other nodes"),
+            Ok(true) => log::info!("drained: no clients are left here"),
             Ok(false) => log::warn!("not all clients have come to other nodes: there is none now"),
             Err(_) => log::warn!("not all clients have come to other nodes in {:?}", self.timeout),
         }
