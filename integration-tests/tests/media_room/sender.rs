@@ -34,8 +34,8 @@ pub(crate) struct Manner {
     /// Packets of each frame, as far as it has bytes for them.
     pub(crate) packets: usize,
     pub(crate) orientation: Option<VideoOrientation>,
-    /// How often its numbers go on [`LEAP`] later, as after so many packets: after 10 frames each time.
-    pub(crate) leaps: u64,
+    /// Packets that have one byte of the picture each, before frames are sent in `packets`: a frame is some 150 of them.
+    pub(crate) crumbs: u64,
 }
 
 impl Default for Manner {
@@ -47,7 +47,7 @@ impl Default for Manner {
             rate: 15,
             packets: 1,
             orientation: None,
-            leaps: 0,
+            crumbs: 0,
         }
     }
 }
@@ -65,7 +65,6 @@ pub(crate) struct Sender {
 #[derive(Debug, Default)]
 struct Sent {
     frames: AtomicU64,
-    /// With those that were left out.
     packets: AtomicU64,
 }
 
@@ -167,19 +166,9 @@ impl Run {
     }
 
     async fn forever(&mut self) {
-        let began = Instant::now();
-        for leap in 1..=self.manner.leaps {
-            self.send(began, 10 * leap).await;
-            self.sent.packets.fetch_add(LEAP, Ordering::Relaxed);
-        }
-        self.send(began, u64::MAX).await;
-    }
-
-    /// Sends frames until that many were sent.
-    async fn send(&mut self, began: Instant, until: u64) {
-        let lasts = Duration::from_secs(1) / self.manner.rate;
+        let (began, lasts) = (Instant::now(), Duration::from_secs(1) / self.manner.rate);
         let (late, sounds) = (self.manner.late, !self.manner.sounds.is_empty());
-        while self.sent.frames.load(Ordering::Relaxed) < until {
+        loop {
             let frames = self.sent.frames.load(Ordering::Relaxed) as u32;
             let (seen, heard) = (began + lasts * frames, began + SOUND_LASTS * self.sounds);
             tokio::select! {
@@ -243,9 +232,10 @@ impl Run {
         self.place = (self.place + 1) % film.len();
         self.sent.frames.fetch_add(1, Ordering::Relaxed);
         let [_, _, high, low] = (count & 0x7fff).to_be_bytes();
-        let length = frame.len().div_ceil(self.manner.packets);
-        let last = frame.len().div_ceil(length) - 1;
         let first = self.sent.packets.load(Ordering::Relaxed);
+        let packets = if first < self.manner.crumbs { frame.len() } else { self.manner.packets };
+        let length = frame.len().div_ceil(packets);
+        let last = frame.len().div_ceil(length) - 1;
         let mut batch = Vec::new();
         for (place, part) in frame.chunks(length).enumerate() {
             let descriptor = [0x80 | u8::from(place == 0) << 4, 0x80, 0x80 | high, low];
@@ -322,5 +312,3 @@ fn frames(file: &[u8]) -> Film {
 pub(crate) const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 /// Time that one sound lasts.
 const SOUND_LASTS: Duration = Duration::from_millis(20);
-/// Numbers that are left out in a leap: not so many that a receiver could miss a wrap (RFC 3711 §3.3.1).
-pub(crate) const LEAP: u64 = 28_000;
