@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use callboard_supervision::MainError;
 use clap::Parser;
-use example_pages::options::Web;
+use example_pages::options::{Network, Web};
 use example_pages::process::Process;
 
 /// Three nodes of one cluster and a NATS server, with rooms that all nodes share.
@@ -35,6 +35,9 @@ struct Cli {
 
     #[command(flatten)]
     node: Node,
+
+    #[command(flatten)]
+    network: Network,
 
     #[command(flatten)]
     web: Web,
@@ -93,6 +96,9 @@ async fn main() -> Result<ExitCode, MainError> {
     }
     match &cli.node.name {
         Some(name) => node::run(&cli, name).await?,
+        None if cli.network.is_given() => {
+            Err("--announce, --udp-port and --ice-server are for one node, by --node")?
+        }
         None => launcher::run(cli.listen, cli.nats_server.as_deref()).await?,
     }
     Ok(ExitCode::SUCCESS)

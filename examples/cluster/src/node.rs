@@ -8,9 +8,10 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use callboard_admin::Admin;
 use callboard_cluster::{Cluster, Nats, NatsOptions, NatsWire};
+use callboard_peer_connection::PeerConnections;
 use callboard_room_supervisor::{RoomOptions, Rooms};
 use callboard_signaling::{
-    Drain, PeerOptions, Run, Signaling, body_within, client_script, is_room_name, tune,
+    Drain, PeerOptions, Run, Signaling, WebRtc, body_within, client_script, is_room_name, tune,
 };
 use callboard_supervision::{Flags, MainError, SupervisorSpec};
 use serde_json::json;
@@ -43,9 +44,17 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
     let hold = cli.node.hold.filter(|_| cli.node.faults);
     let faults = hold.map(|hold| FaultTimes { lasts: LASTS, hold });
     let place = Place::new(&cluster, cli.node.url.as_deref(), faults)?;
-    let peers = PeerOptions::<Guest>::new(place.clone(), rooms.clone()).hooks(hooks(place)?);
-    let peers = peers.resume_grace(RESUME_GRACE);
-    let signaling = Signaling::new(cli.web.apply(peers));
+    let connections = PeerConnections::start(cli.network.options()).await?;
+    let webrtc =
+        WebRtc::new(connections.clone()).configuration(cli.network.configuration()).media();
+    let functions = hooks(place.clone())?;
+    let guests = || {
+        let guests = PeerOptions::<Guest>::new(place.clone(), rooms.clone());
+        cli.web.apply(guests.hooks(functions.clone()).resume_grace(RESUME_GRACE))
+    };
+    let signaling = Signaling::new(guests());
+    // Media does not cross nodes: these clients go to the node that runs their room.
+    let calls = Signaling::new(guests().webrtc(webrtc.clone()));
     let drain = Drain::new(&rooms).spread(Duration::from_secs(cli.node.drain_spread));
     let (lease, drains, begins) = (cluster.clone(), drain.clone(), drain.clone());
     let (shown, moved) = (rooms.clone(), rooms.clone());
@@ -57,6 +66,8 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
     };
     let admin = Admin::builder(tree.clone())
         .counters(signaling.counters())
+        .counters(calls.counters())
+        .webrtc(&webrtc)
         .cluster(&cluster)
         .all_nodes(true)
         .node_faults(cli.node.faults)
@@ -72,18 +83,22 @@ pub(crate) async fn run(cli: &Cli, name: &str) -> Result<(), MainError> {
         )
         .build();
     let origins = Data::new(cli.web.origins.clone());
+    let ice_servers = Data::new(cli.network.servers.list.clone());
+    let route_guard = cli.web.route_guard();
     let app = move || {
         App::new()
+            .app_data(ice_servers.clone())
             .wrap(from_fn(body_within(example_pages::BODY_TIME)))
             .wrap(example_pages::security_headers())
             .configure(signaling.at(&["/socket/{room}"]))
+            .configure(calls.at(&["/call/{room}"]))
             .configure(client_script("/callboard.js"))
             .configure(admin.at(""))
-            .configure(pages::configure(origins.clone()))
+            .configure(pages::configure(origins.clone(), &route_guard))
     };
     let server = tune(HttpServer::new(app)).listen(listener)?;
     println!("listening on http://{address}/");
-    let run = run.rooms(&rooms).tree(&tree).drain_on_sigterm(&drain);
+    let run = run.rooms(&rooms).connections(&connections).tree(&tree).drain_on_sigterm(&drain);
     Ok(run.grace(GRACE).serve(server).await?)
 }
 

@@ -1,16 +1,25 @@
 //! HTTP routes: the page of a room, its script and its style.
 
 use actix_web::http::StatusCode;
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, web};
-use callboard_signaling::is_room_name;
+use callboard_signaling::{RouteGuard, is_room_name};
+use callboard_transport::gather::IceServer;
 use example_pages::{Asset, GoTo, page_of_nodes};
 
 /// Adds the routes of the pages. `/{room}` takes all requests that no route before it took. A page may be told to go on
-/// at another node: these are the origins of all of them.
-pub(crate) fn configure(origins: web::Data<Vec<String>>) -> impl FnOnce(&mut web::ServiceConfig) {
-    |app| {
+/// at another node: these are the origins of all of them. Needs the STUN and TURN servers, which only requests that
+/// `route_guard` lets through get.
+pub(crate) fn configure(
+    origins: web::Data<Vec<String>>,
+    route_guard: &RouteGuard,
+) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let guarded = from_fn(route_guard.middleware());
+    move |app| {
+        let ice_servers = web::resource("/ice-servers").route(web::get().to(ice_servers));
         app.app_data(origins)
             .route("/", web::get().to(start))
+            .service(ice_servers.wrap(guarded))
             .route("/static/{file}", web::get().to(asset))
             .route("/{room}", web::get().to(room))
             .default_service(web::to(not_found));
@@ -35,6 +44,10 @@ async fn room(
     }
 }
 
+async fn ice_servers(list: web::Data<Vec<IceServer>>) -> HttpResponse {
+    example_pages::ice_servers(&list)
+}
+
 async fn asset(request: HttpRequest, file: web::Path<String>) -> HttpResponse {
     example_pages::asset(&request, &ASSETS, &file)
 }
@@ -45,8 +58,9 @@ async fn not_found(request: HttpRequest) -> HttpResponse {
 
 const PAGE: &str = include_str!("../static/index.html");
 
-const ASSETS: [Asset; 10] = [
+const ASSETS: [Asset; 13] = [
     Asset::script("page.js", include_str!("../static/page.js")),
+    Asset::script("call.js", include_str!("../static/call.js")),
     Asset::script("nodes.js", include_str!("../static/nodes.js")),
     Asset::script("trees.js", include_str!("../static/trees.js")),
     Asset::style("style.css", include_str!("../static/style.css")),
@@ -55,6 +69,8 @@ const ASSETS: [Asset; 10] = [
     example_pages::TREE[2],
     example_pages::TREE[3],
     example_pages::TREE[4],
+    example_pages::ICE_SERVERS,
+    example_pages::MEDIA,
     example_pages::ICON,
 ];
 

@@ -4,6 +4,9 @@ import { element, make, say } from "./view.js";
 
 /** How long faults last, in seconds, and for how long a session holds. @typedef {{ lasts: number, hold: number }} Times */
 
+/** What is in the address of a page in the call. */
+const call = new URLSearchParams([...new URLSearchParams(location.search)].filter(([key]) => key === "call" || key === "synthetic")).toString();
+
 export class Nodes {
   #order;
   /** @type {Map<string, { row: any, link: any, marks: any, effect: any, buttons: any, made: string }>} */
@@ -60,7 +63,7 @@ export class Nodes {
   #fill(shown, { name, url, marks, here, home, isAway }, times) {
     const { row, link, effect, buttons } = shown;
     Object.assign(row.dataset, { here, home, away: isAway });
-    if (url) link.href = `${url.replace(/^ws/, "http")}${location.pathname}`;
+    if (url) link.href = `${url.replace(/^ws/, "http")}${location.pathname}${call && `?${call}`}`;
     say(shown.marks, marks.join(", "));
     const lasting = this.#lasting.get(name);
     const left = lasting ? Math.ceil((lasting.until - performance.now()) / 1_000) : 0;

@@ -1,19 +1,26 @@
 // The page of a room: who is in it and at which node, where its home is, and buttons for what a node may suffer.
 //
 // window.cluster is a frozen snapshot, made anew at each reading:
-//   { status, state, peerId, here, home, answers, inCluster, nodes, members, lines }
+//   { status, state, peerId, here, home, answers, inCluster, nodes, members, lines, call }
 //   answers:  whether our node has answered lately; inCluster: whether it reaches the others, as far as it has said
 //   nodes:    [{ name, url, isAway }]; members: [{ id, name, node }], ourselves first
 //   lines:    [{ number, name, text }] of the chat; the number is counted by the room
+//   call:     { state, pictures: [{ id, width, time }] } of the peer connection and the others; null without ?call
 
 import { connect, HookError } from "/callboard.js";
+import { Call } from "./call.js";
 import { Nodes } from "./nodes.js";
 import { startTrees } from "./trees.js";
 import { addLine, element, make, say } from "./view.js";
 
 const room = decodeURIComponent(location.pathname.slice(1));
-const name = new URLSearchParams(location.search).get("name") || "guest";
+const query = new URLSearchParams(location.search);
+const name = query.get("name") || "guest";
+/** Whether we have sound and pictures with others. */
+const calls = query.has("call");
 let client = null;
+/** @type {Call | null} */
+let call = null;
 let trouble = "";
 /** Where we are, as the node says. */
 let place = { here: "", home: "", nodes: [], in_cluster: true, faults: null };
@@ -36,6 +43,9 @@ async function start() {
   Object.defineProperty(window, "cluster", { get: snapshot });
   element("room").textContent = room;
   document.title = `${room} · Cluster`;
+  element("call").hidden = !calls;
+  element("call-link").hidden = calls;
+  element("call-link").href = `?${new URLSearchParams([...query, ["call", ""]])}`;
   element("chat-form").addEventListener("submit", speak);
   addEventListener("pagehide", () => client?.close());
   addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
@@ -62,13 +72,18 @@ async function start() {
   client.on("error", ({ message }) => note(message));
   for (const event of ["joined", "left", "state", "rejoined"]) client.on(event, render);
   render();
+  if (calls) call = await Call.start(client, { label: name, synthetic: query.has("synthetic"), nameOf });
+}
+
+function nameOf(peer) {
+  return String(client.peers.get(peer)?.name ?? "");
 }
 
 /** Joins as soon as the node lets us in: it may have just begun. */
 async function join() {
   for (;;) {
     try {
-      return await connect(`/socket/${encodeURIComponent(room)}?${new URLSearchParams({ name })}`);
+      return await connect(`/${calls ? "call" : "socket"}/${encodeURIComponent(room)}?${new URLSearchParams({ name })}`);
     } catch (error) {
       trouble = `Cannot join the room yet: ${error.message}`;
       render();
@@ -197,7 +212,7 @@ function snapshot() {
   const others = [...client?.peers ?? []].map(([id, { name: who, node }]) => ({ id, name: who, node: moved.get(id) ?? node }));
   return Object.freeze({
     status: words(), state: client?.state ?? "connecting", peerId: client?.peerId ?? null, here: place.here, home: place.home,
-    answers: answers(), inCluster: place.in_cluster, nodes, members: [...own, ...others], lines: [...lines],
+    answers: answers(), inCluster: place.in_cluster, nodes, members: [...own, ...others], lines: [...lines], call: call?.facts ?? null,
   });
 }
 

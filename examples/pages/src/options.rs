@@ -48,6 +48,11 @@ pub struct Web {
 }
 
 impl Network {
+    /// Returns whether any of these options is given.
+    pub fn is_given(&self) -> bool {
+        !self.announce.is_empty() || self.udp_port.is_some() || !self.servers.list.is_empty()
+    }
+
     /// Returns the options of peer connections.
     pub fn options(&self) -> PeerConnectionsOptions {
         let mut options = PeerConnectionsOptions::default();
