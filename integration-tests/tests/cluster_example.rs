@@ -279,8 +279,8 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
     });
 }
 
-/// Pages in a call go to the node that runs their room, and with it to another one when that is drained: what they see of
-/// each other goes on, but for a moment. The goal is 200 ms ([`GAP`] is for machines that have more to do).
+/// Pages in a call go to the node that runs their room, and with it to another one when that is drained: what they see
+/// of each other goes on, but for a moment. The goal is 200 ms ([`GAP`] is for machines that have more to do).
 #[test]
 fn browsers_in_a_call_go_on_seeing_each_other_when_their_node_is_drained() {
     alone_in_network_namespace(async || {

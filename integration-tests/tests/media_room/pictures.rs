@@ -41,8 +41,8 @@ fn a_picture_is_turned_as_its_sender_says() {
     });
 }
 
-/// A viewer that comes after 70,000 packets does not know how often the numbers of 16 bits have wrapped on the way to the
-/// server (RFC 3711 §3.3.1).
+/// A viewer that comes after 70,000 packets does not know how often the numbers of 16 bits have wrapped on the way to
+/// the server (RFC 3711 §3.3.1).
 #[test]
 fn a_viewer_sees_the_picture_also_when_it_comes_after_its_numbers_have_wrapped() {
     in_network_namespace(async || {

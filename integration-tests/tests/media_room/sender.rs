@@ -34,7 +34,8 @@ pub(crate) struct Manner {
     /// Packets of each frame, as far as it has bytes for them.
     pub(crate) packets: usize,
     pub(crate) orientation: Option<VideoOrientation>,
-    /// Packets that have one byte of the picture each, before frames are sent in `packets`: a frame is some 150 of them.
+    /// Packets that have one byte of the picture each, before frames are sent in `packets`: a frame is some 150 of
+    /// them.
     pub(crate) crumbs: u64,
 }
 
