@@ -99,7 +99,7 @@ async fn the_next_home_waits_for_all_if_one_dies_that_was_opened_anew_and_reache
     }
 }
 
-/// It has adopted the members of which it knew.
+/// It has adopted the members that it knew.
 #[actix::test]
 async fn a_home_waits_for_nodes_of_which_it_hears_from_one_that_comes_late() {
     let mut left = Left::new().await;
@@ -129,7 +129,7 @@ async fn a_home_waits_for_nodes_of_which_it_hears_from_one_that_comes_late() {
     assert!(fay.has_read_all());
 }
 
-/// It cannot find the room for longer than nodes are waited for of which nothing is known.
+/// It cannot find the room for longer than a home waits for nodes that may be dead.
 #[actix::test]
 async fn a_node_that_lives_is_waited_for_longer() {
     let mut left = Left::new().await;
