@@ -159,6 +159,8 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
         let both = ["Ann at a1", "Bob at b2"];
         ann.shows("a1", &both).await;
         bob.shows("b2", &both).await;
+        let link = "return document.querySelector('#call-link').checkVisibility()";
+        ann.holds(link, vec![]).await;
         let home = ann.home(&bob).await;
         assert!(["a1", "b2"].contains(&&*home), "{home}");
         ann.says("Hello from Ann", 1, &bob).await;
@@ -359,7 +361,7 @@ const DRAINED: &str =
 #[test]
 fn what_is_missing_is_said_with_how_to_get_it() {
     in_network_namespace(async || {
-        // That is said first, whatever else is wrong.
+        // That is said before anything else that is wrong.
         let _taken = std::net::TcpListener::bind("127.0.0.1:8102").expect("a port");
         for server in ["/nonexistent/nats-server", "/bin/true"] {
             let run = Command::new(program::of_the_workspace("cluster-example"))

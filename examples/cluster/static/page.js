@@ -44,7 +44,6 @@ async function start() {
   element("room").textContent = room;
   document.title = `${room} · Cluster`;
   element("call").hidden = !calls;
-  element("call-link").hidden = calls;
   element("call-link").href = `?${new URLSearchParams([...query, ["call", ""]])}`;
   element("chat-form").addEventListener("submit", speak);
   addEventListener("pagehide", () => client?.close());
@@ -179,6 +178,8 @@ function render() {
   const { status, here, home, nodes, members } = snapshot();
   say(element("status"), status);
   say(element("place"), here && `This page is at ${here}; ${home === here ? "so is the room" : `the room is at ${home}`}.`);
+  // Pages in a call go to the room's node, at an address of its own.
+  element("call-link").hidden = calls || nodes.length === 0 || nodes.some(({ url }) => !url);
   list.show(nodes.map(placeOf), place.faults);
   const shown = members.map(({ id, name: who, node }) => ({ id, who: `${who}${id === client?.peerId ? " (you)" : ""}`, node }));
   if (JSON.stringify(shown) === membersShown) return;
