@@ -16,14 +16,18 @@ use nix::unistd::Pid;
 use tokio::time::Instant;
 
 /// Returns the path of a program of this workspace, freshly built. `integration-tests/run` has built all of them; the
-/// first test that is started by other means builds them.
+/// first test that is started by other means builds them. `CALLBOARD_PROGRAMS` names another folder, for example that
+/// of an optimised build, whose programs are taken as they are.
 ///
 /// # Panics
 ///
-/// When it does not build.
+/// When it does not build, or is not in that folder.
 pub fn of_the_workspace(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
+        if let Some(named) = env::var_os("CALLBOARD_PROGRAMS").filter(|named| !named.is_empty()) {
+            return named.into();
+        }
         if env::var_os("CALLBOARD_PROGRAMS_BUILT").is_none() {
             build();
         }
