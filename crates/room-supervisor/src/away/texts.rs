@@ -10,7 +10,7 @@ use crate::link::Seat;
 #[derive(Default)]
 pub(super) struct Texts {
     pub(super) texts: Vec<ByteString>,
-    /// Places in the list by address and length: texts of a broadcast are the same memory.
+    /// Places in the list by address and length, once there are two: texts of a broadcast are the same memory.
     places: HashMap<(usize, usize), usize>,
     /// The text that was added last, and its place: mostly the next is the same.
     last: Option<((usize, usize), usize)>,
@@ -28,20 +28,39 @@ pub(super) struct SameTexts {
 impl Texts {
     /// Adds a text, and returns its place.
     pub(super) fn add(&mut self, text: ByteString) -> usize {
-        let key = (text.as_ptr().addr(), text.len());
+        let key = key(&text);
         self.bytes += PER_PLACE;
         if let Some((last, place)) = self.last
             && last == key
         {
             return place;
         }
-        let place = *self.places.entry(key).or_insert_with(|| {
+        // Most batches have one.
+        let place = match self.texts.is_empty() {
+            true => None,
+            false => self.places().get(&key).copied(),
+        };
+        let place = place.unwrap_or_else(|| {
             self.bytes += text.len() + PER_TEXT;
+            let place = self.texts.len();
+            if place > 0 {
+                self.places.insert(key, place);
+            }
             self.texts.push(text);
-            self.texts.len() - 1
+            place
         });
         self.last = Some((key, place));
         place
+    }
+
+    /// Returns the places of all texts.
+    fn places(&mut self) -> &HashMap<(usize, usize), usize> {
+        if self.places.is_empty()
+            && let Some(first) = self.texts.first()
+        {
+            self.places.insert(key(first), 0);
+        }
+        &self.places
     }
 }
 
@@ -66,9 +85,18 @@ impl SameTexts {
 
     /// Returns the guests that get the same texts, and the places of these.
     pub(super) fn into_frames(mut self) -> Vec<(Vec<Seat>, Vec<usize>)> {
+        if self.guests.is_empty() {
+            // Mostly they get the same.
+            let (places, seats) = self.last;
+            return if seats.is_empty() { Vec::new() } else { vec![(seats, places)] };
+        }
         self.put_last();
         self.guests.into_iter().map(|(places, seats)| (seats, places)).collect()
     }
+}
+
+fn key(text: &ByteString) -> (usize, usize) {
+    (text.as_ptr().addr(), text.len())
 }
 
 /// Bytes that a text counts beside its own, so that the number of texts has a bound.

@@ -53,16 +53,6 @@ impl Part {
             [] => Err(FrameError::Short),
         }
     }
-
-    fn write(&self) -> Bytes {
-        let mut frame = BytesMut::with_capacity(HEAD + self.share.len());
-        frame.put_u8(VERSION);
-        let flag = |flag: u8, set: bool| if set { flag } else { 0 };
-        frame.put_u8(flag(TO_HOME, self.to_home) | flag(MORE, self.more));
-        frame.put_u64(self.link);
-        frame.put_slice(&self.share);
-        frame.freeze()
-    }
 }
 
 /// Writes a message as the frames of a link.
@@ -74,18 +64,29 @@ pub(crate) fn write(
 ) -> Vec<Bytes> {
     // Ids, texts, numbers and lists of them: all of them can be written.
     let header = serde_json::to_vec(header).unwrap_or_default();
-    let length = LENGTH + header.len() + payload.iter().map(|text| text.len()).sum::<usize>();
-    let mut message = BytesMut::with_capacity(length);
-    message.put_u32(u32::try_from(header.len()).unwrap_or(u32::MAX));
-    message.put_slice(&header);
-    payload.iter().for_each(|text| message.put_slice(text));
-    let mut rest = message.freeze();
-    let mut frames = Vec::with_capacity(1);
+    let mut rest = LENGTH + header.len() + payload.iter().map(|text| text.len()).sum::<usize>();
+    let length = u32::try_from(header.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let pieces = [&length[..], &header].into_iter().chain(payload.iter().copied());
+    let mut pieces = pieces.filter(|piece| !piece.is_empty());
+    let (mut frames, mut piece) = (Vec::with_capacity(1), &[][..]);
     loop {
-        let share = rest.split_to(rest.len().min(MAX_SHARE));
-        let more = !rest.is_empty();
-        frames.push(Part { to_home, more, link, share }.write());
-        if !more {
+        let mut share = rest.min(MAX_SHARE);
+        rest -= share;
+        let mut frame = BytesMut::with_capacity(HEAD + share);
+        let flag = |flag: u8, set: bool| if set { flag } else { 0 };
+        frame.put_u8(VERSION);
+        frame.put_u8(flag(TO_HOME, to_home) | flag(MORE, rest > 0));
+        frame.put_u64(link);
+        while share > 0 {
+            if piece.is_empty() {
+                piece = pieces.next().unwrap_or_default();
+            }
+            let (now, later) = piece.split_at(piece.len().min(share));
+            frame.put_slice(now);
+            (share, piece) = (share - now.len(), later);
+        }
+        frames.push(frame.freeze());
+        if rest == 0 {
             return frames;
         }
     }

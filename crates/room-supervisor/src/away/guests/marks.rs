@@ -73,6 +73,11 @@ impl Marks {
         self.later.add(Instant::now(), 1);
     }
 
+    /// Returns whether there is nothing to tell by itself.
+    pub(super) fn can_wait(&self) -> bool {
+        !self.later.is_due(Instant::now(), MANY)
+    }
+
     /// Adds to a batch which messages were handled, if there is other news in it, or if it is time. `last`: in any
     /// case.
     pub(super) fn add_to(&mut self, batch: &mut Batch, last: bool) {
@@ -88,6 +93,7 @@ impl Marks {
 impl Guests {
     /// Puts a mark behind the messages in the room's mailbox: when it is handled, so are they.
     fn mark(&mut self, ctx: &mut Context<Self>) {
+        self.marks.look(&self.guests);
         if self.marks.waits || self.marks.said.is_empty() {
             return;
         }

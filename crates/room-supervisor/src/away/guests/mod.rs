@@ -274,6 +274,10 @@ impl Guests {
             return;
         }
         self.count.store(self.guests.len(), Ordering::Relaxed);
+        let has_news = last || self.dirty || !self.joined.is_empty() || !self.batch.is_empty();
+        if !has_news && self.marks.can_wait() {
+            return;
+        }
         while last || (self.under_way < WINDOW && self.link.flush()) {
             let mut payload = Vec::new();
             self.marks.look(&self.guests);
