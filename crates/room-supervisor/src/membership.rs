@@ -128,8 +128,14 @@ impl Membership {
         }
         let mailbox = self.room.shared.mailbox().ok_or(ForwardError::RoomUnavailable)?;
         let credit = Credit::new(self.member.clone()).ok_or(ForwardError::TooManyInFlight)?;
-        // Bounded by the credit.
-        mailbox.do_send(RoomCommand::ForwardFrom { origin, message, credit });
+        let rest = match self.room.shared.away().filter(|_| number == 0) {
+            Some(away) => away.forward(&self.member, message, credit),
+            None => Some((message, credit)),
+        };
+        if let Some((message, credit)) = rest {
+            // Bounded by the credit.
+            mailbox.do_send(RoomCommand::ForwardFrom { origin, message, credit });
+        }
         Ok(())
     }
 }

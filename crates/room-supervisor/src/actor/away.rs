@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::readopt::{GATHERING, OFFERING, has_all_offers, wait_for_offers};
 use super::{ABANDONED, RoomActor};
 use crate::arrivals::{Arrival, RoomState};
-use crate::away::{Next, Returning, Unhandled};
+use crate::away::{Edge, Next, Returning, Unhandled};
 use crate::command::RoomCommand;
 use crate::error::ForwardError;
 use crate::link::{Away, OpenError, Opened, Part, Parts, stream};
@@ -68,6 +68,8 @@ impl RoomActor {
     }
 
     pub(super) fn listen(&mut self, parts: Parts, ctx: &mut Context<Self>) {
+        let (edge, away) = (self.edge.as_ref(), self.shared.away());
+        self.listening = edge.zip(away).map(|(edge, away)| edge.listen(&away));
         self.stream = Some(ctx.add_stream(stream(parts)));
         self.watch_claim(ctx);
     }
@@ -108,25 +110,27 @@ impl RoomActor {
     }
 
     pub(super) fn handle_away(&mut self, command: RoomCommand, ctx: &mut Context<Self>) {
-        let Some(edge) = &mut self.edge else { return };
+        let Some(edge) = self.edge.clone() else { return };
         match command {
             RoomCommand::Join { peer, answer } => {
-                if !edge.join(peer, answer) {
+                if edge.with(|edge| edge.join(peer, answer)) == Some(false) {
                     self.end_edge_if_empty(ctx);
                 }
             }
             RoomCommand::ForwardFrom { origin, message, credit } => {
-                edge.forward(origin.peer, message, credit);
+                edge.with(|edge| edge.forward(origin.peer, message, credit));
             }
-            RoomCommand::Detach { member, answer } => edge.detach(&member, answer),
+            RoomCommand::Detach { member, answer } => {
+                edge.with(|edge| edge.detach(&member, answer));
+            }
             RoomCommand::Adopt { member, progress, answer } => {
-                edge.adopt(member, progress, answer);
+                edge.with(|edge| edge.adopt(member, progress, answer));
             }
             RoomCommand::Depart => {
-                edge.depart();
+                edge.with(Edge::depart);
                 self.end_edge_if_empty(ctx);
             }
-            RoomCommand::ListMembers => edge.ask_for_lists(),
+            RoomCommand::ListMembers => _ = edge.with(Edge::ask_for_lists),
             RoomCommand::Forward { answer, .. } => {
                 _ = answer.send(Err(ForwardError::RoomUnavailable));
             }
@@ -177,27 +181,21 @@ impl RoomActor {
         ctx.exit(ExitReason::Normal);
     }
 
-    /// Tells the home later what it need not be told at once.
-    fn look_again(&mut self, ctx: &mut Context<Self>) {
-        if let Some(pause) = self.edge.as_mut().and_then(|edge| edge.look_again()) {
-            ctx.run_later(pause, |this, ctx| {
-                if let Some(edge) = &mut this.edge {
-                    edge.looks();
-                    this.look_again(ctx);
-                }
-            });
-        }
-    }
-
     /// Handles that the home is lost: looks for the next one, if clients wait for that.
     fn lose_home(&mut self, cause: Cause, ctx: &mut Context<Self>) {
         for task in self.stream.take().into_iter().chain(self.watch.take()) {
             ctx.cancel_future(task);
         }
-        let (Some(edge), Some(away)) = (&mut self.edge, self.shared.away()) else { return };
+        if let Some(listening) = self.listening.take() {
+            listening.end();
+        }
+        let (Some(edge), Some(away)) = (&self.edge, self.shared.away()) else { return };
         away.link.close();
-        edge.lose_link();
-        let moved = edge.take_moved(away.node());
+        let moved = edge.with(|edge| {
+            edge.lose_link();
+            edge.take_moved(away.node())
+        });
+        let moved = moved.flatten();
         // Also by those that have not asked yet to join.
         let is_expected = self.shared.arrivals.is_expected();
         let is_empty = self.shared.roster().is_empty() && !is_expected;
@@ -234,8 +232,8 @@ impl RoomActor {
     fn follow(&mut self, Opened { link, parts, epoch }: Opened, ctx: &mut Context<Self>) {
         let members = self.shared.away().map(|away| away.members()).unwrap_or_default();
         self.shared.set_away(Some(Away::new(link, epoch, members)));
-        if let Some(edge) = &mut self.edge {
-            edge.follow();
+        if let Some(edge) = &self.edge {
+            edge.with(Edge::follow);
         }
         self.listen(parts, ctx);
     }
@@ -243,9 +241,8 @@ impl RoomActor {
     /// Goes on as the room's home: opens the room, and adopts its members when the other edges have offered theirs.
     /// If the former home has given it away, it goes on with what has come with it.
     fn come_home(&mut self, hold: Hold, state: Option<RoomState>, ctx: &mut Context<Self>) {
-        let (Some(mut edge), Some(tenure)) = (self.edge.take(), self.shared.tenure()) else {
-            return;
-        };
+        let edge = self.edge.take().and_then(|edge| edge.take());
+        let (Some(mut edge), Some(tenure)) = (edge, self.shared.tenure()) else { return };
         let Returning { members, tags, messages, joins, edges, left, has_moved } = edge.come_home();
         let (snapshot, moved) = match state {
             Some(RoomState { snapshot, members, nodes }) => (snapshot, Some((members, nodes))),
@@ -334,9 +331,9 @@ impl RoomActor {
 impl StreamHandler<Part> for RoomActor {
     fn handle(&mut self, part: Part, ctx: &mut Self::Context) {
         // What the line still brings after the home was lost is not heard.
-        let (Some(edge), Some(_)) = (&mut self.edge, &self.stream) else { return };
+        let (Some(edge), Some(_)) = (&self.edge, &self.stream) else { return };
         match edge.handle_part(part) {
-            Ok(Next::GoOn) => self.look_again(ctx),
+            Ok(Next::GoOn) => {}
             Ok(Next::Seek) => self.lose_home(Cause::Left, ctx),
             Ok(Next::Close) => self.close_edge("it is closed at its home", ctx),
             Err(error) => {
@@ -344,6 +341,9 @@ impl StreamHandler<Part> for RoomActor {
                 log::warn!("room {name:?}: its home sends what cannot be read: {error}");
                 self.close_edge("its home makes no sense", ctx);
             }
+        }
+        if let Some(listening) = &self.listening {
+            listening.handled();
         }
     }
 

@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use crate::away::Edge;
+use crate::away::{Edge, Listening, SharedEdge};
 use crate::command::{Fate, RoomCommand};
 use crate::context::{Requests, RoomContext};
 use crate::error::{ForwardError, JoinError};
@@ -54,7 +54,8 @@ pub(crate) struct RoomActor {
     /// Function that opens the room.
     open: Arc<Open>,
     /// Peers of this node, while another node runs the room.
-    edge: Option<Box<Edge>>,
+    edge: Option<Arc<SharedEdge>>,
+    listening: Option<Arc<Listening>>,
     /// What comes from the room's home, until it is listened to; and while it is.
     link: Option<Parts>,
     stream: Option<SpawnHandle>,
@@ -92,7 +93,8 @@ impl RoomActor {
             lapsed: false,
             is_restored: false,
             open: Arc::clone(open),
-            edge: is_away.then(|| Box::new(Edge::new(Arc::clone(shared), true))),
+            edge: is_away.then(|| SharedEdge::new(Edge::new(Arc::clone(shared), true))),
+            listening: None,
             link,
             stream: None,
             watch: None,

@@ -8,7 +8,7 @@ use callboard_supervision::catch_panic;
 
 use super::RoomActor;
 use crate::arrivals::RoomState;
-use crate::away::Edge;
+use crate::away::{Edge, SharedEdge};
 use crate::command::{CannotMove, Departure, Leave};
 use crate::link::Away;
 use crate::peer_id::PeerId;
@@ -100,7 +100,7 @@ impl RoomActor {
         if !is_closed {
             edge.follow();
         }
-        self.edge = Some(Box::new(edge));
+        self.edge = Some(SharedEdge::new(edge));
         if let Some(tenure) = shared.tenure() {
             tenure.end();
             // They leave for the other node as well.

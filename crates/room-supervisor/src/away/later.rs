@@ -51,7 +51,7 @@ impl Later {
 
 /// Time for which news waits for other news. Clients do not wait for it: it returns credit, and lets texts be
 /// forgotten.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -61,24 +61,24 @@ mod tests {
     fn news_is_told_when_it_is_much_or_has_waited() {
         let (mut later, start) = (Later::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        assert!(!later.is_due(at(100), 0));
+        assert!(!later.is_due(at(500), 0));
         assert_eq!(later.look_again(at(0)), None);
 
         later.add(at(0), 1);
-        later.add(at(3), 1);
+        later.add(at(15), 1);
 
-        assert!(later.is_due(at(3), 2), "it is much");
-        assert!(!later.is_due(at(9), 3));
-        assert!(later.is_due(at(10), 3), "it has waited");
-        assert_eq!(later.look_again(at(4)), Some(Duration::from_millis(6)));
-        assert_eq!(later.look_again(at(4)), None, "it was asked before");
+        assert!(later.is_due(at(15), 2), "it is much");
+        assert!(!later.is_due(at(45), 3));
+        assert!(later.is_due(at(50), 3), "it has waited");
+        assert_eq!(later.look_again(at(20)), Some(Duration::from_millis(30)));
+        assert_eq!(later.look_again(at(20)), None, "it was asked before");
 
         later.looks();
-        assert_eq!(later.look_again(at(30)), Some(PAUSE), "no loop, though it cannot be told");
+        assert_eq!(later.look_again(at(150)), Some(PAUSE), "no loop, though it cannot be told");
         assert_eq!(later.take(), 2);
         later.looks();
-        assert!(!later.is_due(at(10), 0));
-        assert_eq!(later.look_again(at(10)), None, "all is told");
+        assert!(!later.is_due(at(50), 0));
+        assert_eq!(later.look_again(at(50)), None, "all is told");
     }
 
     #[test]
@@ -86,13 +86,13 @@ mod tests {
         let (mut later, start) = (Later::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         later.add(at(0), 1);
-        assert_eq!(later.look_again(at(0)), Some(Duration::from_millis(10)));
+        assert_eq!(later.look_again(at(0)), Some(Duration::from_millis(50)));
         _ = later.take();
-        later.add(at(8), 1);
+        later.add(at(40), 1);
 
         later.looks();
 
-        assert!(!later.is_due(at(10), 2));
-        assert_eq!(later.look_again(at(10)), Some(Duration::from_millis(8)));
+        assert!(!later.is_due(at(50), 2));
+        assert_eq!(later.look_again(at(50)), Some(Duration::from_millis(40)));
     }
 }

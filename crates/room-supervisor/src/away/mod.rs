@@ -21,7 +21,7 @@ mod texts;
 mod view;
 
 pub(crate) use self::arriving::FindRoom;
-pub(crate) use self::edge::{Edge, Next};
+pub(crate) use self::edge::{Edge, Listening, Next, SharedEdge};
 pub(crate) use self::hub::Hub;
 pub(crate) use self::returning::{Returning, Unhandled};
 

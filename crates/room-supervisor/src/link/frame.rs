@@ -97,6 +97,11 @@ pub(crate) fn write(
 pub(crate) struct Assembly(BytesMut);
 
 impl Assembly {
+    /// Returns whether no message has come in part.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds a part; returns the message when it is whole: its header and its payload.
     pub(crate) fn add<T: DeserializeOwned>(
         &mut self,

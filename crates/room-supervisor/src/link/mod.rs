@@ -22,7 +22,7 @@ use tokio::time::sleep;
 
 pub(crate) use self::frame::{Assembly, FrameError, Part};
 pub(crate) use self::opener::{OpenError, Opened, Opener, ready};
-pub(crate) use self::remote::Away;
+pub(crate) use self::remote::{Away, ForwardDirectly};
 pub(crate) use self::wire::{
     Batch, Joining, Offer, Progress, Refusal, Seat, Tag, Taken, ToEdge, ToHome, message,
 };
@@ -41,9 +41,31 @@ struct Open {
     /// Number of the last link.
     last: u64,
     /// To homes, by their numbers.
-    away: HashMap<u64, (LineId, PartSender)>,
+    away: HashMap<u64, ToItsHome>,
     /// To edges, by their numbers there.
     guests: HashMap<(LineId, u64), PartSender>,
+}
+
+/// Where what comes over a link to a home goes.
+struct ToItsHome {
+    line: LineId,
+    parts: PartSender,
+    taker: Option<Arc<dyn TakePart>>,
+}
+
+impl Open {
+    fn to_home(&self, line: LineId, number: u64) -> Option<&ToItsHome> {
+        self.away.get(&number).filter(|its| its.line == line)
+    }
+}
+
+/// What may take parts of a link on the thread on which they come, before they wait.
+pub(crate) trait TakePart: Send + Sync {
+    /// Begins; so many parts wait already.
+    fn begin(&self, waiting: usize);
+
+    /// Takes a part, or returns it: then it waits.
+    fn take(&self, part: Part) -> Option<Part>;
 }
 
 /// What comes over a link: what its two sides allow each other, and never more than [`MOST_PARTS`]. It ends with the
@@ -75,7 +97,7 @@ impl Links {
         let mut open = lock(&self.open);
         open.last += 1;
         let number = open.last;
-        open.away.insert(number, (line, sender));
+        open.away.insert(number, ToItsHome { line, parts: sender, taker: None });
         drop(open);
         (Link::new(self, node, line, number, true), parts)
     }
@@ -96,14 +118,26 @@ impl Links {
         (Link::new(self, node, line, number, false), parts, own)
     }
 
-    /// Passes on what has come; returns it if there is no such link.
+    /// Passes on what has come; returns it if there is no such link. For the actor of the lines alone, so that parts
+    /// stay in order.
     pub(crate) fn pass(&self, line: LineId, part: Part) -> Option<Part> {
-        let mut open = lock(&self.open);
         let (to_home, number) = (part.to_home, part.link);
+        let mut open = lock(&self.open);
+        let taker = open.to_home(line, number).filter(|_| !to_home);
+        let part = match taker.and_then(|its| its.taker.clone()) {
+            Some(taker) => {
+                // It locks more, and sends.
+                drop(open);
+                let part = taker.take(part)?;
+                open = lock(&self.open);
+                part
+            }
+            None => part,
+        };
         let sender = if to_home {
             open.guests.get(&(line, number))
         } else {
-            open.away.get(&number).filter(|(its, _)| *its == line).map(|(_, sender)| sender)
+            open.to_home(line, number).map(|its| &its.parts)
         };
         let Some(sender) = sender else { return Some(part) };
         match sender.try_send(part) {
@@ -125,7 +159,7 @@ impl Links {
     /// Ends the links over a line that has ended.
     pub(crate) fn line_is_down(&self, line: LineId) {
         let mut open = lock(&self.open);
-        open.away.retain(|_, (its, _)| *its != line);
+        open.away.retain(|_, its| its.line != line);
         open.guests.retain(|(its, _), _| *its != line);
     }
 
@@ -207,6 +241,15 @@ impl Link {
             }
         }
         self.flush();
+    }
+
+    /// Lets this take what comes from now on over a link to a home.
+    pub(crate) fn taken_by(&self, taker: Arc<dyn TakePart>) {
+        let mut open = lock(&self.links.open);
+        if let Some(its) = open.away.get_mut(&self.number).filter(|_| self.to_home) {
+            taker.begin(its.parts.max_capacity() - its.parts.capacity());
+            its.taker = Some(taker);
+        }
     }
 
     /// Returns whether the link has ended at this side.

@@ -1,7 +1,7 @@
 //! Way to a room that another node runs, for its handles.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use callboard_cluster::{Epoch, NodeId};
 use callboard_outbox::CloseFrame;
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Link;
 use super::wire::ToHome;
+use crate::credit::Credit;
 use crate::error::{ForwardError, KickError};
 use crate::member::Member;
 use crate::message::{RoomMessage, To};
@@ -25,6 +26,19 @@ pub(crate) struct Away {
     first: Arc<[Member]>,
     /// Whether the room was closed from here.
     is_stopped: AtomicBool,
+    /// What has the peers of this node, once it listens to the link.
+    edge: OnceLock<Weak<dyn ForwardDirectly>>,
+}
+
+/// What has the peers of this node in a room that another node runs.
+pub(crate) trait ForwardDirectly: Send + Sync {
+    /// Forwards a member's message on the thread of its peer. Returns what is left to the room's actor.
+    fn forward(
+        &self,
+        member: &Member,
+        message: RoomMessage,
+        credit: Credit<Member>,
+    ) -> Option<(RoomMessage, Credit<Member>)>;
 }
 
 impl Away {
@@ -37,6 +51,7 @@ impl Away {
             members: Mutex::new(members),
             first,
             is_stopped: AtomicBool::new(false),
+            edge: OnceLock::new(),
         }
     }
 
@@ -68,6 +83,24 @@ impl Away {
 
     pub(crate) fn set_members(&self, members: Arc<[Member]>) {
         *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    /// Sets what has the peers of this node. It belongs to the room's actor, and ends with that.
+    pub(crate) fn set_edge(&self, edge: Weak<dyn ForwardDirectly>) {
+        _ = self.edge.set(edge);
+    }
+
+    /// Forwards a member's message on the thread of its peer. Returns what is left to the room's actor.
+    pub(crate) fn forward(
+        &self,
+        member: &Member,
+        message: RoomMessage,
+        credit: Credit<Member>,
+    ) -> Option<(RoomMessage, Credit<Member>)> {
+        match self.edge.get().and_then(Weak::upgrade) {
+            Some(edge) => edge.forward(member, message, credit),
+            None => Some((message, credit)),
+        }
     }
 
     /// Ends the link: there are no members any more, as far as is known here.

@@ -1,5 +1,6 @@
 //! Rooms that another node runs: whole conversations over three nodes.
 
+mod blocked;
 #[path = "../common/mod.rs"]
 mod common;
 mod dying;

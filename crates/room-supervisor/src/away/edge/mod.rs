@@ -2,6 +2,7 @@
 
 mod homes;
 mod lists;
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use callboard_outbox::{CloseFrame, OutboxLimits};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub(crate) use self::shared::{Listening, SharedEdge};
 use super::WINDOW;
 use super::later::Later;
 use super::returning::{Answer, Unhandled};
@@ -299,11 +301,11 @@ impl Edge {
 
     /// Returns after which time to [look](Self::looks) again whether the home is to be told something, if that was not
     /// asked before.
-    pub(crate) fn look_again(&mut self) -> Option<Duration> {
+    fn look_again(&mut self) -> Option<Duration> {
         self.took.look_again(Instant::now())
     }
 
-    pub(crate) fn looks(&mut self) {
+    fn looks(&mut self) {
         self.took.looks();
         self.tell_took();
     }
@@ -328,8 +330,8 @@ impl Edge {
         }
     }
 
-    /// Handles what has come from the home.
-    pub(crate) fn handle_part(&mut self, part: Part) -> Result<Next, FrameError> {
+    /// Handles what has come from the home. Of what cannot be read, nothing is done.
+    fn handle_part(&mut self, part: Part) -> Result<Next, FrameError> {
         match self.assembly.add(part)? {
             // The second is the answer on a link of its own.
             Some((
@@ -348,6 +350,10 @@ impl Edge {
 
     fn handle_batch(&mut self, batch: Batch, payload: Bytes) -> Result<(), FrameError> {
         let (public, texts) = batch.read_payload(payload)?;
+        let mut places = batch.frames.iter().flat_map(|(_, places)| places);
+        if places.any(|&place| place >= texts.len()) {
+            return Err(FrameError::Payload);
+        }
         let Batch { came, gone, frames, closed, joined, detached, .. } = batch;
         let Batch { handled, tags, settled, edges, epoch, moved, .. } = batch;
         self.moved = moved.or(self.moved.take());
@@ -368,7 +374,7 @@ impl Edge {
         let (wake_ups, mut full) = (WakeUps::default(), Vec::new());
         for (seats, places) in frames {
             for place in places {
-                let text = texts.get(place).ok_or(FrameError::Payload)?.clone();
+                let text = texts[place].clone();
                 self.note(&seats, told[place].as_ref(), tags.get(&place).copied());
                 if matches!(told[place], Some(Told::All(_))) && lists_members(&text) {
                     self.lists_came(&seats);
