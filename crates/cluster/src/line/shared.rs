@@ -415,7 +415,9 @@ impl State {
 
     /// Feeds the line to a node, and keeps what it sends and what the services must be told.
     fn feed<R>(&mut self, node: &NodeId, input: impl FnOnce(&mut Line) -> R) -> R {
-        self.line(node);
+        if !self.lines.contains_key(node) {
+            self.line(node);
+        }
         let Self { lines, unsent, untold, .. } = self;
         let line = lines.get_mut(node).expect("it was looked for");
         let result = input(line);
@@ -475,7 +477,7 @@ fn event(node: NodeId, output: Output) -> Option<LineEvent> {
 
 /// Gives an event to a service. One that panics loses the event, and harms no other.
 fn call(name: &str, taker: &Taker, event: LineEvent) {
-    if let Err(panic) = catch_panic(&format!("lines: {name}"), || taker(event)) {
+    if let Err(panic) = catch_panic(name, || taker(event)) {
         log::error!("service {name:?} of lines has panicked: {panic}");
     }
 }
