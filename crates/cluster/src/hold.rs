@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::boot_time::BootTime;
 use crate::clock::Clock;
@@ -55,7 +55,9 @@ pub(crate) struct Inner {
     lease: Arc<Lease>,
     clock: Clock,
     /// Whether it has ended before the lease.
-    over: watch::Sender<bool>,
+    over: AtomicBool,
+    /// Wakes those that wait for that.
+    ended: Notify,
     give_back: GiveBack,
 }
 
@@ -67,8 +69,8 @@ impl Hold {
         clock: Clock,
         give_back: GiveBack,
     ) -> Self {
-        let over = watch::Sender::new(false);
-        Self { inner: Arc::new(Inner { room, granted, lease, clock, over, give_back }) }
+        let (over, ended) = (AtomicBool::new(false), Notify::new());
+        Self { inner: Arc::new(Inner { room, granted, lease, clock, over, ended, give_back }) }
     }
 
     /// Returns the name of the room.
@@ -98,18 +100,22 @@ impl Hold {
     /// While the room is being [given](crate::Cluster::give) to another node, that one may have it already: take no
     /// such step.
     pub fn is_good(&self) -> bool {
-        !*self.inner.over.borrow() && self.inner.lease.rest(self.inner.clock).is_some()
+        !self.inner.over.load(Ordering::Acquire)
+            && self.inner.lease.rest(self.inner.clock).is_some()
     }
 
     /// Waits until the hold is over.
     pub async fn over(&self) {
-        let mut over = self.inner.over.subscribe();
-        // The sender is in this hold.
-        _ = over.wait_for(|over| *over).await;
+        // Before the check, so that the end is not missed.
+        let ended = self.inner.ended.notified();
+        if !self.inner.over.load(Ordering::Acquire) {
+            ended.await;
+        }
     }
 
     pub(crate) fn end(&self) {
-        self.inner.over.send_replace(true);
+        self.inner.over.store(true, Ordering::Release);
+        self.inner.ended.notify_waiters();
     }
 
     /// Returns whether this is a handle to the same hold.

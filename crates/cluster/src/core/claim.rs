@@ -41,7 +41,9 @@ impl Core {
 
     /// Returns whether this node holds a room whose claim the directory does not have.
     pub(super) fn unconfirmed(&self) -> bool {
-        self.active.iter().any(|room| self.rooms.get(room).is_some_and(Room::is_unconfirmed))
+        self.active
+            .iter()
+            .any(|room| self.rooms.get(room).is_some_and(|room| room.is_unconfirmed()))
     }
 
     /// Ends all holds, and with them the requests.
@@ -124,7 +126,7 @@ impl Core {
             if !room.is_some_and(|room| room.is_active() || left_over(room)) {
                 self.active.remove(&name);
             }
-            if room.is_some_and(Room::is_empty) {
+            if room.is_some_and(|room| room.is_empty()) {
                 self.rooms.remove(&name);
             }
         }
@@ -194,7 +196,7 @@ impl Core {
         let ours = room
             .tried
             .as_ref()
-            .is_some_and(|tried| room.seen.as_ref().is_some_and(|(claim, _)| claim == tried));
+            .is_some_and(|tried| room.seen.as_ref().is_some_and(|(claim, _)| *claim == **tried));
         match verdict {
             Verdict::Alive { node, url } => {
                 Step::Answer(Err(Refused::Elsewhere { node, url, epoch }))
@@ -277,7 +279,7 @@ impl Core {
     fn under_way(&mut self, name: &Arc<str>, id: CallId, attempt: Attempt) {
         self.room_calls.insert(id, Arc::clone(name));
         if let Some(room) = self.rooms.get_mut(name) {
-            room.call = Some((id, attempt));
+            room.call = Some(Box::new((id, attempt)));
             room.not_before = BootTime::ZERO;
         }
     }
@@ -299,7 +301,7 @@ impl Core {
             self.wrote(now, revision);
         }
         let Some(room) = self.rooms.get_mut(name) else { return };
-        let Some((_, attempt)) = room.call.take() else { return };
+        let Some((_, attempt)) = room.call.take().map(|call| *call) else { return };
         let newer = |seen: Option<Revision>, revision| seen.is_none_or(|seen| seen < revision);
         // No epoch of the room was ever given out: its record need not be remembered.
         let mut never_held = false;
@@ -336,7 +338,7 @@ impl Core {
             }
             (Attempt::Hold(_, was), Err(DirectoryError::Conflict)) => room.stale = Some(was),
             (Attempt::Hold(claim, _), Err(DirectoryError::Unknown(_))) => {
-                room.tried = Some(claim);
+                room.tried = Some(Box::new(claim));
                 room.not_before = now.boot + self.timing.renewal / 3;
             }
             (Attempt::Release(..), Err(DirectoryError::Unknown(_))) => {

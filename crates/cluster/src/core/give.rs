@@ -21,7 +21,7 @@ impl Core {
         match self.claim_for(now, name, to) {
             Ok(claim) => {
                 if let Some(room) = self.rooms.get_mut(name) {
-                    room.giving = Some(Giving { ticket, claim });
+                    room.giving = Some(Box::new(Giving { ticket, claim }));
                     self.active.insert(Arc::clone(name));
                 }
             }
@@ -71,7 +71,7 @@ impl Core {
 
     /// Writes the claim of the other node. The same claim as often as it takes: it is written once.
     pub(super) fn give(&mut self, name: &Arc<str>, claim: Claim) {
-        let was = self.rooms.get(name).and_then(Room::revision);
+        let was = self.rooms.get(name).and_then(|room| room.revision());
         self.call_for(name, Attempt::Give(claim.clone(), was), claim, was);
     }
 
@@ -102,7 +102,8 @@ impl Core {
     /// Handles that the other node has the room.
     pub(super) fn gave(&mut self, name: &Arc<str>, epoch: Epoch, at: Revision) {
         let Some(room) = self.rooms.get_mut(name) else { return };
-        let Some(Giving { ticket, claim }) = room.giving.take() else { return };
+        let Some(giving) = room.giving.take() else { return };
+        let Giving { ticket, claim } = *giving;
         room.held = None;
         let holder = claim.holder.filter(|_| claim.epoch == epoch);
         let given = holder.map(|it| Given { epoch, revision: at.0, incarnation: it.incarnation });
@@ -113,8 +114,9 @@ impl Core {
     /// Ends what is under way with a room whose hold is over: another node has it or may have it.
     pub(super) fn lose_given(&mut self, name: &str) {
         let giving = self.rooms.get_mut(name).and_then(|room| room.giving.take());
-        if let Some(Giving { ticket, .. }) = giving {
-            self.outputs.push_back(Output::Given(ticket, Err(RefusedToGive::NotHeld)));
+        if let Some(giving) = giving {
+            let refused = Err(RefusedToGive::NotHeld);
+            self.outputs.push_back(Output::Given(giving.ticket, refused));
         }
     }
 
@@ -178,8 +180,9 @@ impl Core {
     pub(super) fn lapse_given(&mut self) {
         let refused = Refused::Unavailable(self.timing.renewal);
         for room in self.rooms.values_mut() {
-            if let Some(Giving { ticket, .. }) = room.giving.take() {
-                self.outputs.push_back(Output::Given(ticket, Err(RefusedToGive::NotHeld)));
+            if let Some(giving) = room.giving.take() {
+                let refused = Err(RefusedToGive::NotHeld);
+                self.outputs.push_back(Output::Given(giving.ticket, refused));
             }
             for Expecting { ticket, .. } in take(&mut room.expecting) {
                 self.outputs.push_back(Output::Answer(ticket, Err(refused.clone())));

@@ -125,7 +125,8 @@ pub(crate) struct Core {
     own: Own,
     view: View,
     others: BTreeMap<NodeId, Other>,
-    rooms: BTreeMap<Arc<str>, Room>,
+    /// Boxed, since a map leaves places free.
+    rooms: BTreeMap<Arc<str>, Box<Room>>,
     /// Rooms that something is to be done for.
     active: BTreeSet<Arc<str>>,
     /// Rooms of the calls that are under way.

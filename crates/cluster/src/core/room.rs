@@ -11,7 +11,8 @@ use crate::record::{Claim, Epoch, Holder, Revision};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(pub(crate) u64);
 
-/// What is known of a room, and wanted of it.
+/// What is known of a room, and wanted of it. There is one for each room of the cluster: what most rooms have none of
+/// most of the time is boxed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Room {
     /// Claim seen last, or written.
@@ -20,14 +21,14 @@ pub(super) struct Room {
     pub(super) since: BootTime,
     pub(super) held: Option<Held>,
     /// It is being given to another node.
-    pub(super) giving: Option<Giving>,
+    pub(super) giving: Option<Box<Giving>>,
     /// It is about to be given to this node.
     pub(super) expecting: Vec<Expecting>,
     /// Requests, and until when each waits.
     pub(super) waiting: Vec<(Ticket, BootTime)>,
-    pub(super) call: Option<(CallId, Attempt)>,
+    pub(super) call: Option<Box<(CallId, Attempt)>>,
     /// Claim whose outcome is not known.
-    pub(super) tried: Option<Claim>,
+    pub(super) tried: Option<Box<Claim>>,
     /// Revision at which the last call met a conflict: there is something newer, which will be seen.
     pub(super) stale: Option<Option<Revision>>,
     /// Epoch of the first claim of the room, if this node wrote it and has not held the room since.
