@@ -117,6 +117,12 @@ impl Browser {
         self.faults.expect(kind, words);
     }
 
+    /// Expects that the other side ends a peer connection of its pages before they have closed it, which Firefox
+    /// reports as an error where it notices.
+    pub fn expect_lost_connections(&self) {
+        self.expect_fault(FaultKind::Uncaught, &["WebRTC: ICE failed"]);
+    }
+
     /// Returns all faults of its pages until now.
     pub fn faults(&self) -> Vec<Fault> {
         self.faults.all()

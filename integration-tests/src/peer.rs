@@ -16,7 +16,6 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::PATIENCE;
 use crate::browser::{Browser, Kind};
-use crate::faults::FaultKind;
 use crate::program;
 
 /// Implementation of a peer connection.
@@ -93,8 +92,8 @@ impl Peer {
         });
         let page = serve_a_page().await;
         let browser = Browser::start(browser).await;
-        // Connections are closed by their other side on purpose. Firefox reports it as an error where it notices.
-        browser.expect_fault(FaultKind::Uncaught, &["WebRTC: ICE failed"]);
+        // Connections are closed by their other side on purpose.
+        browser.expect_lost_connections();
         browser.go_to(&page).await;
         browser.evaluate(include_str!("../peers/browser_peer.js"), vec![json!(address)]).await;
         let (mut sink, mut stream) = accepting.await.expect("it was accepted").split();

@@ -22,10 +22,8 @@ impl Page {
 
     async fn open_in(kind: Kind, port: u16, page: &str) -> Self {
         let browser = Browser::start(kind).await;
-        if kind == Kind::Firefox {
-            // A node that is drained ends before the page has closed its connection to it.
-            browser.expect_fault(FaultKind::Uncaught, &["WebRTC: ICE failed"]);
-        }
+        // A node that is drained ends before the page has closed its connection to it.
+        browser.expect_lost_connections();
         // While its node is away, it tries again and again.
         for words in ["/socket/demo", "/tree"] {
             browser.expect_fault(FaultKind::FailedRequest, &[words]);

@@ -172,6 +172,7 @@ fn a_connection_that_ends_is_replaced_for_its_owner_and_the_others() {
         let server = server().await;
         let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo").await;
         let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo").await;
+        bob.browser().expect_lost_connections();
         sees(&ann, 1).await;
         sees(&bob, 1).await;
         for (page, fault) in [(&ann, "panic"), (&bob, "kill")] {

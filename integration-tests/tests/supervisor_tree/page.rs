@@ -26,6 +26,8 @@ pub(crate) struct Page {
 impl Page {
     pub(crate) async fn open(name: &'static str, kind: Kind, server: &Server) -> Self {
         let browser = Browser::start(kind).await;
+        // Faults are injected into what carries its peer connection.
+        browser.expect_lost_connections();
         browser.go_to(&server.page(&format!("demo?name={name}"))).await;
         Self { browser, name }
     }

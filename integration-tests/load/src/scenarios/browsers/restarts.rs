@@ -21,6 +21,7 @@ pub(in crate::scenarios) async fn measure(
         let mut callers = Vec::new();
         for viewer in Viewer::ALL {
             let browser = open(viewer.kind(), page, "call").await;
+            browser.expect_lost_connections();
             // While there is no server.
             browser.expect_fault(FaultKind::FailedRequest, &["/socket/"]);
             browser.expect_fault(FaultKind::ConsoleError, &["/socket/"]);
