@@ -99,23 +99,26 @@ fn clients_behind_the_proxy_go_to_another_node_when_theirs_is_drained_or_killed(
             .spawn()
             .expect("it starts");
         got("127.0.0.1:9000", "/demo").await;
-        let url = "ws://127.0.0.1:9000/socket/demo";
-        let mut clients = Vec::new();
-        for _ in 0..2 {
+        // All of a room are at one node, whatever else they say of themselves.
+        let (mut clients, mut nodes) = (Vec::new(), Vec::new());
+        for number in 0..8 {
+            let url = format!("ws://127.0.0.1:9000/socket/demo?name=Ann%20{number}");
             // A node that has just begun says when to come back.
-            clients.push(
-                until("a place in the room", PATIENCE, async || {
-                    match Client::connect(url, ClientOptions::new()).await {
-                        Ok(client) => Moment::Now(client),
-                        Err(error) => Moment::NotYet(error.to_string()),
-                    }
-                })
-                .await,
-            );
+            let client = until("a place in the room", PATIENCE, async || {
+                match Client::connect(&url, ClientOptions::new()).await {
+                    Ok(client) => Moment::Now(client),
+                    Err(error) => Moment::NotYet(error.to_string()),
+                }
+            });
+            let mut client = client.await;
+            nodes.push(place(&mut client).await);
+            clients.push(client);
         }
-        // All of a room are at one node.
-        let node = place(&mut clients[0]).await;
-        assert_eq!(place(&mut clients[1]).await, node);
+        let node = nodes[0].clone();
+        assert!(nodes.iter().all(|other| *other == node), "{nodes:?}");
+        for client in clients.drain(2..) {
+            client.close().await;
+        }
 
         // The proxy sends them elsewhere, and they keep their sessions.
         let handle = clients[0].handle();
