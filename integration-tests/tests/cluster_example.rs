@@ -86,6 +86,29 @@ impl Page {
         self.browser.evaluate("return window.cluster.peerId", vec![]).await
     }
 
+    /// Opens the room in another window under this name, until that says where it is. Returns all lines that it has
+    /// shown as members.
+    async fn members_shown_in_another_window(&self, name: &str) -> Vec<String> {
+        let script = "const shown = new Set();
+             const other = window.open(`${location.pathname}?name=${arguments[0]}`);
+             const note = (records) => records.forEach(({ addedNodes }) =>
+                 addedNodes.forEach(({ textContent }) => shown.add(textContent)));
+             // In turn with what happens in the other window, so that its list is seen before its script begins.
+             const turn = () => new Promise((resolve) => {
+                 const { port1, port2 } = new MessageChannel();
+                 port1.onmessage = resolve;
+                 port2.postMessage(null);
+             });
+             let list = null;
+             while ((list = other.document.querySelector('#members')) === null) await turn();
+             new MutationObserver(note).observe(list, { childList: true });
+             while (!other.cluster?.here) await turn();
+             other.close();
+             return [...shown]";
+        let shown = self.browser.evaluate(script, vec![json!(name)]).await;
+        serde_json::from_value(shown).expect("texts")
+    }
+
     /// Says something, and waits until both pages show it with this number.
     async fn says(&self, text: &str, number: u64, other: &Page) {
         self.browser.type_into("#chat-input", text).await;
@@ -157,6 +180,11 @@ fn pages_of_two_nodes_talk_and_come_back_after_a_node_was_killed_and_one_stood_s
         let both = ["Ann at a1", "Bob at b2"];
         ann.shows("a1", &both).await;
         bob.shows("b2", &both).await;
+        // Also before a page has heard where it is.
+        let cid = ann.members_shown_in_another_window("Cid").await;
+        assert!(cid.contains(&"Cid (you)".to_owned()), "it was not seen so early: {cid:?}");
+        assert!(cid.iter().all(|member| !member.ends_with(" at ")), "{cid:?}");
+        ann.shows("a1", &both).await;
         let link = "return document.querySelector('#call-link').checkVisibility()";
         ann.holds(link, vec![]).await;
         let home = ann.home(&bob).await;

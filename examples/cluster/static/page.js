@@ -185,7 +185,7 @@ function render() {
   if (JSON.stringify(shown) === membersShown) return;
   membersShown = JSON.stringify(shown);
   element("members").replaceChildren(...shown.map(({ id, who, node }) => make("li", { dataset: { peer: id } },
-    who, make("small", { className: "quiet" }, ` at ${node}`))));
+    who, ...(node ? [make("small", { className: "quiet" }, ` at ${node}`)] : []))));
 }
 
 /** Adds to a node what it is for this page. */
@@ -199,8 +199,10 @@ function placeOf({ name: node, url, isAway }) {
 function words() {
   if (!client) return trouble || "Connecting…";
   if (client.state === "closed") return "The connection is closed.";
-  if (client.state !== "open") return `The connection to ${place.here} was lost. Reconnecting…`;
-  if (!answers()) return `${place.here} does not answer. What you write now may not arrive.`;
+  // It may not have said yet which one it is.
+  const here = place.here || "the node";
+  if (client.state !== "open") return `The connection to ${here} was lost. Reconnecting…`;
+  if (!answers()) return `${here} does not answer. What you write now may not arrive.`;
   if (!place.in_cluster) return `${place.here} is cut off from the other nodes. What you write now may not reach them.`;
   const others = client.peers.size;
   return others === 0 ? "You are in. Nobody else is here yet." : `In the room with ${others} ${others === 1 ? "other" : "others"}.`;
