@@ -46,3 +46,5 @@ mod service;
 mod sizes;
 #[cfg(all(feature = "rpc", feature = "webrtc"))]
 mod tracks;
+#[cfg(all(feature = "rpc", feature = "webrtc"))]
+mod wishes;

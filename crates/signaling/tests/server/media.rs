@@ -14,7 +14,7 @@ use crate::common::Server;
 use crate::common::away::GRACE;
 use crate::common::rtc::{RtcClient, webrtc};
 
-async fn server() -> (Server, WebRtc) {
+pub(crate) async fn server() -> (Server, WebRtc) {
     serve(webrtc().await.media()).await
 }
 
@@ -24,13 +24,13 @@ async fn serve(webrtc: WebRtc) -> (Server, WebRtc) {
 }
 
 /// Client that sends a picture, and receives in so many sections.
-struct Viewer {
-    client: RtcClient,
-    sender: SenderId,
+pub(crate) struct Viewer {
+    pub(crate) client: RtcClient,
+    pub(crate) sender: SenderId,
 }
 
 impl Viewer {
-    async fn join(server: &Server, slots: usize) -> Self {
+    pub(crate) async fn join(server: &Server, slots: usize) -> Self {
         let mut client = RtcClient::join(server).await;
         let sender = Self::add_sections(&client, slots).await;
         client.offer().await;
@@ -38,7 +38,7 @@ impl Viewer {
         Self { client, sender }
     }
 
-    async fn add_sections(client: &RtcClient, slots: usize) -> SenderId {
+    pub(crate) async fn add_sections(client: &RtcClient, slots: usize) -> SenderId {
         let track = LocalTrack::new(RtpCodecCapability::new("video/VP8"), "camera", "camera");
         let camera = AddTransceiver {
             direction: Direction::SendOnly,
@@ -62,7 +62,7 @@ impl Viewer {
     }
 
     /// Returns what the slots carry, as the server has said.
-    fn slots(&self) -> serde_json::Map<String, Value> {
+    pub(crate) fn slots(&self) -> serde_json::Map<String, Value> {
         let mut slots = serde_json::Map::new();
         for told in self.client.events("media:slots") {
             slots.extend(told["slots"].as_object().unwrap().clone());
@@ -78,7 +78,7 @@ fn is_gone(client: &RtcClient) -> bool {
 }
 
 /// Lets one show a text until another sees it.
-async fn shows(one: &mut Viewer, other: &mut Viewer, text: &str) {
+pub(crate) async fn shows(one: &mut Viewer, other: &mut Viewer, text: &str) {
     let mut pace = tokio::time::interval(Duration::from_millis(20));
     let showing = async {
         while !other.sees(text) {
@@ -219,53 +219,6 @@ async fn more_sections_are_a_later_offer_of_the_client() {
     one.client.until("its slot", |client| client.events("media:slots").next().is_some()).await;
     assert_eq!(one.slots().len(), 1);
     assert_eq!(one.client.events("webrtc:offer").count(), 0, "the server never offers");
-}
-
-/// Returns the state of the only slot, as the server has said last.
-fn state(client: &RtcClient) -> Option<String> {
-    let told = client.events("media:slots").last()?;
-    let slot = told["slots"].as_object()?.values().next()?;
-    slot["state"].as_str().map(str::to_owned)
-}
-
-#[actix::test]
-async fn clients_get_what_they_wish() {
-    let (server, _webrtc) = server().await;
-    let mut one = Viewer::join(&server, 0).await;
-    let mut two = Viewer::join(&server, 1).await;
-    shows(&mut one, &mut two, "all of it").await;
-    two.client.until("flowing", |client| state(client).as_deref() == Some("flowing")).await;
-    let slot = two.slots().into_iter().next().unwrap().1;
-    assert_eq!((&slot["height"], &slot["layer"]), (&180.into(), &Value::Null));
-    assert_eq!((&slot["peer"], &slot["kind"]), (&one.client.ws.id.clone().into(), &"video".into()));
-
-    let wish = |data: Value| json!({ "event": "media:wish", "data": data });
-    two.client.ws.send(wish(json!({ "default": { "pause": true } }))).await;
-    two.client.until("paused", |client| state(client).as_deref() == Some("paused")).await;
-    // It is remembered for the client's next connection.
-    two.client.renew().await;
-    two.sender = Viewer::add_sections(&two.client, 1).await;
-    two.client.offer().await;
-    two.client.until("connected", |client| client.in_state("connected")).await;
-    two.client.until("paused again", |client| state(client).as_deref() == Some("paused")).await;
-    let tracks = json!({ slot["track"].as_str().unwrap(): { "height": 720 } });
-    two.client.ws.send(wish(json!({ "default": { "pause": true }, "tracks": tracks }))).await;
-    shows(&mut one, &mut two, "this one").await;
-
-    // What cannot be read changes nothing.
-    let many = vec![slot["track"].clone(); 257];
-    for (bad, detail) in [
-        (json!({ "default": { "pause": 1 } }), "invalid type: integer `1`, expected a boolean"),
-        (json!({ "order": many }), "wishes for more than 256 tracks"),
-    ] {
-        let before = two.client.events("error").count();
-        two.client.ws.send(wish(bad)).await;
-        two.client.until("an error", |client| client.events("error").count() > before).await;
-        let error = two.client.events("error").last().unwrap();
-        assert_eq!(error["details"]["error"], "bad_wish");
-        assert!(error["details"]["detail"].as_str().unwrap().starts_with(detail), "{error}");
-    }
-    shows(&mut one, &mut two, "still this one").await;
 }
 
 /// Peers that may publish.
