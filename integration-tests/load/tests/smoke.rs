@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 use integration_tests::program;
 use serde_json::Value;
@@ -67,16 +68,21 @@ fn all_join_at_once() {
     assert!(of_all(&figures, "join p99, ms").into_iter().all(|wait| wait > 0.0));
 }
 
+/// Each scenario rests for most of its time, so they rest together.
 #[test]
-fn peers_who_say_nothing_take_memory() {
-    let figures = run(&["idle", "200"]);
-    assert!(of(&figures, "KiB of memory per peer", 5).into_iter().all(|size| size > 0.0));
-}
-
-#[test]
-fn peers_with_connections_take_memory() {
-    let figures = run(&["idle", "20", "--connections"]);
-    assert!(of(&figures, "KiB of memory per peer", 2).into_iter().all(|size| size > 0.0));
+fn peers_and_connections_that_say_nothing_take_memory() {
+    thread::scope(|scope| {
+        for (scenario, figure, servers) in [
+            (&["idle", "200"][..], "KiB of memory per peer", 5),
+            (&["idle", "20", "--connections"], "KiB of memory per peer", 2),
+            (&["rest", "20"], "KiB of memory per connection", 2),
+        ] {
+            scope.spawn(move || {
+                let figures = run(scenario);
+                assert!(of(&figures, figure, servers).into_iter().all(|size| size > 0.0));
+            });
+        }
+    });
 }
 
 #[test]
@@ -147,12 +153,6 @@ fn a_delivered_picture_has_a_cost_at_each_size() {
         let rest = of(&figures, &format!("{axis} {most}: at rest, CPU µs/s of one"), 3);
         assert!(rest.into_iter().all(|rest| rest > 0.0), "{figures:?}");
     }
-}
-
-#[test]
-fn connections_that_say_nothing_take_memory() {
-    let figures = run(&["rest", "20"]);
-    assert!(of(&figures, "KiB of memory per connection", 2).into_iter().all(|size| size > 0.0));
 }
 
 #[test]
