@@ -15,5 +15,5 @@ mod outbox;
 
 pub use outbox::{
     CloseError, CloseFrame, Deliver, Outbox, OutboxClosed, OutboxClosedError, OutboxLimits,
-    OutboxReady, PutError, SocketNumber,
+    OutboxReady, PutError, SharedSocket, SocketNumber,
 };

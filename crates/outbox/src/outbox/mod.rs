@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
 use bytestring::ByteString;
@@ -27,7 +28,7 @@ struct Line {
     frames: VecDeque<ByteString>,
     bytes: usize,
     /// Socket that takes the frames out; none while the client has no socket, and after the close was delivered.
-    socket: Option<Recipient<OutboxReady>>,
+    socket: Option<Socket>,
     /// Number of the client's current socket, or of its last one.
     number: SocketNumber,
     /// Whether the socket has been told, and has not found the outbox empty since.
@@ -38,6 +39,54 @@ struct Line {
     opening: bool,
     /// Actor that is told of the close.
     watcher: Option<Recipient<OutboxClosed>>,
+}
+
+enum Socket {
+    Own(Recipient<OutboxReady>),
+    Shared(Arc<SharedSocket>),
+}
+
+/// Socket of many clients, such as an actor that passes all their frames on. It is told once of all outboxes that have
+/// something, until it [looks](Self::looks).
+pub struct SharedSocket {
+    socket: Recipient<OutboxReady>,
+    /// Whether it has been told, and has not looked since.
+    told: AtomicBool,
+}
+
+impl SharedSocket {
+    /// Creates a socket that is told in this way.
+    pub fn new(socket: Recipient<OutboxReady>) -> Arc<Self> {
+        Arc::new(Self { socket, told: AtomicBool::new(false) })
+    }
+
+    /// Notes that the socket is about to look into all of its outboxes: of what is put in from now on, it is told
+    /// again.
+    pub fn looks(&self) {
+        self.told.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for SharedSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedSocket").field("told", &self.told).finish_non_exhaustive()
+    }
+}
+
+impl Socket {
+    /// Tells the socket; while the lock of the line is held.
+    fn tell(&self) {
+        match self {
+            // At most one is under way.
+            Self::Own(socket) => socket.do_send(OutboxReady),
+            // One that looks afterwards finds what was put in before.
+            Self::Shared(shared) if !shared.told.swap(true, Ordering::AcqRel) => {
+                // At most one until it looks.
+                shared.socket.do_send(OutboxReady);
+            }
+            Self::Shared(_) => {}
+        }
+    }
 }
 
 /// Number of a socket of a client: each new socket has a higher number.
@@ -233,6 +282,15 @@ impl Outbox {
         socket: Recipient<OutboxReady>,
         first: Option<ByteString>,
     ) -> SocketNumber {
+        self.attach_any(Socket::Own(socket), first)
+    }
+
+    /// Makes this socket, which other clients have as well, the only one that takes frames out.
+    pub fn attach_shared(&self, socket: &Arc<SharedSocket>) -> SocketNumber {
+        self.attach_any(Socket::Shared(Arc::clone(socket)), None)
+    }
+
+    fn attach_any(&self, socket: Socket, first: Option<ByteString>) -> SocketNumber {
         let mut line = self.line();
         line.number = line.number.next();
         line.socket = Some(socket);
@@ -415,8 +473,7 @@ impl Outbox {
 impl Line {
     fn tell(&mut self) {
         if let (Some(socket), false) = (&self.socket, self.told) {
-            // At most one is under way.
-            socket.do_send(OutboxReady);
+            socket.tell();
             self.told = true;
         }
     }

@@ -192,3 +192,29 @@ async fn what_another_process_had_taken_comes_back_before_what_has_come_since() 
     }
     assert_eq!((outbox.next(socket), outbox.backlog()), (None, (0, 0)));
 }
+
+#[actix::test]
+async fn a_socket_of_many_clients_is_told_once_until_it_looks() {
+    let wire = Wire::default().start();
+    let shared = SharedSocket::new(wire.clone().recipient());
+    let outboxes = [(); 3].map(|()| Outbox::new(LIMITS));
+    let sockets = outboxes.each_ref().map(|outbox| outbox.attach_shared(&shared));
+
+    outboxes[0].push("a".into()).unwrap();
+    assert_eq!(outboxes[1].put("b".into()), Ok(true));
+    outboxes[1].tell();
+    assert_eq!(wire.send(Told).await.unwrap(), 1);
+
+    shared.looks();
+    outboxes[2].push("c".into()).unwrap();
+    for (outbox, (socket, text)) in outboxes.iter().zip(sockets.into_iter().zip(["a", "b", "c"])) {
+        assert_eq!((outbox.next(socket), outbox.next(socket)), (frame(text), None));
+    }
+    outboxes[0].close(CloseFrame::NORMAL);
+    assert_eq!(wire.send(Told).await.unwrap(), 2, "it has not looked since it was told");
+
+    shared.looks();
+    assert_eq!(outboxes[0].next(sockets[0]), Some(Deliver::Close(CloseFrame::NORMAL)));
+    outboxes[1].push("d".into()).unwrap();
+    assert_eq!(wire.send(Told).await.unwrap(), 3);
+}

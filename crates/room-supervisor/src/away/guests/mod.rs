@@ -19,7 +19,9 @@ use actix::prelude::*;
 use bytes::Bytes;
 use bytestring::ByteString;
 use callboard_cluster::{Epoch, NodeId};
-use callboard_outbox::{CloseFrame, Deliver, Outbox, OutboxLimits, OutboxReady, SocketNumber};
+use callboard_outbox::{
+    CloseFrame, Deliver, Outbox, OutboxLimits, OutboxReady, SharedSocket, SocketNumber,
+};
 use callboard_supervision::{ChildSpec, Restart, StartError, Status};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -49,6 +51,8 @@ pub(super) struct Guests {
     parts: Option<Parts>,
     assembly: Assembly,
     guests: BTreeMap<Seat, Guest>,
+    /// Socket of all guests: this actor, once it has one.
+    socket: Option<Arc<SharedSocket>>,
     /// What the edge has not been told.
     batch: Batch,
     /// Decisions on guests that the edge has not been told, because their texts come first.
@@ -104,6 +108,7 @@ impl Guests {
                 parts: Some(parts),
                 assembly: Assembly::default(),
                 guests: BTreeMap::new(),
+                socket: None,
                 batch: Batch::default(),
                 joined: Vec::new(),
                 told: None,
@@ -193,7 +198,7 @@ impl Guests {
         ctx: &mut Context<Self>,
     ) {
         let outbox = Arc::new(Outbox::new(limits));
-        let socket = outbox.attach(ctx.address().recipient(), None);
+        let socket = outbox.attach_shared(&self.socket(ctx));
         let member = NewMember::new(auth, Arc::clone(&outbox)).welcome(welcome).guest();
         let membership = match self.room.reserve(member) {
             Ok(membership) => Arc::new(membership),
@@ -209,6 +214,11 @@ impl Guests {
             joining.into_actor(self).map(move |joined, this, _| this.decided(seat, joined));
         let joining = Some(ctx.spawn(joining));
         self.guests.insert(seat, Guest { membership, outbox, socket, joining });
+    }
+
+    fn socket(&mut self, ctx: &Context<Self>) -> Arc<SharedSocket> {
+        let new = || SharedSocket::new(ctx.address().recipient());
+        Arc::clone(self.socket.get_or_insert_with(new))
     }
 
     fn decided(&mut self, seat: Seat, joined: Result<(), JoinError>) {
@@ -318,6 +328,10 @@ impl Guests {
         let mut texts = Texts::default();
         if !take(&mut self.dirty) {
             return texts.texts;
+        }
+        // Before all else: what is put in from now on is found now, or told.
+        if let Some(socket) = &self.socket {
+            socket.looks();
         }
         self.compare();
         while texts.bytes < LARGE_BATCH

@@ -42,7 +42,7 @@ impl Guests {
             return self.joined.push((seat, Some(Refusal::RoomUnavailable)));
         };
         let outbox = Arc::clone(member.outbox());
-        let socket = outbox.attach(ctx.address().recipient(), None);
+        let socket = outbox.attach_shared(&self.socket(ctx));
         let membership = Arc::new(Membership::new(self.room.clone(), member));
         membership.member().set_guest(true);
         // What it has said at another node comes before.

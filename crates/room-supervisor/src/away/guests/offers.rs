@@ -53,7 +53,7 @@ impl Guests {
             match self.room.shared.offer(offered) {
                 Ok(()) => {
                     let outbox = Arc::clone(member.outbox());
-                    let socket = outbox.attach(ctx.address().recipient(), None);
+                    let socket = outbox.attach_shared(&self.socket(ctx));
                     let membership = Arc::new(Membership::new(self.room.clone(), member));
                     let guest = Guest { membership, outbox, socket, joining: None };
                     self.guests.insert(seat, guest);
