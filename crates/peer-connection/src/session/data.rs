@@ -56,6 +56,7 @@ impl Session {
         channel: DataChannelId,
         message: DataChannelMessage,
     ) -> Result<(), SendDataError> {
+        self.quiet_until = None;
         let sent = self.end_rest(now).and_then(|()| {
             self.channels.send(&mut self.engine, channel, message, self.largest_message)
         });
@@ -77,16 +78,6 @@ impl Session {
     ) -> Result<ReceiptId, SendDataError> {
         self.send_data(now, channel, message)?;
         Ok(self.channels.ask_receipt(channel))
-    }
-
-    /// Lets out what was written.
-    pub(crate) fn flush(&mut self, now: Instant) {
-        // The engine's pacer lets packets out when it is given the time; messages go at once.
-        if std::mem::take(&mut self.packets_wait) {
-            self.step(now);
-        } else {
-            self.after(now, Ok(()));
-        }
     }
 
     pub(crate) fn close_data_channel(&mut self, now: Instant, channel: DataChannelId) -> bool {

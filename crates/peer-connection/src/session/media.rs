@@ -183,7 +183,7 @@ impl Session {
         {
             return Ok(());
         }
-        self.packets_wait = true;
+        self.packets_wait += 1;
         self.engine.write_packet(transceiver, packet)
     }
 
@@ -197,6 +197,7 @@ impl Session {
             self.jsep.transceivers().by_sender(sender).ok_or(TransceiverError::NotFound)?;
         let (id, encodings) = (transceiver.id, transceiver.send_encodings.clone());
         let options = SenderOptions { encodings, resend, paced, is_applied: false };
+        self.quiet_until = None;
         self.engine.configure_sender(id, options);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod candidates;
 mod data;
+mod drain;
 mod ending;
 mod handshake;
 mod media;
@@ -24,6 +25,7 @@ use callboard_supervision::Core;
 use callboard_transport::mux::Transmit;
 
 use self::candidates::Candidates;
+use self::drain::is_dtls;
 use self::handshake::{Negotiated, RoundTrip};
 use self::media::Senders;
 use self::rest::Rest;
@@ -31,7 +33,7 @@ use self::states::States;
 pub use self::statistics::PeerConnectionCounters;
 use crate::api::ApiInner;
 use crate::channels::{Channels, ReceiptId};
-use crate::engine::{Engine, EngineError, EngineEvent, EngineOutput, IceProgress};
+use crate::engine::{Engine, EngineError, EngineEvent, IceProgress};
 use crate::event::{ConnectionEvent, FailureReason, PeerConnectionId, ReceptionReport};
 use crate::jsep::{Jsep, JsepEvent, RemoteTransport, Settings};
 use crate::state::*;
@@ -84,8 +86,10 @@ pub(crate) struct Session {
     /// Largest message that this side sends on a data channel, in bytes.
     largest_message: usize,
     round_trip: RoundTrip,
-    /// Whether packets were written that the engine has not let out.
-    packets_wait: bool,
+    /// Number of packets that were written and that the engine has not let out.
+    packets_wait: usize,
+    /// Time until which the engine does nothing unless it is given something; none if it may have outputs.
+    quiet_until: Option<Instant>,
     /// Number of datagrams of DTLS that the engine was given since it was last polled.
     unpolled: usize,
     engine_timeout: Option<Instant>,
@@ -182,7 +186,8 @@ impl Session {
             validated: VecDeque::new(),
             largest_message: 0,
             round_trip: RoundTrip::default(),
-            packets_wait: false,
+            packets_wait: 0,
+            quiet_until: None,
             unpolled: 0,
             engine_timeout: None,
             engine_ended: false,
@@ -250,6 +255,7 @@ impl Session {
                     self.output.push_back(SessionOutput::Validate(source));
                 }
                 if is_dtls(contents) && self.handshake == HandshakeProgress::Over {
+                    self.quiet_until = None;
                     self.unpolled += 1;
                     if self.unpolled < UNPOLLED {
                         return;
@@ -284,59 +290,6 @@ impl Session {
         self.tell_jsep();
         self.update_states(now);
         self.end_what_failed(now);
-    }
-
-    fn drain(&mut self, now: Instant) -> Result<(), EngineError> {
-        let mut rounds = if self.api.registry.bandwidth_estimation.is_some() { ROUNDS } else { 0 };
-        loop {
-            match self.engine.poll_output()? {
-                EngineOutput::Transmit(transmit) => self.transmit(now, transmit),
-                EngineOutput::Event(event) => self.handle_engine_event(now, event),
-                EngineOutput::Timeout(at) => {
-                    self.engine_timeout = Some(self.engine_wake_up(now, at));
-                    let mut events = Vec::new();
-                    let written = self.channels.flush(&mut self.engine, &mut events)?;
-                    self.output.extend(events.into_iter().map(SessionOutput::Event));
-                    if written {
-                        continue;
-                    }
-                    // The pacer lets one packet out each time that it is given a later time.
-                    if at > now + LEAD || rounds == 0 {
-                        break;
-                    }
-                    rounds -= 1;
-                    self.engine.handle_timeout(at.max(now))?;
-                }
-            }
-        }
-        self.tell_receptions();
-        if let HandshakeProgress::Started { .. } = self.handshake {
-            let received = self.engine.bridge().take_received();
-            self.output.extend(received.into_iter().map(SessionOutput::Handshake));
-        }
-        let over = self.engine_ended || !self.engine.is_alive();
-        let by_peer = self.engine.sctp().violation().is_none();
-        if over && by_peer && !self.is_closed() && self.broken.is_none() {
-            self.end(self.why_closed_by_peer(now));
-        }
-        Ok(())
-    }
-
-    /// Sends a datagram of the engine, and those that follow it.
-    fn transmit(&mut self, now: Instant, transmit: Transmit<Vec<u8>>) {
-        let Transmit { source, destination, contents } = transmit;
-        if self.handshake != HandshakeProgress::Over {
-            self.round_trip.sent(now, &contents);
-        }
-        let followers =
-            if is_dtls(&contents) { self.engine.bridge().take_followers() } else { Vec::new() };
-        for contents in std::iter::once(contents).chain(followers) {
-            self.rest.sent(now, &contents);
-            self.counters.datagrams_sent += 1;
-            self.counters.bytes_sent += contents.len() as u64;
-            let transmit = Transmit { source, destination, contents };
-            self.output.push_back(SessionOutput::Transmit(transmit));
-        }
     }
 
     fn handle_engine_event(&mut self, now: Instant, event: EngineEvent) {
@@ -451,15 +404,6 @@ impl Session {
     }
 }
 
-/// Returns whether a datagram is one of DTLS (RFC 7983 §7).
-fn is_dtls(datagram: &[u8]) -> bool {
-    matches!(datagram, [20..=63, ..])
-}
-
-/// Most times that the engine is given at once: one for each packet that is let out together with others.
-const ROUNDS: usize = 256;
-/// Longest lead of the engine's time over the clock: its pacer adds a microsecond for each packet.
-const LEAD: Duration = Duration::from_micros(ROUNDS as u64);
 /// Most datagrams of DTLS that the engine is given until it is polled: it has room for twelve.
 const UNPOLLED: usize = 8;
 /// Outputs for which there is room as long as there is media: the packets of a frame.
