@@ -19,7 +19,7 @@ use crate::core::packet::{self, Coding};
 use crate::error::{JoinMediaRoomError, PublishError, StartTapError, WriteFrameError};
 use crate::event::{ParticipantId, TrackId, TrackInfo};
 use crate::keyframe_wishes::KeyframeWishes;
-use crate::messages::{MediaPacket, ToSubscriber};
+use crate::messages::MediaPacket;
 use crate::policy::{ParticipantInfo, ParticipantOptions};
 use crate::shared::Shared;
 use crate::stage::Section;
@@ -269,8 +269,7 @@ impl BotTrack {
 
     fn send(&self, packets: &Arc<[MediaPacket]>) {
         for viewer in self.seat.viewers().iter() {
-            // One that has no room, or is being restarted, loses it: its receiver asks for a key frame.
-            viewer.try_send(ToSubscriber::Packets(Arc::clone(packets)));
+            viewer.hand(packets);
         }
         let taps = self.shared.taps();
         if !taps.is_empty() {

@@ -7,25 +7,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 
 use crate::event::TrackId;
-use crate::messages::ToSubscriber;
-use crate::way::Way;
+use crate::messages::Viewer;
 
 /// Seat of a bot.
 #[derive(Default)]
 pub(crate) struct BotSeat {
     has_left: AtomicBool,
-    viewers: ArcSwap<Vec<Arc<Way<ToSubscriber>>>>,
+    viewers: ArcSwap<Vec<Arc<Viewer>>>,
     /// Tracks whose next frame should be a key frame.
     wanted: Mutex<BTreeSet<TrackId>>,
 }
 
 impl BotSeat {
-    /// Sets the subscribers of those who receive anything of the bot.
-    pub(crate) fn show_to(&self, viewers: Vec<Arc<Way<ToSubscriber>>>) {
+    /// Sets who receives anything of the bot.
+    pub(crate) fn show_to(&self, viewers: Vec<Arc<Viewer>>) {
         self.viewers.store(Arc::new(viewers));
     }
 
-    pub(crate) fn viewers(&self) -> Guard<Arc<Vec<Arc<Way<ToSubscriber>>>>> {
+    pub(crate) fn viewers(&self) -> Guard<Arc<Vec<Arc<Viewer>>>> {
         self.viewers.load()
     }
 

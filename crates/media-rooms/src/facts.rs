@@ -25,7 +25,7 @@ pub struct EncodingFacts {
 pub struct SubscriberFacts {
     /// Estimated bandwidth of the path to the participant; none where it is not estimated.
     pub estimate: Option<Bitrate>,
-    /// Packets that the participant's connection had no room for, since the subscriber has started.
+    /// Packets that the participant's connection had no room for, since it has joined.
     pub undelivered: u64,
     /// Slots that carry a track.
     pub slots: Vec<SlotFacts>,

@@ -2,9 +2,9 @@
 //! §3.7), as supervised actors.
 //!
 //! A [`MediaRoom`] is a supervision tree on one media thread: the room itself, and for each [`Participant`] a
-//! publisher, which takes the packets of its peer connection, and a subscriber, which writes those of the others to it.
-//! Packets go from publisher to subscriber; the room's own actor is not on their way, and may be restarted while they
-//! flow.
+//! publisher, which takes the packets of its peer connection, and a subscriber, which decides what of the others' flows
+//! to it. Packets go from publishers to connections; the room's own actor is not on their way, and may be restarted
+//! while they flow.
 //!
 //! Clients offer, the server answers ([`Participant::accept_offer`]): what a client sends is published, and sections in
 //! which it only receives are *slots*, to which the tracks of others are bound without any further offer.
@@ -19,6 +19,7 @@ mod facts;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod keyframe_wishes;
+mod lane;
 mod messages;
 mod participant;
 mod policy;

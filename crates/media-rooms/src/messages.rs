@@ -1,6 +1,7 @@
 //! Messages between the actors of a media room. One type for each actor, so that one [`Recipient`] reaches it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::prelude::*;
 use callboard_peer_connection::{ReceptionReport, RtpPacket, SenderReport, TransceiverId};
@@ -11,6 +12,7 @@ use crate::core::rewrite::Incoming;
 use crate::core::speaker::Loudness;
 use crate::core::switch::{Encoding, Seen};
 use crate::event::TrackId;
+use crate::lane::Lane;
 use crate::way::Way;
 
 /// Command to the room's actor.
@@ -45,8 +47,10 @@ pub(crate) enum ToSubscriber {
     Refresh(TransceiverId),
     /// The participant has reported how the streams of these transceivers arrive.
     Received(Arc<[ReceptionReport]>),
-    /// Packets of a participant, for all that receive any of them.
-    Packets(Arc<[MediaPacket]>),
+    /// Something flows that the participant does not know of.
+    Tell,
+    /// The slots have panicked with this message.
+    Fail(Arc<str>),
 }
 
 /// Packets for viewers on another thread.
@@ -57,8 +61,26 @@ pub(crate) struct ToRelay {
     pub(crate) viewers: Viewers,
 }
 
-/// Ways to subscribers.
-pub(crate) type Viewers = Arc<[Arc<Way<ToSubscriber>>]>;
+/// Ways to what a participant receives.
+#[derive(Default)]
+pub(crate) struct Viewer {
+    pub(crate) subscriber: Way<ToSubscriber>,
+    /// Packets of participants, each batch for all that receive any of it.
+    pub(crate) lane: Lane<Arc<[MediaPacket]>>,
+    /// Packets for which the lane had no room.
+    pub(crate) undelivered: AtomicU64,
+}
+
+pub(crate) type Viewers = Arc<[Arc<Viewer>]>;
+
+impl Viewer {
+    /// Hands packets on. A viewer that has no room loses them, as on a network.
+    pub(crate) fn hand(&self, packets: &Arc<[MediaPacket]>) {
+        if !self.lane.push(Arc::clone(packets)) {
+            self.undelivered.fetch_add(packets.len() as u64, Ordering::Relaxed);
+        }
+    }
+}
 
 /// Command to a tap.
 #[derive(Clone, Debug, Message)]

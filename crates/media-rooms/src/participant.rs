@@ -97,7 +97,7 @@ impl Participant {
             return Err(WishError::Left);
         }
         // One that has no room for it looks again within half a second.
-        self.seat.subscriber.try_send(ToSubscriber::Allocate { soon: true });
+        self.seat.viewer.subscriber.try_send(ToSubscriber::Allocate { soon: true });
         self.shared.settle();
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Participant {
         match event {
             ConnectionEvent::KeyframeRequested { transceiver, .. } => {
                 // A subscriber that has no room for it has enough others.
-                self.seat.subscriber.try_send(ToSubscriber::Refresh(transceiver));
+                self.seat.viewer.subscriber.try_send(ToSubscriber::Refresh(transceiver));
                 return None;
             }
             ConnectionEvent::BandwidthEstimate { bitrate, can_probe } => {
@@ -142,11 +142,14 @@ impl Participant {
                 let estimate = if can_probe { bitrate } else { NO_ESTIMATE };
                 self.seat.estimate.store(estimate, Ordering::Relaxed);
                 // One that has no room for it looks again within half a second.
-                self.seat.subscriber.try_send(ToSubscriber::Allocate { soon: true });
+                self.seat.viewer.subscriber.try_send(ToSubscriber::Allocate { soon: true });
             }
             ConnectionEvent::ReceptionReports(ref reports) => {
                 // The next ones come in a second.
-                self.seat.subscriber.try_send(ToSubscriber::Received(reports.as_slice().into()));
+                self.seat
+                    .viewer
+                    .subscriber
+                    .try_send(ToSubscriber::Received(reports.as_slice().into()));
             }
             ConnectionEvent::ConnectionStateChange(PeerConnectionState::Connected) => {
                 self.shared.stage().connected(self.id);

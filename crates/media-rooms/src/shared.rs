@@ -15,7 +15,7 @@ use crate::core::layers::Known;
 use crate::core::switch::Encoding;
 use crate::event::{MediaEvent, ParticipantEvent, ParticipantId, TrackId};
 use crate::facts::SubscriberFacts;
-use crate::messages::{ToPublisher, ToRelay, ToRoom, ToSubscriber};
+use crate::messages::{ToPublisher, ToRelay, ToRoom, Viewer};
 use crate::stage::Stage;
 use crate::tap_seat::TapSeat;
 use crate::way::Way;
@@ -62,7 +62,7 @@ pub(crate) struct Seat {
     pub(crate) thread: usize,
     events: Recipient<ParticipantEvent>,
     pub(crate) publisher: Way<ToPublisher>,
-    pub(crate) subscriber: Arc<Way<ToSubscriber>>,
+    pub(crate) viewer: Arc<Viewer>,
     /// Layers of the tracks that it publishes, as its publisher has measured them last.
     pub(crate) layers: ArcSwap<TrackLayers>,
     /// What its publisher knows of the encodings of its tracks of simulcast, for the next instance.
@@ -98,19 +98,9 @@ impl Seat {
         thread: usize,
         events: Recipient<ParticipantEvent>,
     ) -> Self {
-        let (publisher, subscriber, layers, encodings, facts) = Default::default();
+        let (publisher, viewer, layers, encodings, facts) = Default::default();
         let estimate = AtomicU64::new(UNTOLD);
-        Self {
-            connection,
-            thread,
-            events,
-            publisher,
-            subscriber,
-            layers,
-            encodings,
-            estimate,
-            facts,
-        }
+        Self { connection, thread, events, publisher, viewer, layers, encodings, estimate, facts }
     }
 }
 
@@ -254,7 +244,7 @@ impl Shared {
     /// Tells a bot who receives anything of it.
     pub(crate) fn fan_out(&self, id: ParticipantId, bot: &BotSeat) {
         let viewers = self.stage().viewers_of(id).into_iter();
-        let viewers = viewers.filter_map(|id| Some(Arc::clone(&self.seat(id)?.subscriber)));
+        let viewers = viewers.filter_map(|id| Some(Arc::clone(&self.seat(id)?.viewer)));
         bot.show_to(viewers.collect());
     }
 

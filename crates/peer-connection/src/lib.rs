@@ -52,6 +52,7 @@ mod media;
 mod media_sink;
 mod media_thread;
 pub mod messages;
+mod outgoing_packets;
 mod owner_queue;
 mod owners;
 mod pool;

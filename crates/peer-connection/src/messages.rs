@@ -9,6 +9,7 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::error::*;
+pub use crate::outgoing_packets::{PacketSource, SetPacketSource, WriteRtp, WriteRtpBatch};
 use crate::session::PeerConnectionCounters;
 pub use crate::slots::{OfferSlots, Slot};
 use crate::stats::StatsReport;
@@ -219,25 +220,6 @@ pub struct WriteSample {
     /// The frame.
     pub sample: Sample,
 }
-
-/// Sends a packet. Only for connections in RTP mode. One that is refused, as with a payload type that was not
-/// negotiated, is also counted ([`PeerConnectionCounters::writes_refused`]), for senders that do not wait for the
-/// answer.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<(), WriteError>")]
-pub struct WriteRtp {
-    /// Sender of the track.
-    pub sender: SenderId,
-    /// The packet; its payload type is the one of this connection.
-    pub packet: RtpPacket,
-}
-
-/// Sends packets in one message, of one sender or several, without an answer for each. Those that are refused are
-/// [counted](PeerConnectionCounters::writes_refused), and the others are sent; they leave together. Only for
-/// connections in RTP mode.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub struct WriteRtpBatch(pub Vec<WriteRtp>);
 
 /// Sends all packets that are received from now on to this actor, those of a wake-up in one message: the owner gets no
 /// [`ConnectionEvent::Packet`] any more. With none they go to the owner again, one by one, as they do by default.

@@ -2,6 +2,8 @@
 
 mod peers;
 
+use std::task::Poll;
+
 use actix::prelude::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
@@ -141,6 +143,77 @@ impl Handler<PacketBatch> for Sink {
     fn handle(&mut self, batch: PacketBatch, _: &mut Context<Self>) {
         _ = self.0.send(batch);
     }
+}
+
+/// Source of packets with these numbers, in runs; it ends after the last.
+struct Numbered {
+    write: Box<dyn Fn(u64) -> WriteRtp + Send>,
+    runs: mpsc::UnboundedReceiver<std::ops::Range<u64>>,
+    /// Told when it is dropped.
+    _dropped: tokio::sync::oneshot::Sender<()>,
+}
+
+impl PacketSource for Numbered {
+    fn poll_packets(
+        &mut self,
+        task: &mut std::task::Context<'_>,
+        packets: &mut Vec<WriteRtp>,
+    ) -> Poll<()> {
+        loop {
+            match self.runs.poll_recv(task) {
+                Poll::Ready(Some(run)) => packets.extend(run.map(&self.write)),
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+#[actix::test]
+async fn packets_are_taken_from_a_source_until_it_ends() {
+    let pool = pool().await;
+    let (a, mut b, sender) = sending(&pool).await;
+    let transceiver = a.send(GetTransceivers).await[0].clone();
+    let payload_type = transceiver.codecs[0].0;
+    let make = || {
+        let write = move |at| WriteRtp { sender, packet: packet(transceiver.id, payload_type, at) };
+        let (say, runs) = mpsc::unbounded_channel();
+        let (held, dropped) = tokio::sync::oneshot::channel();
+        let source = Numbered { write: Box::new(write), runs, _dropped: held };
+        (say, dropped, SetPacketSource(Some(Box::new(source))))
+    };
+    let number = |event: &ConnectionEvent| match event {
+        ConnectionEvent::Packet(packet) => Some(packet.sequence_number),
+        _ => None,
+    };
+    let is =
+        |wanted| move |event: &ConnectionEvent| number(event).filter(|number| *number == wanted);
+
+    let (say, dropped, source) = make();
+    say.send(1_000..1_001).unwrap();
+    a.send(source).await;
+    b.until(is(1_000)).await;
+    say.send(1_001..1_010).unwrap();
+    say.send(1_010..1_011).unwrap();
+    b.until(is(1_010)).await;
+    drop(say);
+    assert!(dropped.await.is_err());
+
+    // Another one takes its place, and both messages and sources may be used.
+    let (say, first_dropped, first) = make();
+    a.send(first).await;
+    let (say_second, _dropped, second) = make();
+    a.send(second).await;
+    assert!(first_dropped.await.is_err());
+    assert!(say.send(0..1).is_err());
+    say_second.send(1_011..1_012).unwrap();
+    b.until(is(1_011)).await;
+    let packet = packet(transceiver.id, payload_type, 1_012);
+    a.send(WriteRtpBatch(vec![WriteRtp { sender, packet }])).await;
+    b.until(is(1_012)).await;
+    let numbers: Vec<u64> = b.told.iter().filter_map(number).collect();
+    assert_eq!(numbers, (1_000..=1_012).collect::<Vec<_>>());
+    pool.stop().await;
 }
 
 #[actix::test]

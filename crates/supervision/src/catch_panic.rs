@@ -12,7 +12,9 @@ use crate::{current_actor, panic_hook};
 /// [`install_panic_hook`](crate::install_panic_hook) reports the panic like an actor's, under `name`; within an actor,
 /// under that actor's path. State that `call` was changing may be half changed.
 pub fn catch_panic<R>(name: &str, call: impl FnOnce() -> R) -> Result<R, String> {
-    catch(&Rc::from(name), call)
+    // An actor has its path, and needs no allocation for a name.
+    let _named = (!current_actor::is_any()).then(|| current_actor::name(&Rc::from(name)));
+    caught(call)
 }
 
 /// Polls `future` until it is ready, and catches its panics as [`catch_panic`] does.
@@ -28,6 +30,10 @@ pub async fn catch_panics<F: Future>(name: String, future: F) -> Result<F::Outpu
 
 fn catch<R>(name: &Rc<str>, call: impl FnOnce() -> R) -> Result<R, String> {
     let _named = current_actor::name(name);
+    caught(call)
+}
+
+fn caught<R>(call: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         // While another panic unwinds, that one is still to be caught.
         if !std::thread::panicking() {

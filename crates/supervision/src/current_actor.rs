@@ -150,6 +150,11 @@ pub(crate) fn current_name() -> Option<String> {
     })
 }
 
+/// Returns whether an actor that is in the tree is being polled on this thread.
+pub(crate) fn is_any() -> bool {
+    CURRENT.with_borrow(|current| current.as_ref().is_some_and(|it| it.record.is_some()))
+}
+
 /// Returns the actor that is being polled or made on this thread.
 pub(crate) fn record() -> Option<Arc<ActorRecord>> {
     // A logger may ask at any time, also while one of the two is being dropped.

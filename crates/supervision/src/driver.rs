@@ -119,10 +119,13 @@ pub trait Drive<C: Core>: Actor<Context = Context<Self>> {
     fn schedule(&mut self, ctx: &mut Context<Self>) {
         let driver = self.driver();
         let Some(due) = driver.core.poll_timeout() else { return };
+        // Reading the clock costs as much as all of this.
+        if driver.wake_up.is_some_and(|(at, _)| at <= due && due < at + LONG_BEFORE) {
+            return;
+        }
         let now = now();
         if let Some((at, timer)) = driver.wake_up {
-            let in_vain = at + LONG_BEFORE <= due && at <= now + SOON;
-            if at <= due && !in_vain {
+            if at <= due && at > now + SOON {
                 return;
             }
             ctx.cancel_future(timer);

@@ -1,6 +1,7 @@
 //! Actors of a media room: the room itself, the publisher and subscriber of each participant, relays between threads,
 //! and taps.
 
+mod forwarder;
 mod published;
 mod publisher;
 mod relay;

@@ -15,7 +15,9 @@ use super::published::{Published, PublishedEncoding};
 use crate::core::hold::{Hold, Part};
 use crate::core::packet::{self, Coding, ContentsError};
 use crate::event::{MediaEvent, ParticipantId, TrackId};
-use crate::messages::{MediaPacket, Plain, ToPublisher, ToRelay, ToRoom, ToSubscriber, Viewers};
+use crate::messages::{
+    MediaPacket, Plain, ToPublisher, ToRelay, ToRoom, ToSubscriber, Viewer, Viewers,
+};
 use crate::shared::{Seat, Shared, TrackLayers};
 
 /// Publisher of one participant.
@@ -25,7 +27,7 @@ pub(crate) struct Publisher {
     seat: Option<Arc<Seat>>,
     tracks: HashMap<TransceiverId, Published>,
     /// Viewers on its own thread.
-    viewers: Vec<Arc<Seat>>,
+    viewers: Vec<Arc<Viewer>>,
     /// Viewers on other threads, with their threads.
     far: Vec<(usize, Viewers)>,
     /// Packets that wait for the rest of their frame, and those that go on.
@@ -92,15 +94,14 @@ impl Publisher {
         let viewers = stage.viewers_of(self.id);
         drop(stage);
         let viewers = viewers.into_iter().filter_map(|id| self.shared.seat(id));
-        let mut viewers = viewers.fold(BTreeMap::<_, Vec<_>>::new(), |mut all, viewer| {
-            all.entry(viewer.thread).or_default().push(viewer);
+        let mut viewers = viewers.fold(BTreeMap::<_, Vec<_>>::new(), |mut all, seat| {
+            all.entry(seat.thread).or_default().push(Arc::clone(&seat.viewer));
             all
         });
         let own = self.seat.as_ref().map(|seat| seat.thread);
         self.viewers = own.and_then(|own| viewers.remove(&own)).unwrap_or_default();
-        let ways =
-            |viewers: Vec<Arc<Seat>>| viewers.iter().map(|it| Arc::clone(&it.subscriber)).collect();
-        self.far = viewers.into_iter().map(|(thread, viewers)| (thread, ways(viewers))).collect();
+        let far = viewers.into_iter().map(|(thread, viewers)| (thread, Viewers::from(viewers)));
+        self.far = far.collect();
         self.tell_wanted();
     }
 
@@ -172,10 +173,10 @@ impl Publisher {
         });
         let layers: TrackLayers = layers.collect();
         seat.layers.store(Arc::new(layers));
-        let near = self.viewers.iter().map(|viewer| &viewer.subscriber);
-        for subscriber in near.chain(self.far.iter().flat_map(|(_, viewers)| &**viewers)) {
+        for viewer in self.viewers.iter().chain(self.far.iter().flat_map(|(_, viewers)| &**viewers))
+        {
             // The next one comes soon.
-            subscriber.try_send(ToSubscriber::Allocate { soon });
+            viewer.subscriber.try_send(ToSubscriber::Allocate { soon });
         }
     }
 
@@ -234,8 +235,7 @@ impl Publisher {
         let packets: Arc<[_]> = self.hold.take().collect();
         if !packets.is_empty() {
             for viewer in &self.viewers {
-                // One that has no room, or is being restarted, loses it: its receiver asks for a key frame.
-                viewer.subscriber.try_send(ToSubscriber::Packets(Arc::clone(&packets)));
+                viewer.hand(&packets);
             }
             for (thread, viewers) in &self.far {
                 let (packets, viewers) = (Arc::clone(&packets), Arc::clone(viewers));

@@ -1,11 +1,11 @@
-//! Relay: hands packets that come from other media threads to the subscribers on its own, so that a batch changes
+//! Relay: hands packets that come from other media threads to the viewers on its own, so that a batch changes
 //! threads once for all of them.
 
 use std::sync::Arc;
 
 use actix::prelude::*;
 
-use crate::messages::{MediaPacket, ToRelay, ToSubscriber};
+use crate::messages::{MediaPacket, ToRelay};
 use crate::shared::Shared;
 
 /// Relay of one media thread.
@@ -37,8 +37,7 @@ impl Handler<ToRelay> for Relay {
     fn handle(&mut self, ToRelay { packets, viewers }: ToRelay, _: &mut Context<Self>) {
         let packets: Arc<[_]> = packets.iter().map(copy).collect();
         for viewer in viewers.iter() {
-            // One that has no room, or is being restarted, loses it: its receiver asks for a key frame.
-            viewer.try_send(ToSubscriber::Packets(Arc::clone(&packets)));
+            viewer.hand(&packets);
         }
     }
 }

@@ -178,7 +178,7 @@ impl RoomActor {
             // Each for a change of the stage. One that is down reads the stage when it starts.
             Output::Assign(id) => {
                 if let Some(seat) = self.shared.seat(id) {
-                    seat.subscriber.do_send(ToSubscriber::Assign);
+                    seat.viewer.subscriber.do_send(ToSubscriber::Assign);
                 }
             }
             Output::FanOut(id) => {

@@ -1,26 +1,23 @@
-//! Subscriber: writes to one participant's connection what its slots carry.
+//! Subscriber: decides what flows in the slots of one participant. Its connection takes the packets by itself, through
+//! a [`Forwarder`].
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::task::{Context as Task, Poll};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use actix::fut::ActorFuture;
 use actix::prelude::*;
 use callboard_peer_connection::ReceptionReport;
 use callboard_peer_connection::messages::{
-    GetBandwidthEstimate, ResetEstimate, SetBitrate, WriteRtp, WriteRtpBatch,
+    GetBandwidthEstimate, ResetEstimate, SetBitrate, SetPacketSource,
 };
 
+use super::forwarder::{self, Forwarder, Slots};
 use super::slot::Slot;
 use crate::core::allocate::{self, Allocator, Bitrate, Demand, Grant, Guide, SpeakerFirst};
-use crate::core::layers::OVERHEAD;
-use crate::core::traffic::Traffic;
-use crate::event::{ParticipantId, TrackId};
+use crate::event::ParticipantId;
 use crate::facts::SubscriberFacts;
-use crate::messages::{MediaPacket, ToSubscriber};
+use crate::messages::ToSubscriber;
 use crate::shared::{NO_ESTIMATE, Seat, Shared, UNTOLD};
 
 /// Subscriber of one participant.
@@ -28,24 +25,13 @@ pub(crate) struct Subscriber {
     shared: Arc<Shared>,
     id: ParticipantId,
     seat: Option<Arc<Seat>>,
-    slots: Vec<Slot>,
-    /// Places of the slots that carry something.
-    places: HashMap<TrackId, usize>,
+    /// What flows, shared with the connection.
+    slots: Arc<Mutex<Slots>>,
     allocator: Box<dyn Allocator>,
-    /// Bitrate of what flows beside what is allocated.
-    beside: Traffic,
     guide: Guide,
     /// When it was decided last which layers flow, and when it is next.
     allocated: Option<Instant>,
     next: Option<(Instant, SpawnHandle)>,
-    /// Packets that go on once the mailbox is empty.
-    batch: Vec<WriteRtp>,
-    /// Something flows that the participant does not know of.
-    has_news: bool,
-    /// The participant is about to be told what flows.
-    tells: bool,
-    /// Packets that its connection had no room for.
-    undelivered: u64,
 }
 
 impl Subscriber {
@@ -54,38 +40,37 @@ impl Subscriber {
             seat: shared.seat(id),
             shared: Arc::clone(shared),
             id,
-            slots: Vec::new(),
-            places: HashMap::new(),
+            slots: Arc::default(),
             // Another one when it starts: this is no place for an application's code.
             allocator: Box::new(SpeakerFirst),
-            beside: Traffic::default(),
             guide: Guide::default(),
             allocated: None,
             next: None,
-            batch: Vec::new(),
-            has_news: false,
-            tells: false,
-            undelivered: 0,
         }
     }
 
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        forwarder::lock(&self.slots)
+    }
+
     fn load(&mut self) {
-        let mut before: HashMap<_, _> =
-            std::mem::take(&mut self.slots).into_iter().map(|slot| (slot.sender, slot)).collect();
         let (assigned, retells) = {
             let mut stage = self.shared.stage();
             (stage.slots_of(self.id), stage.retells_flows(self.id))
         };
+        let mut slots = self.slots();
+        let before = std::mem::take(&mut slots.all).into_iter();
+        let mut before: HashMap<_, _> = before.map(|slot| (slot.sender, slot)).collect();
         for (assigned, track) in assigned {
             let mut slot = before.remove(&assigned.sender).unwrap_or_else(|| Slot::new(&assigned));
             slot.carry(&assigned, track.as_ref(), &self.shared);
             if retells {
                 slot.retell();
             }
-            self.slots.push(slot);
+            slots.all.push(slot);
         }
-        let carried = self.slots.iter().enumerate();
-        self.places = carried.filter_map(|(place, slot)| Some((slot.track?, place))).collect();
+        let carried = slots.all.iter().enumerate();
+        slots.places = carried.filter_map(|(place, slot)| Some((slot.track?, place))).collect();
     }
 
     /// Decides which layers flow, by what the publishers have measured and what the participant wishes.
@@ -96,25 +81,29 @@ impl Subscriber {
         }
         let wishes = self.shared.stage().wishes_of(self.id);
         let speaker = self.shared.dominant.load().as_deref().copied();
-        let slots = self.slots.iter().enumerate();
-        let demands =
-            slots.filter_map(|(at, slot)| Some((at, slot.track?, slot.demand(&wishes, speaker)?)));
-        let mut demands: Vec<_> = demands.collect();
+        let now = now();
+        let (mut demands, beside) = {
+            let mut slots = self.slots();
+            let all = slots.all.iter().enumerate();
+            let demands = all
+                .filter_map(|(at, slot)| Some((at, slot.track?, slot.demand(&wishes, speaker)?)));
+            (demands.collect::<Vec<_>>(), slots.beside.bitrate(now))
+        };
         demands.sort_by_key(|(_, track, _)| wishes.place(*track));
         let (places, demands): (Vec<_>, Vec<_>) =
             demands.into_iter().map(|(at, _, demand)| (at, demand)).unzip();
         let mut grants = Vec::new();
-        let now = now();
-        let beside = self.beside.bitrate(now);
         // Without an estimate all that is wished flows.
         let budget = self.estimate().map_or(UNLIMITED, |estimate| estimate - beside);
         if !demands.is_empty() {
             allocate::allocate(&mut *self.allocator, budget, &demands, &mut grants);
         }
         self.guide(now, beside, &demands, &grants);
+        let mut slots = self.slots();
         for ((at, demand), grant) in places.into_iter().zip(&demands).zip(grants) {
-            self.slots[at].grant(demand, grant);
+            slots.all[at].grant(demand, grant);
         }
+        drop(slots);
         if let Some(due) = self.guide.poll_timeout() {
             self.allocate_at(due, ctx);
         }
@@ -188,14 +177,19 @@ impl Subscriber {
 
     /// Tells the participant what flows, soon: together with other changes.
     fn tell_soon(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.tells, true) {
-            return;
+        let tells = std::mem::replace(&mut self.slots().tells, true);
+        if !tells {
+            self.tell_later(ctx);
         }
+    }
+
+    fn tell_later(&mut self, ctx: &mut Context<Self>) {
         ctx.run_later(COLLECTED, |this, _| {
-            this.tells = false;
             let Some(seat) = &this.seat else { return };
             let stage = this.shared.stage();
-            for slot in &mut this.slots {
+            let mut slots = this.slots();
+            slots.tells = false;
+            for slot in &mut slots.all {
                 // Nothing else is bound while the stage is locked, so what is told of that comes later.
                 if let Some(bound) = stage.bound(this.id, slot.sender)
                     && let Some(news) = slot.news(bound)
@@ -203,7 +197,7 @@ impl Subscriber {
                     seat.tell(news);
                 }
             }
-            drop(stage);
+            drop((stage, slots));
             this.tell_facts();
         });
     }
@@ -211,87 +205,21 @@ impl Subscriber {
     /// Tells those who look after the room what flows.
     fn tell_facts(&self) {
         let Some(seat) = &self.seat else { return };
-        let slots = self.slots.iter().filter_map(Slot::facts).collect();
-        let (estimate, undelivered) = (self.estimate(), self.undelivered);
+        let slots = self.slots().all.iter().filter_map(Slot::facts).collect();
+        let undelivered = seat.viewer.undelivered.load(Ordering::Relaxed);
+        let estimate = self.estimate();
         seat.facts.store(Arc::new(SubscriberFacts { estimate, undelivered, slots }));
     }
 
     /// Notes how the streams of the slots arrive.
     fn received(&mut self, reports: &[ReceptionReport]) {
+        let mut slots = self.slots();
         for report in reports {
-            let slots = self.slots.iter_mut().filter(|it| it.transceiver == report.transceiver);
+            let slots = slots.all.iter_mut().filter(|it| it.transceiver == report.transceiver);
             slots.for_each(|slot| slot.reception = Some(report.into()));
         }
+        drop(slots);
         self.tell_facts();
-    }
-
-    /// Rewrites what the slots carry of these packets. It goes on with that of other publishers whose packets wait.
-    fn forward(&mut self, packets: &[MediaPacket], ctx: &mut Context<Self>) {
-        let mut run: Option<usize> = None;
-        for media in packets {
-            // Packets come in runs of one track.
-            if run.is_none_or(|place| self.slots[place].track != Some(media.track)) {
-                self.keep_position(run);
-                run = self.places.get(&media.track).copied();
-            }
-            let Some(slot) = run.map(|place| &mut self.slots[place]) else { continue };
-            if let Some(packet) = slot.forward(media) {
-                self.has_news |= slot.has_news();
-                if !slot.is_measured() {
-                    self.beside.add(packet.payload.len() + OVERHEAD);
-                }
-                if self.batch.is_empty() {
-                    self.batch.reserve(packets.len());
-                }
-                self.batch.push(WriteRtp { sender: slot.sender, packet });
-            }
-        }
-        self.keep_position(run);
-        if self.batch.len() >= TOGETHER {
-            self.let_out(ctx);
-        }
-    }
-
-    /// Notes for the next instance how far a slot's stream has come.
-    fn keep_position(&self, place: Option<usize>) {
-        if let Some(slot) = place.map(|place| &self.slots[place]) {
-            *slot.position.lock().unwrap_or_else(PoisonError::into_inner) =
-                slot.rewriter.position();
-        }
-    }
-
-    /// Writes to the connection what was rewritten.
-    fn let_out(&mut self, ctx: &mut Context<Self>) {
-        let batch = std::mem::take(&mut self.batch);
-        if let Some(seat) = self.seat.as_ref().filter(|_| !batch.is_empty()) {
-            // A connection that has no room loses them, as a network does.
-            let packets = batch.len() as u64;
-            if seat.connection.try_send(WriteRtpBatch(batch)).is_err() {
-                self.undelivered += packets;
-                self.has_news = true;
-            }
-        }
-        if std::mem::take(&mut self.has_news) {
-            self.tell_soon(ctx);
-        }
-    }
-}
-
-/// Future that a subscriber polls whenever it is woken, after its mailbox: what several publishers have sent by then
-/// goes on in one message.
-struct LetOut;
-
-impl ActorFuture<Subscriber> for LetOut {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        subscriber: &mut Subscriber,
-        ctx: &mut Context<Subscriber>,
-        _: &mut Task<'_>,
-    ) -> Poll<()> {
-        subscriber.let_out(ctx);
-        Poll::Pending
     }
 }
 
@@ -300,12 +228,17 @@ impl Actor for Subscriber {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.spawn(LetOut);
         if let Some(seat) = &self.seat {
-            seat.subscriber.leads_to(ctx.address().recipient());
+            seat.viewer.subscriber.leads_to(ctx.address().recipient());
         }
         self.allocator = (self.shared.allocator.load())();
         self.load();
+        if let Some(seat) = &self.seat {
+            let (slots, viewer) = (Arc::downgrade(&self.slots), Arc::clone(&seat.viewer));
+            // Once for each instance.
+            let source = SetPacketSource(Some(Box::new(Forwarder { slots, viewer })));
+            _ = seat.connection.address().map(|connection| connection.do_send(source));
+        }
         self.allocate(ctx);
         self.ask_for_estimate(ctx);
     }
@@ -315,10 +248,6 @@ impl Handler<ToSubscriber> for Subscriber {
     type Result = ();
 
     fn handle(&mut self, told: ToSubscriber, ctx: &mut Context<Self>) {
-        if !matches!(told, ToSubscriber::Packets(_)) {
-            // What is decided next holds for later packets; and an allocator that panics loses none.
-            self.let_out(ctx);
-        }
         match told {
             ToSubscriber::Assign => {
                 self.load();
@@ -327,12 +256,15 @@ impl Handler<ToSubscriber> for Subscriber {
             ToSubscriber::Allocate { soon: true } => self.allocate_after(SOON, ctx),
             ToSubscriber::Allocate { soon: false } => self.allocate_after(OFTEN, ctx),
             ToSubscriber::Refresh(transceiver) => {
-                let slots = self.slots.iter_mut().filter(|slot| slot.transceiver == transceiver);
-                slots.for_each(Slot::want);
+                let mut slots = self.slots();
+                let all = slots.all.iter_mut().filter(|slot| slot.transceiver == transceiver);
+                all.for_each(Slot::want);
+                drop(slots);
                 self.tell_soon(ctx);
             }
             ToSubscriber::Received(reports) => self.received(&reports),
-            ToSubscriber::Packets(packets) => self.forward(&packets, ctx),
+            ToSubscriber::Tell => self.tell_later(ctx),
+            ToSubscriber::Fail(message) => std::panic::panic_any(message.to_string()),
         }
     }
 }
@@ -341,10 +273,8 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Batches that wait at most.
+/// Commands that wait at most.
 const MAILBOX: usize = 256;
-/// Packets that go on even if more wait: as many as a connection lets out together.
-const TOGETHER: usize = 64;
 /// Shortest time between two decisions: a publisher may have many encodings, and a client many wishes.
 const SOON: Duration = Duration::from_millis(50);
 /// The same where only measurements are new.

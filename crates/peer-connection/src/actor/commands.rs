@@ -184,6 +184,15 @@ impl Handler<SetMediaSink> for PeerConnection {
     }
 }
 
+impl Handler<SetPacketSource> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, SetPacketSource(source): SetPacketSource, _: &mut Context<Self>) {
+        // It is polled in this wake-up, after the mailbox.
+        self.packet_source = source;
+    }
+}
+
 impl Handler<GetMediaThread> for PeerConnection {
     type Result = MessageResult<GetMediaThread>;
 

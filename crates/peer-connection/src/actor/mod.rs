@@ -31,6 +31,7 @@ use crate::event::{CloseReason, ConnectionEvent, PeerConnectionEvent, PeerConnec
 use crate::loss_injection::Loss;
 use crate::media_sink::MediaSink;
 use crate::media_thread::MediaThread;
+use crate::messages::PacketSource;
 use crate::owner_queue::{Delivery, OwnerQueue};
 use crate::session::{Session, SessionOutput};
 
@@ -52,6 +53,7 @@ pub struct PeerConnection {
     handshake: HandshakeSlot,
     owner_queue: OwnerQueue,
     media_sink: MediaSink,
+    packet_source: Option<Box<dyn PacketSource>>,
     /// Whether it settles once the waiting datagrams have been handled.
     settling: bool,
     batch: Batch,
@@ -110,6 +112,7 @@ impl PeerConnection {
             handshake: HandshakeSlot::default(),
             owner_queue: OwnerQueue::new(id, owner, settings.max_unread),
             media_sink: MediaSink::new(id),
+            packet_source: None,
             settling: false,
             batch: Batch::default(),
             written: 0,

@@ -141,7 +141,7 @@ impl Session {
     }
 
     /// Writes packets as [`Self::write_packet`] does.
-    pub(crate) fn write_packets(&mut self, packets: Vec<WriteRtp>) {
+    pub(crate) fn write_packets(&mut self, packets: impl IntoIterator<Item = WriteRtp>) {
         let mut run = None;
         for WriteRtp { sender, packet } in packets {
             // They come in runs of one sender, and nothing changes meanwhile.

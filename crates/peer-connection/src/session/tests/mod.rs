@@ -4,6 +4,7 @@ mod accept;
 mod batches;
 mod channels;
 mod details;
+mod drain;
 mod extensions;
 mod forwarding;
 mod guards;
