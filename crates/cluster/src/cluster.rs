@@ -113,8 +113,9 @@ impl Cluster {
     }
 
     /// Says from now on that this node is about to leave ([`SessionState::Draining`](crate::SessionState::Draining)):
-    /// it claims no more rooms; those that it holds stay until they are given back or moved. The node is told that at
-    /// its next renewal, which is at once.
+    /// it claims no more rooms, but those that it held when a session of it ended and that no other node has had since;
+    /// those that it holds stay until they are given back or moved. The node is told that at its next renewal, which is
+    /// at once.
     pub fn drain(&self) {
         self.shared.drain();
     }

@@ -454,7 +454,8 @@ async fn rooms_without_a_name_are_refused() {
 #[actix::test]
 async fn a_node_that_is_drained_says_so_and_takes_no_more_rooms() {
     let (a1, b2) = two().await;
-    let hold = a1.cluster.claim("demo").await.unwrap();
+    let hold = a1.cluster.claim("kept").await.unwrap();
+    let own = b2.cluster.claim("demo").await.unwrap();
     let seen = |node: &Node| -> Vec<_> {
         let nodes = node.cluster.nodes().into_iter();
         nodes.map(|node| (node.node.to_string(), node.url, node.state)).collect()
@@ -477,6 +478,11 @@ async fn a_node_that_is_drained_says_so_and_takes_no_more_rooms() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     drop(other);
+    // What it has when its session ends it takes again.
+    b2.cable.cut(true);
+    timeout(2 * HOLD, own.over()).await.unwrap();
+    b2.cable.cut(false);
+    assert_eq!(claim_within(&b2, HOLD).await.follows(), Some(own.epoch()));
     // Its session is renewed as before.
     tokio::time::sleep(10 * HOLD).await;
     assert!(b2.cluster.lease().is_some() && hold.is_good());

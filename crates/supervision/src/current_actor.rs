@@ -5,10 +5,11 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use actix::prelude::*;
 
@@ -140,6 +141,45 @@ pub fn report_depth(depth: usize) {
 /// False in an actor that this crate did not start.
 pub fn has_panicked() -> bool {
     current().is_some_and(|current| current.panicked.get())
+}
+
+/// Resolves when the actor that polls this is asked to stop: by its supervisor, its
+/// [reference](crate::ChildRef), or an injected exit. For what an actor waits for with
+/// [`ctx.wait`](AsyncContext::wait), beside which nothing else of it goes on, its stop neither: until that is over, or
+/// the [time to stop](crate::ChildSpec::shutdown) is, and it is killed. Ours.
+///
+/// Call it in what is given to `ctx.wait` or `ctx.spawn`, and poll it there directly, as `select!` does; a combinator
+/// that polls only what was woken, such as `FuturesUnordered`, does not notice. In an actor that this crate did not
+/// start it never resolves.
+///
+/// ```
+/// # use std::time::Duration;
+/// use actix::prelude::*;
+/// use callboard_supervision::asked_to_stop;
+///
+/// # struct Shop;
+/// # impl Shop {
+/// fn waits_for_goods(&mut self, ctx: &mut Context<Self>) {
+///     let goods = tokio::time::sleep(Duration::from_secs(60));
+///     let coming = async move { tokio::select! { () = goods => true, () = asked_to_stop() => false } };
+///     ctx.wait(coming.into_actor(self).map(|came, _, ctx| {
+///         if !came {
+///             ctx.stop();
+///         }
+///     }));
+/// }
+/// # }
+/// # impl Actor for Shop {
+/// #     type Context = Context<Self>;
+/// # }
+/// ```
+pub async fn asked_to_stop() {
+    // An order wakes the whole instance.
+    poll_fn(|_| match current().is_some_and(|current| current.asked.get()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 /// Returns who runs on this thread: the path of the actor that is being polled or made, or the name given to the call.

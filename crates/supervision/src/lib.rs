@@ -105,7 +105,9 @@ pub use crate::core::ChildCounts;
 pub use arbiter::{ArbiterPool, Placement};
 pub use catch_panic::{catch_panic, catch_panics};
 pub use child_ref::ChildRef;
-pub use current_actor::{Exit, StartReport, defer_start, has_panicked, log_subject, report_depth};
+pub use current_actor::{
+    Exit, StartReport, asked_to_stop, defer_start, has_panicked, log_subject, report_depth,
+};
 pub use driver::{Core, Drive, Driver};
 pub use error::*;
 pub use exit::ExitReason;

@@ -2,9 +2,13 @@
 
 mod common;
 
+use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use actix::fut::ActorFutureExt;
+use actix::prelude::*;
 use callboard_supervision::*;
 use common::{Do, Events, Fragile, Where, gone};
 use tokio::time::Instant;
@@ -54,6 +58,45 @@ async fn a_child_in_ctx_wait_hears_of_the_stop_afterwards_or_is_dropped_in_time(
 
         events.expect(&[reason, "root down shutdown"]).await;
     }
+}
+
+/// Waits for something that does not come, unless it is asked to stop.
+struct Waiting(Arc<AtomicBool>);
+
+impl Actor for Waiting {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let waiting = async {
+            tokio::select! {
+                () = pending() => unreachable!("it does not come"),
+                () = asked_to_stop() => {}
+            }
+        };
+        ctx.wait(waiting.into_actor(self).map(|(), this, ctx| {
+            this.0.store(true, Ordering::SeqCst);
+            ctx.stop();
+        }));
+    }
+}
+
+#[actix::test]
+async fn a_child_in_ctx_wait_can_hear_of_the_stop_meanwhile() {
+    tokio::time::pause();
+    let has_heard = Arc::<AtomicBool>::default();
+    let heard = Arc::clone(&has_heard);
+    let spec = ChildSpec::new("a", move || Waiting(Arc::clone(&heard)));
+    let supervisor = SupervisorSpec::new(Flags::one_for_one()).child(spec).start().await.unwrap();
+    let mut events = Events::of(&supervisor);
+    let from = Instant::now();
+    tokio::time::sleep(SECOND).await;
+    assert!(!has_heard.load(Ordering::SeqCst));
+
+    supervisor.stop().await;
+
+    events.expect(&["a down shutdown", "root down shutdown"]).await;
+    assert_eq!(from.elapsed().as_secs(), 1);
+    assert!(has_heard.load(Ordering::SeqCst));
 }
 
 #[actix::test]

@@ -211,7 +211,8 @@ impl Core {
             // A try whose outcome was not known.
             Verdict::Mine if ours && room.call.is_none() => Step::Answer(Ok(room.granted(epoch))),
             _ if must_wait => Step::Rest,
-            _ if self.own.draining => unavailable(self.timing.renewal),
+            // What it had when its session ended it takes again, to move it.
+            _ if self.own.draining && !self.had_last(room) => unavailable(self.timing.renewal),
             _ if room.seen.is_none() && self.rooms.len() > MOST_ROOMS => {
                 unavailable(self.timing.renewal)
             }
@@ -220,6 +221,12 @@ impl Core {
                 _ => Step::Hold(epoch.next(now.unix_ms)),
             },
         }
+    }
+
+    /// Returns whether a session of this process had a room last, and did not give it back.
+    fn had_last(&self, room: &Room) -> bool {
+        let process = self.own.incarnation.process;
+        room.holder().is_some_and(|it| it.node == self.me.node && it.incarnation.process == process)
     }
 
     fn take_step(&mut self, name: &Arc<str>, step: Step) {

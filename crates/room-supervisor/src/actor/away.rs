@@ -296,7 +296,8 @@ impl RoomActor {
         let shared = Arc::clone(&self.shared);
         let first = if moved.is_some() { GATHERING } else { OFFERING };
         let offers = async move { wait_for_offers(&shared, first, has_all_offers).await };
-        ctx.wait(offers.into_actor(self).map(move |(), this, ctx| match moved {
+        ctx.wait(offers.into_actor(self).map(move |may_go_on, this, ctx| match moved {
+            _ if !may_go_on => ctx.stop(),
             Some((members, _)) if is_restored => this.take_in(members, ctx),
             // It has lost its state, as by a crash.
             Some(_) if this.settings.on_crash == OnCrash::Close => {

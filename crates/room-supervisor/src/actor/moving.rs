@@ -28,7 +28,11 @@ impl RoomActor {
         let state = self.state_to_move();
         let stays = state.is_err();
         self.context.wake_ups.flush();
-        if answer.send(state).is_err() || stays {
+        if stays {
+            _ = answer.send(state);
+            return;
+        }
+        if answer.send(state).is_err() {
             return self.roster().freeze(false);
         }
         let fate = async move { fate.await.ok() };
@@ -41,18 +45,20 @@ impl RoomActor {
         }));
     }
 
+    /// Freezes the room, unless it cannot move: one that waits for members of an earlier home stays as frozen as it is.
     fn state_to_move(&mut self) -> Result<RoomState, CannotMove> {
+        let tenure = self.shared.tenure().ok_or(CannotMove::Busy)?;
         let members = {
-            let mut roster = self.roster();
+            let mut roster = self.shared.roster();
             let members = roster.members_to_move().ok_or(CannotMove::Busy)?;
             roster.freeze(true);
             members
         };
         let snapshot = self.snapshot();
         if snapshot.is_none() && self.settings.on_crash == OnCrash::Close {
+            self.roster().freeze(false);
             return Err(CannotMove::NoSnapshot);
         }
-        let tenure = self.shared.tenure().ok_or(CannotMove::Busy)?;
         let mut nodes = tenure.edges();
         nodes.push(tenure.cluster.node().clone());
         nodes.sort();

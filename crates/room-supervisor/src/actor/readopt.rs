@@ -1,11 +1,14 @@
 //! Members that a new instance of a room takes over: after a crash, or from an earlier home.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::{ActorFutureExt, ActorStreamExt};
 use actix::prelude::*;
+use callboard_supervision::asked_to_stop;
+use futures_util::future::{Either, select};
 use futures_util::stream;
 use tokio::time::timeout;
 
@@ -138,9 +141,12 @@ impl RoomActor {
         let shared = Arc::clone(&self.shared);
         let offers = async move {
             let all = |shared: &Shared| shared.roster().expects_offers() && has_all_offers(shared);
-            wait_for_offers(&shared, OFFERING, all).await;
+            wait_for_offers(&shared, OFFERING, all).await
         };
-        ctx.wait(offers.into_actor(self).map(|(), this, ctx| this.adopt(ctx)));
+        ctx.wait(offers.into_actor(self).map(|may_go_on, this, ctx| match may_go_on {
+            true => this.adopt(ctx),
+            false => ctx.stop(),
+        }));
     }
 
     /// Goes on with all members.
@@ -160,18 +166,25 @@ pub(super) fn has_all_offers(shared: &Shared) -> bool {
 }
 
 /// Waits until other nodes have offered their members: so long, and longer for those that live as far as is known.
-/// Nodes that come later find that their peers were said to have left.
+/// Nodes that come later find that their peers were said to have left. Returns false if the room is asked to stop
+/// before: then another node is to have it soon, and no client is told anything of the others.
 pub(super) async fn wait_for_offers(
     shared: &Shared,
     first: Duration,
     all: impl Fn(&Shared) -> bool,
-) {
-    let is_late = timeout(first, shared.wait_until(&all)).await.is_err();
-    if is_late {
-        let over = |shared: &Shared| all(shared) || !awaits_one_that_lives(shared);
-        _ = timeout(GATHERING.saturating_sub(first), shared.wait_until(over)).await;
+) -> bool {
+    let waiting = async {
+        let is_late = timeout(first, shared.wait_until(&all)).await.is_err();
+        if is_late {
+            let over = |shared: &Shared| all(shared) || !awaits_one_that_lives(shared);
+            _ = timeout(GATHERING.saturating_sub(first), shared.wait_until(over)).await;
+        }
+    };
+    if let Either::Left(_) = select(pin!(asked_to_stop()), pin!(waiting)).await {
+        return false;
     }
     shared.roster().give_up_offers();
+    true
 }
 
 fn awaits_one_that_lives(shared: &Shared) -> bool {

@@ -72,7 +72,9 @@ async fn arrived(
     let is_there = |room: &Shared| {
         room.away().is_some_and(|away| away.node() == link.node() && away.epoch() == epoch)
     };
-    let follows = timeout(FOLLOWING, shared.wait_until(is_there)).await;
+    let is_closed = |room: &Shared| room.roster().is_closed();
+    let follows = shared.wait_until(|room| is_there(room) || is_closed(room));
+    let follows = timeout(FOLLOWING, follows).await;
     let tenure = shared.tenure().filter(|_| follows.is_ok() && !room.is_closed());
     let tenure = tenure.ok_or("it finds the room elsewhere")?;
     if version > shared.snapshot_version() {
@@ -85,7 +87,12 @@ async fn arrived(
     }
     let expecting = Expecting(Arc::clone(shared));
     link.send(&ToEdge::Ready, &[]);
-    let state = match timeout(STOPPING, next(parts)).await {
+    let said = tokio::select! {
+        said = timeout(STOPPING, next(parts)) => said,
+        // So that the room does not wait at its home for this node, which is perhaps being stopped.
+        () = shared.wait_until(is_closed) => return Err("it has closed the room".to_owned()),
+    };
+    let state = match said {
         Ok(Some(ToHomeOf::State(state))) => state,
         _ => return Err("it was not sent the room".to_owned()),
     };

@@ -27,13 +27,15 @@ impl Rooms {
     /// Moves all rooms that this node runs to other nodes ([`move_room`](Self::move_room)), 16 at a time, those with
     /// few peers first: each to the node that has most of its peers, and of those to the one with the fewest rooms. A
     /// room that cannot be moved stays; so do rooms that are not [shared](crate::RoomOptions::across_nodes). If no
-    /// other node is heard of at present, though the sessions of some run, waits for 10 s at most.
+    /// other node is heard of at present, though the sessions of some run, waits for 10 s at most; for rooms that this
+    /// node does not hold, because its session has just ended, until it has them again, for 15 s at most.
     pub async fn move_all(&self) -> MovedRooms {
         let mut rooms: Vec<RoomHandle> =
             self.list().into_iter().filter(|room| room.home().is_none()).collect();
         rooms.sort_by_key(RoomHandle::len);
+        let held_until = Instant::now() + HELD_WITHIN;
         let load = self.load().await;
-        let moves = rooms.iter().map(|room| self.move_somewhere(room, &load));
+        let moves = rooms.iter().map(|room| self.move_somewhere(room, &load, held_until));
         let moved: Vec<bool> = stream::iter(moves).buffer_unordered(AT_ONCE).collect().await;
         let moved = moved.into_iter().filter(|moved| *moved).count();
         MovedRooms { moved, stayed: rooms.len() - moved }
@@ -62,9 +64,14 @@ impl Rooms {
         &self,
         room: &RoomHandle,
         load: &Mutex<HashMap<NodeId, usize>>,
+        held_until: Instant,
     ) -> bool {
         let mut refused = Vec::new();
         for _ in 0..TRIES {
+            if !is_held(room, held_until).await {
+                log::info!("room {:?} goes to no node: this one does not hold it", room.name());
+                return false;
+            }
             let Some(to) = best(room, load, &refused) else { return false };
             let error = match self.move_room(room.name(), &to).await {
                 Ok(()) => return true,
@@ -76,14 +83,27 @@ impl Rooms {
             log::info!("room {:?} does not go to node {to}: {error}", room.name());
             match error {
                 MoveRoomError::Refused { .. } => refused.push(to),
-                MoveRoomError::Busy | MoveRoomError::TimedOut | MoveRoomError::Unavailable => {
-                    sleep(PAUSE).await;
-                }
+                MoveRoomError::Busy
+                | MoveRoomError::TimedOut
+                | MoveRoomError::Unavailable
+                | MoveRoomError::Lapsed => sleep(PAUSE).await,
                 _ => return false,
             }
         }
         false
     }
+}
+
+/// Waits until this node holds a room that runs here; returns false if it is closed, or goes on elsewhere, or is not
+/// held in time.
+async fn is_held(room: &RoomHandle, until: Instant) -> bool {
+    while room.shared.tenure().is_some_and(|tenure| !tenure.is_good()) {
+        if room.is_closed() || room.home().is_some() || Instant::now() >= until {
+            return false;
+        }
+        sleep(PAUSE).await;
+    }
+    true
 }
 
 /// Returns the node to which a room goes, and counts the room there.
@@ -114,5 +134,8 @@ const AT_ONCE: usize = 16;
 const TRIES: usize = 3;
 /// Pause before a room is tried again that did not rest.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Longest time until rooms are held again: a session is entered anew, and each room claimed. Less than a third of the
+/// time of a drain.
+const HELD_WITHIN: Duration = Duration::from_secs(15);
 /// Longest time until another node is heard of: more than that in which NATS elects a leader.
 const HEARD_WITHIN: Duration = Duration::from_secs(10);

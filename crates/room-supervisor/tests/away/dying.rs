@@ -252,7 +252,7 @@ async fn expect_left_then_closed(client: &mut Client) {
 }
 
 /// Two nodes, where the first loses its session fast, and a client at each, in a room of the first.
-async fn two_nodes(book: &Arc<Book>) -> ([Node; 2], MemoryWire, [Client; 2]) {
+pub(crate) async fn two_nodes(book: &Arc<Book>) -> ([Node; 2], MemoryWire, [Client; 2]) {
     let (directory, wire) = (Embedded::new(), MemoryWire::new());
     let node = async |name: &str, hold| {
         let book = Arc::clone(book);

@@ -9,9 +9,10 @@ use callboard_room_supervisor::*;
 use tokio::time::Instant;
 
 use crate::common::Client;
-use crate::common::nodes::{Node, until};
+use crate::common::nodes::{Node, until, within};
 use crate::dying::expect_restart;
-use crate::world::{World, join, options};
+use crate::moving::{gather, move_from};
+use crate::world::{World, expect_closed, join, options};
 
 /// Starts a node more.
 async fn start(world: &World, name: &str) -> Node {
@@ -142,5 +143,39 @@ async fn a_node_that_lives_is_waited_for_longer() {
     let stay = left.clients.each_ref().map(|client| client.id);
     for client in &mut left.clients {
         assert_eq!(expect_restart(client, &stay).await, BTreeSet::new());
+    }
+}
+
+/// The clients of other nodes need not wait until it has gathered them.
+#[actix::test]
+async fn a_node_that_is_stopped_while_it_gathers_lets_the_next_have_the_room_at_once() {
+    let world = World::new().await;
+    let rooms = world.open("tally").await;
+    let mut clients = gather(&rooms).await;
+    let (b2, c3) = (world.b2.cluster.node(), world.c3.cluster.node());
+    // It waits for this one, which does not come.
+    for (from, to) in [(b2, c3), (c3, b2)] {
+        world.wire.cut(from, to, true);
+    }
+    move_from(&world.a1, "tally", &world.b2).await;
+    until(|| rooms[1].home().is_none()).await;
+    let World { a1, b2, c3, wire: _wire, directory: _directory, book: _book } = world;
+
+    let began = Instant::now();
+    within(b2.stop()).await;
+    let stopped = began.elapsed();
+
+    let gone: BTreeSet<_> = clients[2..4].iter().map(|client| client.id).collect();
+    for mut client in clients.drain(2..4) {
+        expect_closed(&mut client, "shutdown", 1001).await;
+    }
+    let stay: Vec<_> = clients.iter().map(|client| client.id).collect();
+    for client in &mut clients {
+        assert_eq!(expect_restart(client, &stay).await, gone);
+    }
+    assert!(stopped < Duration::from_secs(4), "it gathers for 5 s: {stopped:?}");
+    drop(clients);
+    for node in [a1, c3] {
+        within(node.stop()).await;
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{interval, sleep};
 
 use crate::common::Client;
 use crate::common::nodes::{HOLD, Node, until, within};
+use crate::dying::two_nodes;
 use crate::world::{Book, World, expect_closed, join, options, say};
 
 /// Joins with two clients at each node, and lets them read who is there.
@@ -299,4 +300,29 @@ async fn a_node_that_hears_of_no_other_waits_before_it_moves_its_rooms() {
 
     assert_eq!((moved.moved, moved.stayed), (1, 0));
     assert_eq!(room.home().as_ref(), Some(b2.cluster.node()));
+}
+
+/// Its session has ended when it is drained: its rooms go once it has them again, and it takes no others.
+#[actix::test]
+async fn a_node_moves_rooms_that_it_does_not_hold_once_it_has_them_again() {
+    let book = Arc::<Book>::default();
+    let ([a1, b2], _wire, [mut ann, mut bob]) = two_nodes(&book).await;
+    let room = a1.rooms.lookup("tally").unwrap();
+    a1.cable.cut(true);
+    until(|| a1.rooms.count_by_place().is_some_and(|rooms| rooms.shut == 1)).await;
+    a1.cluster.drain();
+
+    let moving = within(a1.rooms.move_all());
+    // After the first look.
+    let heals = async { a1.cable.cut(false) };
+    let (moved, ()) = tokio::join!(moving, heals);
+
+    assert_eq!((moved.moved, moved.stayed), (1, 0));
+    assert_eq!(room.home().as_ref(), Some(b2.cluster.node()));
+    say(&bob, "hello", &json!("from bob"), To::All).unwrap();
+    say(&ann, "hello", &json!("from ann"), To::All).unwrap();
+    for client in [&mut ann, &mut bob] {
+        client.expect("hello").await;
+    }
+    assert!(a1.rooms.find_or_open("tally 2").await.is_err());
 }

@@ -1,6 +1,7 @@
 //! Guests that go on at another node, by themselves or with their room.
 
 use std::mem::take;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use actix::fut::ActorFutureExt;
 use actix::prelude::*;
 use bytes::Bytes;
 use callboard_outbox::CloseFrame;
+use callboard_supervision::asked_to_stop;
+use futures_util::future::select;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -140,7 +143,10 @@ impl Guests {
                 }
                 // When all that must be told are there. Of the edge none comes, and none leaves before.
                 shared.offered_all(self.link.node(), Vec::new(), Vec::new());
-                let gathered = async move { _ = timeout(STARTING, shared.rests()).await };
+                let gathered = async move {
+                    let gathered = timeout(STARTING, shared.rests());
+                    _ = select(pin!(asked_to_stop()), pin!(gathered)).await;
+                };
                 ctx.wait(gathered.into_actor(self).map(|(), _, _| stop_room(room, details)));
             }
             _ => {}
