@@ -8,10 +8,11 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::boot_time::Now;
-use crate::core::{Call, CallId, Core, Granted, Output, Refused, RefusedToGive, Ticket};
+use crate::core::{Call, CallId, Core, Granted, Output, Proof, Refused, RefusedToGive, Ticket};
 use crate::directory::{Change, Directory, DirectoryError};
 use crate::error::{ClaimError, Elsewhere, GiveError};
 use crate::hold::{Hold, Inner, Lease};
+use crate::liveness::probe;
 use crate::messages::{ClaimRoom, Drain, GiveRoomBack, ListCandidates, MoveRoom, WatchRoom};
 use crate::node_id::Incarnation;
 use crate::record::{Given, Revision};
@@ -90,6 +91,7 @@ impl NodeActor {
             self.carry_out(output, ctx);
         }
         self.given.clear();
+        self.shared.counts.watches(self.core.answering());
         if self.core.has_left() {
             ctx.stop();
         }
@@ -145,10 +147,24 @@ impl NodeActor {
                 self.shared.presence.handle_forgotten();
                 self.shared.nodes.forget();
             }
-            Output::Sealed(node) => {
+            Output::Sealed(node, Proof::Silence) => {
                 self.shared.counts.seals.add_one();
                 log::warn!("node {node} is silent: its rooms are free");
             }
+            Output::Sealed(node, Proof::Refusal) => {
+                self.shared.counts.refusals.add_one();
+                log::warn!("the process of node {node} is gone: its rooms are free");
+            }
+            Output::Probe(node, address) => {
+                let probing = probe(address).into_actor(self).map(move |probed, actor, ctx| {
+                    actor.drive(ctx, |core, now| core.handle_probed(now, &node, probed));
+                });
+                ctx.spawn(probing);
+            }
+            Output::TakenForGone(node) => log::warn!(
+                "node {node} is refused at this node's liveness address, and not by this process: something on the way \
+                 rejects connections"
+            ),
             Output::Replaced => {
                 self.shared.counts.replacements.add_one();
                 log::info!("an earlier process of this node has ended: its rooms are free");
@@ -257,6 +273,25 @@ impl NodeActor {
         self.drive(ctx, Core::handle_asked);
     }
 
+    /// Answers those who look whether this process lives.
+    fn say_that_it_lives(&self, ctx: &mut Context<Self>) {
+        let shared = Arc::clone(&self.shared);
+        if shared.identity().liveness.is_none() {
+            return;
+        }
+        let answering = async move {
+            match &shared.name.liveness {
+                Some(liveness) => liveness.answer().await,
+                None => std::future::pending().await,
+            }
+        };
+        let answering = answering.into_actor(self).map(|error, actor, ctx| {
+            log::warn!("this process cannot be reached at its liveness address any more: {error}");
+            actor.drive(ctx, Core::handle_unreachable);
+        });
+        ctx.spawn(answering);
+    }
+
     /// Replaces the stream of changes, after a pause that grows with each stream that has said nothing.
     fn listen_again(&mut self, ctx: &mut Context<Self>) {
         if let Some(stream) = self.stream.take() {
@@ -282,6 +317,7 @@ impl Actor for NodeActor {
         let actor = ActorRef { claims, returns, drains, watches, candidates, moves };
         self.shared.begin(self.instance, actor);
         self.listen(ctx);
+        self.say_that_it_lives(ctx);
         if self.shared.is_draining() {
             self.drive(ctx, Core::handle_drain);
         }

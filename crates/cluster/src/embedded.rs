@@ -214,6 +214,8 @@ mod tests {
             hold: Duration::from_secs(15),
             url: None,
             zone: None,
+            liveness: None,
+            gone: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Errors of this crate, one enum for each operation that can fail.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,6 +65,14 @@ pub enum BuildError {
     /// Another process has locked the file: a node of this name runs already.
     #[error("{0:?} is locked: a node of this name runs already")]
     Locked(PathBuf),
+    /// The process cannot listen at its [liveness address](crate::ClusterBuilder::liveness).
+    #[error("{address} cannot be listened at: {error}")]
+    Liveness {
+        /// Address.
+        address: SocketAddr,
+        /// Cause.
+        error: std::io::Error,
+    },
     /// The file cannot be opened or locked.
     #[error("{path:?} cannot be locked: {error}")]
     Lock {

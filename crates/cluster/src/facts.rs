@@ -1,6 +1,6 @@
 //! What can be told of a node.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What has happened at a node since its process began, for metrics.
@@ -21,9 +21,16 @@ pub struct ClusterFacts {
     pub yields: u64,
     /// Other nodes' sessions that this node has sealed because they were silent.
     pub seals: u64,
+    /// Other nodes' sessions that this node has sealed because their processes were gone: connections to their
+    /// [addresses](crate::ClusterBuilder::liveness) were refused.
+    pub refusals: u64,
     /// Sessions of earlier processes under this node's name that this process has replaced at once, because its
     /// [lock](crate::ClusterBuilder::lock_file) proves that they have ended.
     pub replacements: u64,
+    /// Other nodes whose processes have answered this one at their
+    /// [addresses](crate::ClusterBuilder::liveness), and so can prove that they are gone: all that have one, or three
+    /// of more.
+    pub watched: usize,
     /// Whether the directory has answered the last call of this node.
     pub engine_up: bool,
     /// Time that the directory took for the last renewal of the session that it has answered; none before the first.
@@ -39,7 +46,9 @@ pub(crate) struct Counts {
     pub(crate) lapses: Count,
     pub(crate) yields: Count,
     pub(crate) seals: Count,
+    pub(crate) refusals: Count,
     pub(crate) replacements: Count,
+    watched: AtomicUsize,
     engine_up: AtomicBool,
     /// In nanoseconds; 0 if there was none.
     renewal: AtomicU64,
@@ -64,6 +73,11 @@ impl Counts {
         self.engine_up.store(answered, Ordering::Relaxed);
     }
 
+    /// Notes how many other nodes' processes have answered.
+    pub(crate) fn watches(&self, count: usize) {
+        self.watched.store(count, Ordering::Relaxed);
+    }
+
     /// Notes how long the directory took for a renewal.
     pub(crate) fn renewed(&self, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -80,7 +94,9 @@ impl Counts {
             lapses: self.lapses.get(),
             yields: self.yields.get(),
             seals: self.seals.get(),
+            refusals: self.refusals.get(),
             replacements: self.replacements.get(),
+            watched: self.watched.load(Ordering::Relaxed),
             engine_up: self.engine_up.load(Ordering::Relaxed),
             renewal: (renewal > 0).then(|| Duration::from_nanos(renewal)),
         }

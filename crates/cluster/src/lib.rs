@@ -62,6 +62,7 @@ mod facts;
 mod give;
 mod hold;
 mod line;
+mod liveness;
 mod messages;
 #[cfg(feature = "nats")]
 mod nats;
@@ -95,7 +96,7 @@ pub use placement::{Candidate, Hash, LeastLoad, Local, RoomPlacement};
 pub use presence::{
     MissedChanges, Presence, PresenceChange, PresenceChanges, PresenceError, Present, Tracked,
 };
-pub use record::{Claim, Epoch, Given, Holder, Revision, Session, SessionState};
+pub use record::{Claim, Epoch, Given, Gone, Holder, Revision, Session, SessionState};
 pub use requests::{IncomingRequest, IncomingRequests, NoAnswer, Requests};
 pub use topics::{MissedPublications, Publication, PublishError, Subscription};
 pub use wire::{Arrival, MemoryWire, Wire, WireFaults};

@@ -1,6 +1,7 @@
 //! Records that nodes keep in the directory: sessions and claims.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,26 @@ pub struct Session {
     /// Place where the node runs, such as a data centre.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// Address at which the node's process answers as long as it lives
+    /// ([`ClusterBuilder::liveness`](crate::ClusterBuilder::liveness)); none if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<SocketAddr>,
+    /// Sessions of other nodes whose processes this node has found gone at their [addresses](Self::liveness).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
+}
+
+/// Finding of a node: the process of another one, which has answered at its [address](Session::liveness) before, does
+/// not listen there any more. If the other node renews its session after that, the finding counts for nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Gone {
+    /// Other node.
+    pub node: NodeId,
+    /// Run of the other node.
+    pub incarnation: Incarnation,
+    /// Number of the renewal that was its last then.
+    pub n: u64,
 }
 
 /// Whether a session runs.
@@ -69,6 +90,13 @@ pub enum SessionState {
     Draining,
     /// It is over for good: the node has left, or was found dead. Its claims are free.
     Sealed,
+}
+
+impl Gone {
+    /// Creates the finding about a session as it is.
+    pub fn new(session: &Session) -> Self {
+        Self { node: session.node.clone(), incarnation: session.incarnation, n: session.n }
+    }
 }
 
 impl SessionState {
@@ -143,5 +171,6 @@ mod tests {
         let session: Session = serde_json::from_str(json).unwrap();
 
         assert_eq!((session.n, session.state, session.url), (3, SessionState::Up, None));
+        assert_eq!((session.liveness, session.gone), (None, vec![]));
     }
 }

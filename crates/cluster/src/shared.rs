@@ -14,6 +14,7 @@ use crate::directory::Directory;
 use crate::facts::Counts;
 use crate::hold::Lease;
 use crate::line::Shared as LinesShared;
+use crate::liveness::Liveness;
 use crate::messages::{ClaimRoom, Drain, GiveRoomBack, ListCandidates, MoveRoom, WatchRoom};
 use crate::node_id::NodeId;
 use crate::nodes::Nodes;
@@ -53,6 +54,9 @@ pub(crate) struct Name {
     pub(crate) process: Uuid,
     /// Locked as long as this process uses the node's name.
     pub(crate) lock: Option<File>,
+    /// Where the process answers as long as it lives. It listens for as long as anything can hold a room: the actor has
+    /// this, and ends its holds before it lets go of it.
+    pub(crate) liveness: Option<Liveness>,
 }
 
 /// Instance of the actor that runs, and the lease of its session.
@@ -202,6 +206,7 @@ impl Shared {
             process: self.name.process,
             term: self.terms.load(Ordering::Relaxed) + 1,
             unique: self.name.lock.is_some(),
+            liveness: self.name.liveness.as_ref().and_then(Liveness::address),
         }
     }
 
@@ -237,7 +242,8 @@ mod tests {
     #[test]
     fn an_instance_that_has_a_successor_has_no_lease_and_gets_none() {
         let node = NodeId::new("a1").unwrap();
-        let name = Name { node, url: None, zone: None, process: Uuid::nil(), lock: None };
+        let (process, liveness) = (Uuid::nil(), None);
+        let name = Name { node, url: None, zone: None, process, lock: None, liveness };
         let timing = Timing::new(Duration::from_secs(5));
         let shared = Shared::new(Box::new(Embedded::new()), timing, Clock::Boot, name, None);
         let spec = shared.next_number();

@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 
 /// A node in a process of its own: this test program, which runs [`node`] alone. Killed when dropped.
-struct Process {
+pub(super) struct Process {
     child: Child,
     orders: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
@@ -23,6 +23,16 @@ struct Process {
 
 impl Process {
     fn start(server: &NatsServer, name: &str, hold: Duration, lock: Option<&Path>) -> Self {
+        let lock = lock.map(|lock| ("CLUSTER_LOCK", lock.display().to_string()));
+        Self::with(server, name, hold, lock)
+    }
+
+    /// Starts a node that listens at this address as long as it lives.
+    pub(super) fn listening(server: &NatsServer, name: &str, address: &str) -> Self {
+        Self::with(server, name, LONG, Some(("CLUSTER_LIVENESS", address.to_owned())))
+    }
+
+    fn with(server: &NatsServer, name: &str, hold: Duration, more: Option<(&str, String)>) -> Self {
         let mut command = Command::new(env::current_exe().expect("the path of this program"));
         command
             .args(["--exact", "processes::node", "--nocapture", "--test-threads=1"])
@@ -32,9 +42,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
-        if let Some(lock) = lock {
-            command.env("CLUSTER_LOCK", lock);
-        }
+        command.envs(more);
         let mut child = command.spawn().expect("this program starts");
         let orders = child.stdin.take().expect("it is piped");
         let answers = BufReader::new(child.stdout.take().expect("it is piped")).lines();
@@ -42,7 +50,7 @@ impl Process {
     }
 
     /// Gives an order, and returns the answer.
-    async fn ask(&mut self, order: &str) -> String {
+    pub(super) async fn ask(&mut self, order: &str) -> String {
         self.orders.write_all(format!("{order}\n").as_bytes()).await.expect("it runs");
         loop {
             let line = self.answers.next_line().await.expect("it runs").expect("it answers");
@@ -54,7 +62,7 @@ impl Process {
     }
 
     /// Asks for the room until the answer begins like this; returns what follows.
-    async fn claim_until(&mut self, wanted: &str) -> String {
+    pub(super) async fn claim_until(&mut self, wanted: &str) -> String {
         until(wanted, PATIENCE, async || {
             let answer = self.ask("claim").await;
             match answer.strip_prefix(wanted) {
@@ -65,16 +73,16 @@ impl Process {
         .await
     }
 
-    async fn held(&mut self) -> u64 {
+    pub(super) async fn held(&mut self) -> u64 {
         self.claim_until("held").await.parse().expect("an epoch")
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let id = self.child.id().expect("it runs");
         kill(Pid::from_raw(id.cast_signed()), signal).expect("it runs");
     }
 
-    async fn kill(&mut self) {
+    pub(super) async fn kill(&mut self) {
         self.child.kill().await.expect("it can be killed");
     }
 }
@@ -90,6 +98,9 @@ async fn node() {
     let mut builder = Cluster::builder(directory).node(name).hold(hold);
     if let Ok(lock) = env::var("CLUSTER_LOCK") {
         builder = builder.lock_file(lock);
+    }
+    if let Ok(address) = env::var("CLUSTER_LIVENESS") {
+        builder = builder.liveness(address.parse().unwrap());
     }
     let cluster = builder.build().unwrap();
     let _tree = cluster.start().await.unwrap();
@@ -110,6 +121,8 @@ async fn node() {
                 Err(ClaimError::Elsewhere(there)) => format!("elsewhere {}", there.node),
                 Err(error) => error.to_string(),
             },
+            "watched" => cluster.facts().watched.to_string(),
+            "refusals" => cluster.facts().refusals.to_string(),
             "good" => format!("{:?}", kept.as_ref().map(|hold| hold.is_good())),
             other => panic!("{other:?} is no order"),
         };
@@ -117,7 +130,7 @@ async fn node() {
     }
 }
 
-async fn server() -> NatsServer {
+pub(super) async fn server() -> NatsServer {
     network::enter_new_namespace().unwrap_or_else(|error| panic!("{error}"));
     NatsServer::start().await
 }

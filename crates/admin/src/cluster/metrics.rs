@@ -61,7 +61,19 @@ pub(super) fn register(cluster: &Cluster, registry: &mut Registry) {
     registry.register(
         "cluster_seals",
         "Sessions of other processes that this one has ended, by what proves that these are dead",
-        family("proof", [("silence", facts.seals), ("incarnation", facts.replacements)]),
+        family(
+            "proof",
+            [
+                ("silence", facts.seals),
+                ("incarnation", facts.replacements),
+                ("refusal", facts.refusals),
+            ],
+        ),
+    );
+    registry.register(
+        "cluster_watched_nodes",
+        "Nodes whose processes have answered this one, so that their death is seen at once",
+        gauge(i64::try_from(facts.watched).unwrap_or(i64::MAX)),
     );
     if let Some(lines) = cluster.lines() {
         register_lines(&lines, registry);

@@ -6,8 +6,10 @@
 mod candidates;
 mod claim;
 mod give;
+mod liveness;
 mod others;
 mod own;
+mod process;
 mod room;
 mod sweep;
 mod timing;
@@ -16,13 +18,16 @@ mod timing;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use self::others::Other;
+pub(crate) use self::others::Proof;
 use self::own::Own;
+pub(crate) use self::process::Probed;
 use self::room::Room;
 pub(crate) use self::room::Ticket;
 pub(crate) use self::timing::Timing;
@@ -42,6 +47,8 @@ pub(crate) struct Identity {
     pub(crate) term: u64,
     /// No other process has this node's name: earlier ones have ended.
     pub(crate) unique: bool,
+    /// Address at which the process answers as long as it lives.
+    pub(crate) liveness: Option<SocketAddr>,
 }
 
 /// Call that a core asks for. Each is a compare-and-swap.
@@ -75,8 +82,12 @@ pub(crate) enum Output {
     Answer(Ticket, Result<Granted, Refused>),
     /// A request to give a room to another node is answered.
     Given(Ticket, Result<Given, RefusedToGive>),
-    /// Another node's session was sealed, by this node.
-    Sealed(NodeId),
+    /// Another node's session was sealed, by this node, for this reason.
+    Sealed(NodeId, Proof),
+    /// It is to be looked whether the process of this node listens at this address.
+    Probe(NodeId, SocketAddr),
+    /// This node has found the present process gone, though it lives: something refuses connections in its place.
+    TakenForGone(NodeId),
     /// The session has replaced one of an earlier process of this node, which has ended.
     Replaced,
     /// Another node, or another process under this node's name, has a session of this run and state now.
@@ -239,6 +250,7 @@ impl Core {
 
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         self.tend_own(now);
+        self.look_at_processes(now);
         self.tend_others(now);
         self.tend_rooms(now);
         self.sweep(now);
@@ -251,6 +263,7 @@ impl Core {
         let own = self.own.deadline.into_iter().chain([self.sweep_at]);
         own.chain(self.renewal_due())
             .chain(self.hangs_at())
+            .chain(self.look_due())
             .chain(others)
             .chain(rooms)
             .min()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::process::Process;
 use super::{Call, CallId, Core, Outcome, Output};
 use crate::boot_time::{BootTime, Now};
 use crate::directory::DirectoryError;
@@ -17,15 +18,27 @@ pub(super) struct Other {
     holder: Option<Holder>,
     /// Time since which nothing new was heard of it, while it could have been heard.
     pub(super) since: BootTime,
-    sealing: Option<(CallId, Session)>,
+    sealing: Option<(CallId, Session, Proof)>,
+    /// What is known of its process.
+    pub(super) process: Process,
     /// Time before which it is not tried again to seal it.
     not_before: BootTime,
 }
 
 impl Other {
     fn new(since: BootTime) -> Self {
-        Self { record: None, holder: None, since, sealing: None, not_before: BootTime::ZERO }
+        let (record, holder, sealing, process) = (None, None, None, Process::default());
+        Self { record, holder, since, sealing, process, not_before: BootTime::ZERO }
     }
+}
+
+/// Why a node is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Proof {
+    /// It has not renewed its session for so long that this is over by its own clock.
+    Silence,
+    /// Its process is gone.
+    Refusal,
 }
 
 /// What is known of the holder of a claim.
@@ -59,8 +72,11 @@ impl Core {
             if known != Some(news) {
                 self.outputs.push_back(Output::Seen(Box::new(session.clone())));
             }
+            other.process.handle_session(&session);
+            let (finder, found) = (session.node.clone(), session.gone.clone());
             other.record = Some((session, revision));
             other.since = now.boot;
+            self.see_found(now, &finder, &found);
         }
     }
 
@@ -127,7 +143,7 @@ impl Core {
         claim.holder.as_ref().is_none_or(|holder| self.verdict(now, holder, at) == Verdict::Dead)
     }
 
-    /// Returns when a node is dead if nothing is heard of it until then.
+    /// Returns when a node is dead if nothing is heard of it until then: by its silence, or because it is gone.
     pub(super) fn silence_ends(&self, other: &Other) -> Option<BootTime> {
         let sealed = |(session, _): &(Session, _)| session.state == SessionState::Sealed;
         let watched = match &other.record {
@@ -139,7 +155,11 @@ impl Core {
         let due = watched && may && other.sealing.is_none();
         // Of a session that has no record, the hold is not known.
         let hold = other.record.as_ref().map_or(self.view.longest_hold, |(record, _)| record.hold);
-        due.then(|| (other.since + self.timing.silence_of(hold)).max(other.not_before))
+        due.then(|| {
+            let silent = other.since + self.timing.silence_of(hold);
+            let end = self.proven_gone(other).map_or(silent, |proven| proven.min(silent));
+            end.max(other.not_before)
+        })
     }
 
     fn is_own_name(&self, other: &Other) -> bool {
@@ -157,6 +177,8 @@ impl Core {
             .collect();
         for node in dead {
             let other = &self.others[&node];
+            let proven = self.proven_gone(other).is_some_and(|proven| proven <= now.boot);
+            let proof = if proven { Proof::Refusal } else { Proof::Silence };
             let was = other.record.as_ref().map(|(_, revision)| *revision);
             let session = match (&other.record, &other.holder) {
                 (Some((session, _)), _) => session.clone(),
@@ -166,24 +188,25 @@ impl Core {
             let sealed = Session { state: SessionState::Sealed, ..session };
             let call = self.call(Call::Seal(sealed.clone(), was));
             if let Some(other) = self.others.get_mut(&node) {
-                other.sealing = Some((call, sealed));
+                other.sealing = Some((call, sealed, proof));
             }
         }
     }
 
     /// Returns the node that this call seals.
     pub(super) fn sealing(&self, id: CallId) -> Option<NodeId> {
-        let sealed_by = |other: &Other| other.sealing.as_ref().is_some_and(|(call, _)| *call == id);
+        let sealed_by =
+            |other: &Other| other.sealing.as_ref().is_some_and(|(call, ..)| *call == id);
         self.others.iter().find(|(_, other)| sealed_by(other)).map(|(node, _)| node.clone())
     }
 
     pub(super) fn handle_sealed(&mut self, now: Now, node: &NodeId, outcome: Outcome) {
         let sealing = self.others.get_mut(node).and_then(|other| other.sealing.take());
-        let Some((_, session)) = sealing else { return };
+        let Some((_, session, proof)) = sealing else { return };
         match outcome {
             Ok(revision) => {
                 self.wrote(now, revision);
-                self.outputs.push_back(Output::Sealed(node.clone()));
+                self.outputs.push_back(Output::Sealed(node.clone(), proof));
                 self.see_session(now, session, revision);
             }
             // It lives, or another has sealed it: the changes will say it.
@@ -203,6 +226,7 @@ impl Core {
     fn heard(&mut self, now: Now, node: &NodeId) {
         if let Some(other) = self.others.get_mut(node) {
             other.since = now.boot;
+            other.process.forget_finding();
         }
     }
 }
@@ -210,5 +234,6 @@ impl Core {
 /// Returns what stands for the session of a holder whose record the directory does not have.
 fn lost_session(holder: &Holder, hold: Duration) -> Session {
     let Holder { node, incarnation } = holder.clone();
-    Session { node, incarnation, n: 0, state: SessionState::Up, hold, url: None, zone: None }
+    let (n, state, gone) = (0, SessionState::Up, Vec::new());
+    Session { node, incarnation, n, state, hold, url: None, zone: None, liveness: None, gone }
 }

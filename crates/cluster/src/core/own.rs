@@ -101,6 +101,27 @@ impl Core {
         self.handle_timeout(now);
     }
 
+    /// Handles that the process does not listen any more at the address that its session says: others may find it gone.
+    /// The session is over at once; the next one says no address.
+    pub(crate) fn handle_unreachable(&mut self, now: Now) {
+        if self.me.liveness.take().is_some() && self.own.leaving == Leaving::No {
+            self.lapse();
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Says that this process lives, which another node takes for gone.
+    pub(super) fn object(&mut self, now: Now) {
+        if self.own.leaving == Leaving::No {
+            self.renew_at_once(now);
+        }
+    }
+
+    /// Renews the session as soon as no call for it is under way.
+    pub(super) fn renew_at_once(&mut self, now: Now) {
+        self.own.next = self.own.next.min(now.boot);
+    }
+
     /// Returns the state of a session that is not over.
     fn live_state(&self) -> SessionState {
         if self.own.draining { SessionState::Draining } else { SessionState::Up }
@@ -214,7 +235,9 @@ impl Core {
     fn next_session(&mut self, incarnation: Incarnation, state: SessionState) -> Session {
         self.own.n += 1;
         let (node, url, zone) = (self.me.node.clone(), self.me.url.clone(), self.me.zone.clone());
-        Session { node, incarnation, n: self.own.n, state, hold: self.timing.hold, url, zone }
+        let (n, hold, liveness) = (self.own.n, self.timing.hold, self.me.liveness);
+        let gone = self.found_gone();
+        Session { node, incarnation, n, state, hold, url, zone, liveness, gone }
     }
 
     fn send_own(
@@ -264,6 +287,7 @@ impl Core {
             // Silence counts only while the own session is good.
             self.others.values_mut().for_each(|other| other.since = now.boot);
         }
+        self.told_gone(now, &call.session.gone);
         self.own.revision = Some(revision);
         self.own.sent = self.own.sent.max(Some(call.sent));
         self.extend(now);

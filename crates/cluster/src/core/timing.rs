@@ -17,6 +17,11 @@ pub(crate) struct Timing {
     pub(crate) renewal: Duration,
     /// Time after which a silent node is no longer told to clients as the place of its rooms, if it has the same hold.
     pub(crate) doubt: Duration,
+    /// Time between two looks at whether another node's process listens.
+    pub(crate) look: Duration,
+    /// Time for which a finding that a node's process is gone stands in the directory before that node is sealed: one
+    /// that lives, and reaches the directory, renews its session in that time.
+    pub(crate) objection: Duration,
     /// Longest time that a request for a room waits for the directory.
     pub(crate) patience: Duration,
     /// Time after which a record that is of no use is removed: by then its epoch has been left behind by every wall
@@ -31,6 +36,8 @@ impl Timing {
             silence: hold * 5 / 4,
             renewal: hold / 5,
             doubt: hold * 3 / 5,
+            look: (hold / 30).min(LONGEST_LOOK),
+            objection: (hold / 50).min(LONGEST_OBJECTION),
             patience: hold * 3 / 10,
             memory: MEMORY,
         }
@@ -48,5 +55,8 @@ impl Timing {
     }
 }
 
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// A change of the directory is seen after 14 ms (p99 of three servers of NATS), and written in as long.
+const LONGEST_OBJECTION: Duration = Duration::from_millis(300);
 /// Time after which a record that is of no use is removed.
 const MEMORY: Duration = Duration::from_secs(3_600);

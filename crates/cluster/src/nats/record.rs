@@ -64,13 +64,14 @@ const VERSION: u32 = 1;
 mod tests {
     use super::*;
     use crate::node_id::{Incarnation, NodeId};
-    use crate::record::{Epoch, SessionState};
+    use crate::record::{Epoch, Gone, SessionState};
 
     fn session() -> Session {
         let (node, process) = (NodeId::new("a1").unwrap(), uuid::Uuid::from_u128(7));
         let hold = std::time::Duration::from_secs(15);
         let (incarnation, url) = (Incarnation::new(process, 2), Some("wss://a1".to_owned()));
-        Session { node, incarnation, n: 3, state: SessionState::Up, hold, url, zone: None }
+        let (n, state, gone) = (3, SessionState::Up, Vec::new());
+        Session { node, incarnation, n, state, hold, url, zone: None, liveness: None, gone }
     }
 
     #[test]
@@ -113,6 +114,16 @@ mod tests {
             r#"{{"v":1,"node":"a1","incarnation":{incarnation},"n":3,"state":"up",{hold},"url":"wss://a1"}}"#
         );
         assert_eq!(encode(&self::session()), session);
+        let found = crate::record::Session {
+            liveness: Some(([192, 0, 2, 1], 7400).into()),
+            gone: vec![Gone::new(&self::session())],
+            url: None,
+            ..self::session()
+        };
+        let gone = format!(r#"[{{"node":"a1","incarnation":{incarnation},"n":3}}]"#);
+        let more = format!(r#""liveness":"192.0.2.1:7400","gone":{gone}"#);
+        let session = session.replace(r#""url":"wss://a1""#, &more);
+        assert_eq!(encode(&found), session);
         let released = r#"{"v":1,"holder":null,"epoch":17}"#;
         assert_eq!(encode(&Claim::released(Epoch(17))), released);
     }

@@ -33,6 +33,7 @@ impl Alone {
             process: Uuid::from_u128(1),
             term: 1,
             unique: false,
+            liveness: None,
         };
         let times = Timing { memory, ..timing(50) };
         let mut alone = Self { core: Core::new(me, times), nanos: 1_000 };
@@ -97,7 +98,8 @@ fn is_forget(call: &Call) -> bool {
 fn other_session() -> Session {
     let (node, hold) = (NodeId::new("b2").unwrap(), timing(50).hold);
     let incarnation = Incarnation::new(Uuid::from_u128(2), 1);
-    Session { node, incarnation, n: 1, state: SessionState::Up, hold, url: None, zone: None }
+    let (n, state, gone) = (1, SessionState::Up, Vec::new());
+    Session { node, incarnation, n, state, hold, url: None, zone: None, liveness: None, gone }
 }
 
 #[test]

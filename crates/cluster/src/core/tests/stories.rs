@@ -188,7 +188,7 @@ fn a_node_that_comes_back_as_another_process_is_the_proof_that_it_has_died() {
     world.step().unwrap();
     assert_eq!(world.holder(), Some(0));
 
-    world.restart(0, timing(50));
+    world.restart(0, timing(50), true);
 
     assert_eq!(steps_until(&mut world, 1, |world| world.holder().is_some()), 1);
     assert_eq!(world.replaced, 1);
@@ -280,7 +280,7 @@ fn a_stream_of_changes_that_hangs_is_replaced_also_if_all_calls_conflict() {
 
 /// The first node holds twice as long as the others.
 fn held_long() -> World {
-    let mut world = World::with(&[(timing(100), 10), (timing(50), 10), (timing(50), 10)]);
+    let mut world = World::with(&[(timing(100), 10), (timing(50), 10), (timing(50), 10)], false);
     world.step().unwrap();
     assert_eq!(world.holder(), Some(0));
     world.set_mode(0, Mode::Paused);

@@ -1,16 +1,18 @@
 //! A cluster of cores around one directory, with clocks that run at different rates, in steps.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::store::Store;
 use crate::boot_time::{BootTime, Now};
-use crate::core::{Call, CallId, Core, Identity, Outcome, Output, Refused, Ticket, Timing};
-use crate::directory::{Change, DirectoryError, Key, Whole};
+use crate::core::{Call, CallId, Core, Identity, Output, Probed, Proof, Refused, Ticket, Timing};
+use crate::directory::{Change, DirectoryError};
 use crate::node_id::NodeId;
-use crate::record::{Claim, Epoch, Revision, Session};
+use crate::record::Epoch;
 
 /// What the world does to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,76 +34,6 @@ pub(super) enum Mode {
 pub(super) const MODES: [Mode; 6] =
     [Mode::Well, Mode::Paused, Mode::CutOff, Mode::Deaf, Mode::Late, Mode::Blind];
 
-/// Directory with all its past.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Store {
-    generation: u64,
-    /// Changes in order; the revision of each is its place, from 1.
-    changes: Vec<(Key, Option<Record>)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Record {
-    Session(Session),
-    Claim(Claim),
-}
-
-impl Store {
-    fn get(&self, key: &Key) -> (Option<&Record>, Option<Revision>) {
-        let last = self.changes.iter().rposition(|(of, _)| of == key);
-        let record = last.and_then(|at| self.changes[at].1.as_ref());
-        (record, last.filter(|_| record.is_some()).map(|at| Revision(at as u64 + 1)))
-    }
-
-    fn put(&mut self, key: Key, was: Option<Revision>, record: Option<Record>) -> Outcome {
-        if self.get(&key).1 != was {
-            return Err(DirectoryError::Conflict);
-        }
-        self.changes.push((key, record));
-        Ok(Revision(self.changes.len() as u64))
-    }
-
-    fn carry_out(&mut self, call: Call) -> Outcome {
-        match call {
-            Call::Enter(session, was) | Call::Seal(session, was) => {
-                self.put(Key::Node(session.node.clone()), was, Some(Record::Session(session)))
-            }
-            Call::Renew(session, was) => {
-                self.put(Key::Node(session.node.clone()), Some(was), Some(Record::Session(session)))
-            }
-            Call::Claim(room, claim, was) => {
-                self.put(Key::Room(room), was, Some(Record::Claim(claim)))
-            }
-            Call::Forget(key, was) => self.put(key, Some(was), None),
-        }
-    }
-
-    fn change(&self, at: usize) -> Change {
-        let (revision, (key, record)) = (Revision(at as u64 + 1), self.changes[at].clone());
-        match (key, record) {
-            (key, None) => Change::Forgotten(key, revision),
-            (Key::Room(room), Some(Record::Claim(claim))) => Change::Claim(room, claim, revision),
-            (_, Some(Record::Session(session))) => Change::Session(session, revision),
-            (Key::Node(_), Some(Record::Claim(_))) => unreachable!("claims are of rooms"),
-        }
-    }
-
-    fn whole(&self) -> Whole {
-        let mut whole = Whole::new(self.generation, Revision(self.changes.len() as u64));
-        for at in 0..self.changes.len() {
-            if self.get(&self.changes[at].0).1 != Some(Revision(at as u64 + 1)) {
-                continue;
-            }
-            match self.change(at) {
-                Change::Session(session, revision) => whole.sessions.push((session, revision)),
-                Change::Claim(room, claim, revision) => whole.claims.push((room, claim, revision)),
-                _ => {}
-            }
-        }
-        whole
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Node {
     core: Core,
@@ -114,6 +46,13 @@ struct Node {
     /// Number of changes that it has seen; none if it must be told all that there is.
     seen: Option<usize>,
     late: Vec<Call>,
+    process: Uuid,
+    /// Where its process listens.
+    address: Option<SocketAddr>,
+    /// Its process was killed.
+    killed: bool,
+    /// Connections to its process are refused, though it lives.
+    refuses: bool,
 }
 
 /// A cluster, and one room that every node wants all the time, unless it is not wanted.
@@ -132,6 +71,8 @@ pub(super) struct World {
     pub(super) refusals: Vec<Refused>,
     /// Sessions of earlier processes that were replaced.
     pub(super) replaced: usize,
+    /// Sessions that were sealed because their processes were gone.
+    pub(super) refusals_proven: usize,
 }
 
 /// Breach of what must hold.
@@ -146,11 +87,11 @@ pub(super) enum Breach {
 impl World {
     /// Creates a world with nodes whose clocks make so many tenths of a step in a step.
     pub(super) fn new(timing: Timing, rates: &[u64]) -> Self {
-        Self::with(&rates.iter().map(|&rate| (timing, rate)).collect::<Vec<_>>())
+        Self::with(&rates.iter().map(|&rate| (timing, rate)).collect::<Vec<_>>(), false)
     }
 
-    /// Creates a world with nodes of these times and rates.
-    pub(super) fn with(nodes: &[(Timing, u64)]) -> Self {
+    /// Creates a world with nodes of these times and rates, whose processes listen or do not.
+    pub(super) fn with(nodes: &[(Timing, u64)], listen: bool) -> Self {
         let node = |(number, &(timing, rate)): (usize, &(Timing, u64))| {
             let me = Identity {
                 node: NodeId::new(format!("n{number}")).unwrap(),
@@ -159,16 +100,38 @@ impl World {
                 process: Uuid::from_u128(number as u128),
                 term: 1,
                 unique: false,
+                liveness: listen.then(|| SocketAddr::from(([192, 0, 2, 1], 7400 + number as u16))),
             };
-            let (core, mode, clock) = (Core::new(me, timing), Mode::Well, 1_000);
-            Node { core, mode, clock, rate, hung: false, seen: None, late: Vec::new() }
+            let (process, address) = (me.process, me.liveness);
+            Node {
+                core: Core::new(me, timing),
+                mode: Mode::Well,
+                clock: 1_000,
+                rate,
+                hung: false,
+                seen: None,
+                late: Vec::new(),
+                process,
+                address,
+                killed: false,
+                refuses: false,
+            }
         };
         let nodes: Vec<Node> = nodes.iter().enumerate().map(node).collect();
         let top = (Epoch::default(), usize::MAX);
         let (store, refusals) = (Store::default(), Vec::new());
-        let (steps, tickets, wanted, replaced, word) = (0, 0, true, 0, None);
-        let mut world =
-            Self { nodes, store, steps, tickets, word, wanted, top, refusals, replaced };
+        let mut world = Self {
+            nodes,
+            store,
+            steps: 0,
+            tickets: 0,
+            word: None,
+            wanted: true,
+            top,
+            refusals,
+            replaced: 0,
+            refusals_proven: 0,
+        };
         (0..world.nodes.len()).for_each(|number| world.subscribe(number));
         world
     }
@@ -186,7 +149,8 @@ impl World {
 
     fn epoch(&self, number: usize) -> Option<Epoch> {
         let node = &self.nodes[number];
-        node.core.held(ROOM, BootTime::from_nanos(node.clock))
+        let held = node.core.held(ROOM, BootTime::from_nanos(node.clock));
+        held.filter(|_| !node.killed)
     }
 
     pub(super) fn mode(&self, number: usize) -> Mode {
@@ -212,15 +176,16 @@ impl World {
         self.store.changes.truncate(left);
         for number in 0..self.nodes.len() {
             self.nodes[number].seen = None;
-            if self.nodes[number].mode != Mode::Paused {
+            if self.goes_on(number) {
                 self.tell(number, |core, now| core.handle_change(now, Change::Lost));
             }
         }
         self.check()
     }
 
-    /// Gives the node's place to another process of the same name, as systemd does.
-    pub(super) fn restart(&mut self, number: usize, timing: Timing) {
+    /// Gives the node's place to another process of the same name, as systemd does; whether a lock proves that the
+    /// earlier one has ended. It listens where that did, or nowhere.
+    pub(super) fn restart(&mut self, number: usize, timing: Timing, unique: bool) {
         let node = &mut self.nodes[number];
         let me = Identity {
             node: NodeId::new(format!("n{number}")).unwrap(),
@@ -228,10 +193,59 @@ impl World {
             zone: None,
             process: Uuid::from_u128(100 + u128::from(self.steps)),
             term: 1,
-            unique: true,
+            unique,
+            liveness: node.address,
         };
+        (node.process, node.killed, node.refuses) = (me.process, false, false);
         (node.core, node.mode) = (Core::new(me, timing), Mode::Well);
         self.subscribe(number);
+    }
+
+    /// Kills the process of a node.
+    pub(super) fn kill(&mut self, number: usize) {
+        self.nodes[number].killed = true;
+    }
+
+    pub(super) fn is_killed(&self, number: usize) -> bool {
+        self.nodes[number].killed
+    }
+
+    /// Lets connections to a process be refused though it lives, which must not be.
+    pub(super) fn refuse(&mut self, number: usize) {
+        self.nodes[number].refuses = true;
+    }
+
+    /// Lets the listener of a process fail, which sees that.
+    pub(super) fn lose_listener(&mut self, number: usize) -> Result<(), Breach> {
+        self.refuse(number);
+        self.tell(number, Core::handle_unreachable);
+        self.check()
+    }
+
+    /// Returns the number of sessions that say an address.
+    pub(super) fn listeners(&self) -> usize {
+        let sessions = self.store.whole().sessions;
+        sessions.iter().filter(|(session, _)| session.liveness.is_some()).count()
+    }
+
+    /// Returns whether the process of a node runs and does not stand still.
+    fn goes_on(&self, number: usize) -> bool {
+        self.mode(number) != Mode::Paused && !self.nodes[number].killed
+    }
+
+    /// Lets a node look at the process of another one.
+    fn probe(&mut self, number: usize, node: &NodeId, address: SocketAddr) {
+        let at = self.nodes.iter().position(|node| node.address == Some(address));
+        let at = at.expect("an address of a node");
+        let (mode, other) = (self.mode(at), &self.nodes[at]);
+        let is_cut = mode == Mode::CutOff || self.mode(number) == Mode::CutOff;
+        let probed = match (mode, other) {
+            (_, Node { killed: true, .. } | Node { refuses: true, .. }) => Probed::Refused,
+            _ if is_cut => Probed::Silent,
+            (Mode::Paused, _) => Probed::Mute,
+            _ => Probed::Answered(self.id(at), other.process),
+        };
+        self.tell(number, |core, now| core.handle_probed(now, node, probed));
     }
 
     /// Gives the room back, and asks no more for it.
@@ -258,12 +272,12 @@ impl World {
         let Some(holder) = self.holder().filter(|&holder| holder != to) else { return Ok(()) };
         let from = self.epoch(holder).expect("it holds the room");
         let room = || Arc::from(ROOM);
-        if expects && self.mode(to) != Mode::Paused {
+        if expects && self.goes_on(to) {
             let ticket = self.ticket();
             self.tell(to, |core, now| core.handle_expect(now, &room(), ticket, from));
             self.settle(to)?;
         }
-        if self.mode(holder) != Mode::Paused {
+        if self.goes_on(holder) {
             let (ticket, node) = (self.ticket(), self.id(to));
             self.word = hears.then_some((ticket, to));
             self.tell(holder, |core, now| core.handle_give(now, &room(), ticket, &node));
@@ -304,8 +318,7 @@ impl World {
         self.check()?;
         for number in 0..self.nodes.len() {
             self.settle(number)?;
-            let wants =
-                self.wanted && self.mode(number) != Mode::Paused && self.epoch(number).is_none();
+            let wants = self.wanted && self.goes_on(number) && self.epoch(number).is_none();
             if wants {
                 let ticket = self.ticket();
                 self.tell(number, |core, now| core.handle_claim(now, &ROOM.into(), ticket));
@@ -317,7 +330,7 @@ impl World {
 
     /// Carries out all that a node asks for, and shows it the changes.
     fn settle(&mut self, number: usize) -> Result<(), Breach> {
-        if self.mode(number) == Mode::Paused {
+        if !self.goes_on(number) {
             return Ok(());
         }
         self.tell(number, Core::handle_timeout);
@@ -337,10 +350,12 @@ impl World {
                 Output::Call(id, call) => self.call(number, id, call),
                 Output::Refresh => self.subscribe(number),
                 Output::Replaced => self.replaced += 1,
+                Output::Probe(node, address) => self.probe(number, &node, address),
+                Output::Sealed(_, Proof::Refusal) => self.refusals_proven += 1,
                 Output::Given(ticket, Ok(given)) => {
                     let word = self.word.filter(|(of, _)| *of == ticket);
                     // One that stands still hears it no more in time.
-                    if let Some((_, to)) = word.filter(|(_, to)| self.mode(*to) != Mode::Paused) {
+                    if let Some((_, to)) = word.filter(|(_, to)| self.goes_on(*to)) {
                         self.tell(to, |core, now| {
                             core.handle_given(now, &Arc::from(ROOM), given);
                         });
