@@ -52,6 +52,7 @@ pub(crate) async fn run(first: SocketAddr, nats_server: Option<&Path>) -> Result
             format!("--url=ws://{address}"),
             format!("--nats=nats://{}", way.address),
             format!("--lock-file={}", folder.path().join(name).display()),
+            "--liveness=127.0.0.1:0".to_owned(),
             format!("--hold={HOLD}"),
             format!("--drain-spread={SPREAD}"),
             "--faults".to_owned(),

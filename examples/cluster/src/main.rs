@@ -75,6 +75,11 @@ struct Node {
     #[arg(long, value_name = "FILE", requires = "node")]
     lock_file: Option<PathBuf>,
 
+    /// Address of this machine at which the process listens as long as it lives, for the other nodes alone: when it
+    /// refuses their connections, its rooms are free at once
+    #[arg(long, value_name = "HOST:PORT", requires = "node")]
+    liveness: Option<String>,
+
     /// For how many seconds a session holds, 1 to 3600 [default: 15]
     #[arg(long, value_name = "SECONDS", requires = "node", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     hold: Option<u64>,
@@ -130,6 +135,8 @@ mod tests {
         assert!(parse("") && parse("--listen 127.0.0.1:0 --nats-server nats/bin/nats-server"));
         assert!(parse("--node a1 --nats nats://127.0.0.1:4222 --url wss://a1.example.org"));
         assert!(parse("--node a1 --nats nats://127.0.0.1:4222 --drain-spread 30"));
+        assert!(parse("--node a1 --nats nats://127.0.0.1:4222 --liveness a1:7400"));
+        assert!(!parse("--liveness 127.0.0.1:7400"));
         assert!(!parse("--node a1"));
         assert!(!parse("--nats nats://127.0.0.1:4222"));
         assert!(!parse("--url wss://a1.example.org"));

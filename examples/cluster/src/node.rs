@@ -15,6 +15,7 @@ use callboard_signaling::{
 };
 use callboard_supervision::{Flags, MainError, SupervisorSpec};
 use serde_json::json;
+use tokio::net::lookup_host;
 
 use crate::faults::LASTS;
 use crate::guest::{FaultTimes, Guest, Hall, Place};
@@ -116,6 +117,11 @@ async fn cluster(options: &Node, name: &str) -> Result<Cluster, MainError> {
     }
     if let Some(file) = &options.lock_file {
         node = node.lock_file(file);
+    }
+    if let Some(name) = &options.liveness {
+        let cannot = |cause: String| format!("--liveness {name}: {cause}");
+        let found = lookup_host(name).await.map_err(|error| cannot(error.to_string()))?.next();
+        node = node.liveness(found.ok_or_else(|| cannot("no such host".to_owned()))?);
     }
     if let Some(seconds) = options.hold {
         node = node.hold(Duration::from_secs(seconds));

@@ -47,6 +47,7 @@ fn the_program_has_the_options_that_the_files_give_it() {
     let unit = text("callboard-node@.service");
     let unit = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
     let unit = unit.replace("${LISTEN}", "127.0.0.1:8080").replace("${NATS}", "nats://n1:4222");
+    let unit = unit.replace("${LIVENESS}", "127.0.0.1:7400");
     let unit = unit.replace("%i", "a1").replace("%S", "/var/lib");
     let mut commands: Vec<Vec<String>> = vec![unit.split(' ').skip(1).map(str::to_owned).collect()];
     let compose = text("compose.cluster.yaml");
