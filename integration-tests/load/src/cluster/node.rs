@@ -39,6 +39,9 @@ pub(crate) struct NodeOptions {
     /// File that the process locks.
     #[arg(long)]
     pub(crate) lock: Option<PathBuf>,
+    /// Address at which the process listens as long as it lives.
+    #[arg(long)]
+    pub(crate) liveness: Option<SocketAddr>,
     /// File for the history.
     #[arg(long)]
     pub(crate) history: Option<PathBuf>,
@@ -104,6 +107,8 @@ pub(crate) fn serve(options: NodeOptions) -> Result<(), Box<dyn Error>> {
                     "lease_ms": lease.map(|lease| lease.as_millis() as u64),
                     "lapses": facts.as_ref().map(|facts| facts.lapses),
                     "seals": facts.as_ref().map(|facts| facts.seals),
+                    "refusals": facts.as_ref().map(|facts| facts.refusals),
+                    "watched": facts.as_ref().map(|facts| facts.watched),
                     "actors": actors.snapshot().running(),
                     "rooms": here(&rooms),
                     "shut": rooms.count_by_place().map(|rooms| rooms.shut),
@@ -162,6 +167,9 @@ async fn cluster(options: &NodeOptions) -> Result<Option<Cluster>, Box<dyn Error
     }
     if let Some(lock) = &options.lock {
         builder = builder.lock_file(lock);
+    }
+    if let Some(address) = options.liveness {
+        builder = builder.liveness(address);
     }
     Ok(Some(builder.node(&options.name).build()?))
 }

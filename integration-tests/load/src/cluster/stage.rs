@@ -98,6 +98,7 @@ impl Stage {
             format!("--nats={}", self.nats.urls()),
             format!("--cluster={CLUSTER}"),
             format!("--lock={}", path(format!("{name}.lock"))),
+            format!("--liveness={}:{LIVENESS}", node.address.ip()),
         ];
         arguments.extend(self.how.hold.map(|hold| format!("--hold={hold}")));
         if self.how.history {
@@ -130,6 +131,20 @@ impl Stage {
         };
         let whole = timeout(LONGEST, waiting).await;
         whole.map_err(|_| io::Error::other("the cluster is not whole again"))?
+    }
+
+    /// Waits until each node has had an answer of all others, so that the death of one is seen at once.
+    pub(crate) async fn watched(&self) -> io::Result<()> {
+        let waiting = async {
+            for at in 0..self.nodes.len() {
+                let all = self.nodes.len() - 1;
+                while !self.facts(at).await.is_some_and(|facts| facts["watched"] == all) {
+                    sleep(BETWEEN_LOOKS).await;
+                }
+            }
+        };
+        let watched = timeout(LONGEST, waiting).await;
+        watched.map_err(|_| io::Error::other("the nodes do not answer each other"))
     }
 
     /// Returns what a node says of itself; none if it does not answer.
@@ -166,6 +181,8 @@ pub(crate) const CLUSTER: &str = "load";
 const ANSWER: Duration = Duration::from_secs(10);
 /// Longest time until an order is carried out, or refused: a room has moved.
 const LONGEST_ORDER: Duration = Duration::from_secs(20);
+/// Port at which a node's process listens as long as it lives.
+const LIVENESS: u16 = 7400;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Longest time until the cluster is whole again.
 const LONGEST: Duration = Duration::from_secs(90);

@@ -46,6 +46,7 @@ enum Part {
     Reconnects,
     Leader,
     Killed,
+    Gone,
     CutOff,
 }
 
@@ -166,6 +167,7 @@ async fn measure(options: &ClusterOptions, bed: Bed, folder: &Path) -> io::Resul
             Part::Reconnects => outages::reconnects(&stage).await?,
             Part::Leader => outages::leader(&mut stage).await?,
             Part::Killed => outages::killed(&mut stage, peers).await?,
+            Part::Gone => outages::gone(&mut stage, peers).await?,
             Part::CutOff => outages::cut_off(&mut stage, peers).await?,
         });
     }

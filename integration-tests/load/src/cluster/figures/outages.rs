@@ -33,6 +33,45 @@ pub(super) async fn killed(stage: &mut Stage, peers: usize) -> io::Result<Vec<Fi
     ])
 }
 
+/// Kills a node, which is started again only when all is over: its rooms are free because its process refuses
+/// connections.
+pub(super) async fn gone(stage: &mut Stage, peers: usize) -> io::Result<Vec<Figure>> {
+    let crowd = gather(stage, peers, "gone").await;
+    stage.watched().await?;
+    stage.node(0).process.kill().await?;
+    crowd.begin();
+    let back = crowd.wait(LONGEST, |member| member.node == 0, true).await?;
+    let remote = |member: &super::crowd::Member| member.home == 0 && member.node != 0;
+    let remote = crowd.wait(LONGEST, remote, false).await?;
+    stage.start_node(0)?;
+    drop(crowd);
+    stage.whole().await?;
+    Ok(vec![
+        Figure::new(
+            "killed, not started again: its clients are back, p50",
+            back.percentile(50.0),
+            "ms",
+        ),
+        Figure::new(
+            "killed, not started again: its clients are back, p99",
+            back.percentile(99.0),
+            "ms",
+        )
+        .at_most(3_000.0),
+        Figure::new(
+            "killed, not started again: rooms answer others, p50",
+            remote.percentile(50.0),
+            "ms",
+        ),
+        Figure::new(
+            "killed, not started again: rooms answer others, p99",
+            remote.percentile(99.0),
+            "ms",
+        )
+        .at_most(1_500.0),
+    ])
+}
+
 /// Takes the network from a node.
 pub(super) async fn cut_off(stage: &mut Stage, peers: usize) -> io::Result<Vec<Figure>> {
     let crowd = gather(stage, peers, "cut").await;
