@@ -25,7 +25,7 @@ impl Session {
 
     /// Gives the engine the time, and lets out this many packets. Returns whether it has nothing more to do until the
     /// time that it has told last: to ask it again whenever a packet is written would go through all of its parts once
-    /// more for nothing, half of what sending a packet alone takes in it.
+    /// more for nothing.
     fn let_out(&mut self, now: Instant, packets: usize) -> Result<bool, EngineError> {
         let mut is_quiet = self.quiet_until.is_some_and(|until| now < until);
         let (mut left, mut time) = (packets, now);
