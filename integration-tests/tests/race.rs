@@ -19,7 +19,7 @@ use callboard_ice_handshake::handshake::*;
 use forgery::{Forged, Forger};
 use hosts::*;
 use integration_tests::{Moment, Namespace, in_network_namespace, until};
-use spoof::{Attacker, address_in, in_the_name};
+use spoof::{Attacker, ReceiveQueue, address_in, as_it_is_read, in_the_name};
 
 fn hellos(version: Option<Version>, of: Role, count: usize) -> Vec<Bytes> {
     let dtls = || version.into_iter().fold(dtls().any_certificate().cookie(false), Dtls::version);
@@ -63,7 +63,9 @@ async fn connect_while_attacked(
     let (_, of_a) = a.gathered().await;
     let (_, of_b) = b.gathered().await;
     let (target, name) = (address_in(&of_a[0]), address_in(&of_b[0]));
-    let attacker = Attacker::start(right, datagrams, in_the_name(name, target));
+    let queue = ReceiveQueue::of(target, left);
+    let send = as_it_is_read(in_the_name(name, target), queue);
+    let attacker = Attacker::start(right, datagrams, send);
     attacker.has_begun().await;
     let began = Instant::now();
     for (from, to) in [(&a, &b), (&b, &a)] {

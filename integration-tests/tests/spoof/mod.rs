@@ -1,6 +1,8 @@
 //! Attacker that sends datagrams in the name of another host, a thousand a second.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -95,6 +97,54 @@ pub fn in_the_name(of: SocketAddrV4, target: SocketAddrV4) -> impl FnOnce() -> S
     }
 }
 
+/// Sends like this sender, but no more than is read where it goes: what a target does that is sent more than it has
+/// time for is another question.
+pub fn as_it_is_read(
+    make: impl FnOnce() -> Sender + Send,
+    mut queue: ReceiveQueue,
+) -> impl FnOnce() -> Sender + Send {
+    move || {
+        let mut send = make();
+        Box::new(move |contents| {
+            while queue.bytes().is_some_and(|bytes| bytes > MOST_UNREAD) {
+                thread::park_timeout(Duration::from_millis(1));
+            }
+            send(contents);
+        })
+    }
+}
+
+/// Receive queue of a UDP socket.
+pub struct ReceiveQueue {
+    /// The kernel's table of the sockets in its network, which it writes anew for each reader.
+    table: File,
+    /// Its port as it stands in the table, behind its address.
+    port: String,
+}
+
+impl ReceiveQueue {
+    pub fn of(socket: SocketAddrV4, namespace: &Namespace) -> Self {
+        let table = namespace.run(|| File::open("/proc/thread-self/net/udp").expect("a table"));
+        let mut queue = Self { table, port: format!(":{:04X}", socket.port()) };
+        assert!(queue.bytes().is_some(), "{socket} is not in the table");
+        queue
+    }
+
+    /// Returns how much waits, in bytes as the kernel counts them; none if the socket is closed.
+    fn bytes(&mut self) -> Option<u64> {
+        let mut table = String::new();
+        self.table.rewind().ok()?;
+        self.table.read_to_string(&mut table).ok()?;
+        let mut sockets = table.lines().map(|line| line.split_whitespace());
+        sockets.find_map(|mut fields| {
+            // Number, local and remote address, state; then the lengths of the queues to send and to receive.
+            let is_it = fields.nth(1)?.ends_with(&self.port);
+            let (_, received) = fields.nth(2)?.split_once(':')?;
+            is_it.then(|| u64::from_str_radix(received, 16).ok()).flatten()
+        })
+    }
+}
+
 /// Function that sends one datagram.
 pub type Sender = Box<dyn FnMut(&[u8]) + Send>;
 
@@ -111,3 +161,6 @@ pub fn address_in(candidate: &str) -> SocketAddrV4 {
     let words: Vec<&str> = candidate.split(' ').collect();
     v4(&format!("{}:{}", words[4], words[5]))
 }
+
+/// Bytes that may wait to be read before more is sent: some ten datagrams, as the kernel counts them.
+const MOST_UNREAD: u64 = 16 << 10;
