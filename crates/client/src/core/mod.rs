@@ -30,6 +30,8 @@ pub(crate) struct Core {
     /// Most messages that wait while there is no connection.
     most_waiting: usize,
     peer_id: Option<String>,
+    /// Number of sessions before this one: those of other peers, and of other servers.
+    session_number: u64,
     malformed: u64,
     moving: Moving,
     outputs: VecDeque<Output>,
@@ -49,6 +51,7 @@ impl Core {
             queue: SendQueue::default(),
             most_waiting: options.queue,
             peer_id: None,
+            session_number: 0,
             malformed: 0,
             moving: Moving::default(),
             outputs: VecDeque::new(),
@@ -172,10 +175,17 @@ impl Core {
         self.post(text);
     }
 
-    /// Sends a `webrtc:…` event now; returns whether that is possible.
+    /// Returns the number of the session, which a peer connection belongs to.
     #[cfg(feature = "webrtc")]
-    pub(crate) fn signal(&mut self, event: &str, data: &Value) -> bool {
-        let is_possible = self.is_open() && !self.queue.is_full();
+    pub(crate) fn session_number(&self) -> u64 {
+        self.session_number
+    }
+
+    /// Sends a `webrtc:…` event of this session now; returns whether that is possible. It is not if there is another
+    /// session by now: the peer connection, which has not heard of that yet, will be replaced.
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn signal(&mut self, session: u64, event: &str, data: &Value) -> bool {
+        let is_possible = self.is_open() && session == self.session_number && !self.queue.is_full();
         if is_possible {
             let text = serde_json::json!({ "event": event, "data": data }).to_string();
             self.queue.push(Lifetime::Session, text);
@@ -299,14 +309,17 @@ impl Core {
                 if !arrival.is_seamless {
                     self.tell(ClientEvent::Resumed);
                 }
-                let signal = if arrival.replaces { Signal::NewSession } else { Signal::Resumed };
-                self.outputs.push_back(Output::Signal(signal));
+                if arrival.replaces {
+                    self.begin_session();
+                } else {
+                    self.outputs.push_back(Output::Signal(Signal::Resumed));
+                }
             }
             Some(previous) => {
                 self.session_lost(&CallFunctionError::Disconnected);
                 self.present_are(present);
                 self.tell(ClientEvent::Rejoined { peer_id, previous });
-                self.outputs.push_back(Output::Signal(Signal::NewSession));
+                self.begin_session();
             }
             None => _ = self.roster.replace(present),
         }
@@ -318,6 +331,12 @@ impl Core {
             self.settle();
         }
         Some(())
+    }
+
+    /// Tells the peer connection that the server knows none of this client.
+    fn begin_session(&mut self) {
+        self.session_number += 1;
+        self.outputs.push_back(Output::Signal(Signal::NewSession(self.session_number)));
     }
 
     /// Handles an event of the server itself; returns none if its data does not have the form that the event requires.

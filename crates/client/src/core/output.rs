@@ -45,6 +45,6 @@ pub(crate) enum Signal {
     Refused { event: String, error: String },
     /// The session goes on over another WebSocket.
     Resumed,
-    /// The client is a new peer, which has no peer connection yet.
-    NewSession,
+    /// The client is a new peer, which has no peer connection yet: the session with this number.
+    NewSession(u64),
 }

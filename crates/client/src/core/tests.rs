@@ -237,6 +237,34 @@ fn a_call_outlives_a_connection_that_is_resumed_and_no_other() {
     );
 }
 
+/// Its offer would be answered beside that of the connection that replaces it, which would take the first answer for
+/// its own.
+#[cfg(feature = "webrtc")]
+#[test]
+fn a_peer_connection_that_has_not_heard_of_a_new_session_sends_nothing_in_it() {
+    let offer = json!({ "type": "offer", "sdp": "" });
+    let (mut core, now) = joined();
+    let first = core.session_number();
+    assert!(core.signal(first, "webrtc:offer", &offer));
+    core.poll_text();
+    lose(&mut core, 1006, now);
+    let now = reopen(&mut core);
+    core.handle_text(&welcome("me", &[]).replace("authenticated", "resumed"), now);
+    assert!(outputs(&mut core).contains(&Output::Signal(Signal::Resumed)));
+    assert!(core.signal(first, "webrtc:offer", &offer), "the session goes on");
+    core.poll_text();
+
+    lose(&mut core, 1012, now);
+    let now = reopen(&mut core);
+    core.handle_text(&welcome("you", &[]), now);
+
+    let second = core.session_number();
+    assert!(outputs(&mut core).contains(&Output::Signal(Signal::NewSession(second))));
+    assert!(!core.signal(first, "webrtc:offer", &offer));
+    assert_eq!(core.poll_text(), None);
+    assert!(core.signal(second, "webrtc:offer", &offer));
+}
+
 #[test]
 fn a_refused_token_ends_the_calls_too() {
     let (mut core, now) = joined();

@@ -114,7 +114,9 @@ impl ClientHandle {
     pub fn close_peer_connection(&self) {
         let link = self.shared().links().current.take();
         if link.is_some() {
-            self.shared().with(|core| core.signal("webrtc:close", &serde_json::json!({})));
+            self.shared().with(|core| {
+                core.signal(core.session_number(), "webrtc:close", &serde_json::json!({}))
+            });
         }
     }
 

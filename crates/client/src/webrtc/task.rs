@@ -41,6 +41,7 @@ pub(super) async fn run(
         }
     };
     let mut task = Task {
+        session: 0,
         shared,
         number,
         options,
@@ -67,6 +68,8 @@ pub(super) async fn run(
 struct Task {
     shared: Arc<Shared>,
     number: u64,
+    /// Number of the client's session that `current` was opened for.
+    session: u64,
     options: WebRtcOptions,
     /// Longest delay before the first replacement, and before any.
     delays: (Duration, Duration),
@@ -129,6 +132,7 @@ impl Task {
     async fn open(&mut self) -> Result<(), End> {
         self.reopen_at = None;
         self.tell_state(PeerConnectionState::New, None).await;
+        self.session = self.present_session();
         match self.connect().await {
             Some(current) => {
                 self.current = Some(current);
@@ -162,20 +166,33 @@ impl Task {
         };
         // It holds the candidates that were found before.
         let Ok(Some(offer)) = current.connection.send(LocalDescription).await else { return };
-        current.has_offered = self.shared.with(|core| core.signal("webrtc:offer", &json!(offer)));
+        let (session, data) = (self.session, json!(offer));
+        current.has_offered = self.shared.with(|core| core.signal(session, "webrtc:offer", &data));
         if current.has_offered {
             self.deadline = Some(Instant::now() + ANSWER_TIME);
+        } else if self.present_session() != session {
+            // Two offers in one session would be answered twice, and the first answer be taken for that to the second.
+            self.renew().await;
         }
+    }
+
+    /// Replaces the connection at once: the server of this session does not know it.
+    async fn renew(&mut self) {
+        self.drop_connection().await;
+        self.reopen_at = Some(Instant::now());
+    }
+
+    /// Returns the number of the client's session, which the task may not have been told of yet.
+    fn present_session(&self) -> u64 {
+        self.shared.core(|core| core.session_number())
     }
 
     async fn handle_signal(&mut self, signal: Signal) -> Result<(), End> {
         match signal {
             Signal::Resumed => self.offer().await,
-            // The server does not know the connection.
-            Signal::NewSession => {
-                self.drop_connection().await;
-                self.reopen_at = Some(Instant::now());
-            }
+            // The connection was opened for it.
+            Signal::NewSession(number) if number <= self.session => {}
+            Signal::NewSession(_) => self.renew().await,
             Signal::Refused { event, error } => return self.handle_refusal(&event, &error).await,
             Signal::Event { event, data } => match event.as_str() {
                 "webrtc:answer" => return self.handle_answer(data).await,
@@ -245,7 +262,7 @@ impl Task {
             Ok(Ok(accepted)) => accepted,
             _ => return self.reopen(None).await,
         };
-        match self.shared.with(|core| core.signal("webrtc:answer", &json!(accepted.answer))) {
+        match self.signal("webrtc:answer", &json!(accepted.answer)) {
             true => Ok(()),
             false => self.reopen(None).await,
         }
@@ -266,7 +283,7 @@ impl Task {
         match event {
             // An offer holds all candidates that were found before it.
             ConnectionEvent::IceCandidate(candidate) if self.has_offered() => {
-                self.shared.with(|core| core.signal("webrtc:ice", &json!(candidate)));
+                self.signal("webrtc:ice", &json!(candidate));
             }
             ConnectionEvent::ConnectionStateChange(state) => {
                 if state == PeerConnectionState::Connected {
@@ -358,6 +375,11 @@ impl Task {
         // Its last events go nowhere.
         drop(current.events);
         current.connection.close().await;
+    }
+
+    /// Sends an event of the connection's session; returns whether that is possible.
+    fn signal(&self, event: &str, data: &Value) -> bool {
+        self.shared.with(|core| core.signal(self.session, event, data))
     }
 
     async fn tell_state(&self, state: PeerConnectionState, reason: Option<String>) {
