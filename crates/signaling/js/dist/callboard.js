@@ -1958,8 +1958,8 @@ class Streams {
   }
 
   /**
-   * Gives a picture to a peer. If the last one that has come is of another, it stays black until the next one is
-   * decoded: what begins to show a track begins with its last picture in Firefox.
+   * Gives a picture to a peer. If the last one that has come is of another, it stays black until the next one is there:
+   * what begins to show a track, or one that is no longer black, begins with its last picture.
    *
    * @param {{ id: string, peer: string, track: MediaStreamTrack }} slot
    */
@@ -1977,29 +1977,31 @@ class Streams {
     const holds = () => this.#connection.signalingState !== "closed" && [...this.#slots.values()].includes(slot);
     track.enabled = false;
     this.#black.add(track);
-    const last = await this.#decoded(track);
-    let pause = SHORTEST_LOOK;
-    do {
-      if (!holds()) return;
+    // A picture may be there a little before it is shown: at the second one, the first is.
+    let [last, pictures, pause, due] = [this.#last(track), 0, SHORTEST_LOOK, Infinity];
+    while (pictures < 2 && performance.now() < due) {
       await passes(pause);
-      pause = Math.min(2 * pause, LONGEST_LOOK);
-    } while ((await this.#decoded(track)) === last);
-    if (!holds()) return;
+      if (!holds()) return;
+      const now = this.#last(track);
+      pause = pictures > 0 ? SHORTEST_LOOK : Math.min(2 * pause, LONGEST_LOOK);
+      if (now === null || now === last) continue;
+      if (pictures === 0) [pause, due] = [SHORTEST_LOOK, performance.now() + LONGEST_SECOND];
+      [last, pictures] = [now, pictures + 1];
+    }
     this.#owners.set(track, peer);
     this.#black.delete(track);
     track.enabled = true;
   }
 
   /**
-   * Returns how many pictures of a track were decoded.
+   * Returns the RTP time of the last picture that a track has: one that is only decoded is not there yet.
    *
    * @param {MediaStreamTrack} track
-   * @returns {Promise<number>}
+   * @returns {number | null} null if none has come for 10 s
    */
-  async #decoded(track) {
+  #last(track) {
     const receiver = this.#connection.getReceivers().find((one) => one.track === track);
-    const stats = await receiver?.getStats().catch(() => null);
-    return [...(stats?.values() ?? [])].find(({ type }) => type === "inbound-rtp")?.framesDecoded ?? 0;
+    return receiver?.getSynchronizationSources()[0]?.rtpTimestamp ?? null;
   }
 
   /** @param {MediaStreamTrack} track */
@@ -2072,9 +2074,11 @@ function passes(time) {
 
 /** Time before media that has failed is begun again, in ms. */
 const PAUSE = 2_000;
-/** Times between two looks whether a picture was decoded, in ms: at first, and where none comes for long. */
+/** Times between two looks whether a picture has come, in ms: at first, and where none comes for long. */
 const SHORTEST_LOOK = 20;
 const LONGEST_LOOK = 320;
+/** Time in ms after which a picture is shown although no second one has come. */
+const LONGEST_SECOND = 250;
 /** Peers that have left and are remembered at most. */
 const MOST_GONE = 256;
 
