@@ -333,8 +333,13 @@ fn browsers_in_a_call_go_on_seeing_each_other_when_their_node_is_drained() {
             page.browser.evaluate(COUNT_FRAMES, vec![]).await;
             page.holds("return window.frames.count > 60", vec![]).await;
         }
+        // The first ones may come late.
+        for page in pages {
+            page.browser.evaluate("window.frames.longest = 0", vec![]).await;
+        }
         let mut before = Vec::new();
         for page in pages {
+            page.holds("return window.frames.count > 120", vec![]).await;
             let longest = "const { longest } = window.frames;
                  window.frames.longest = 0;
                  return Math.round(longest)";
@@ -360,7 +365,7 @@ fn browsers_in_a_call_go_on_seeing_each_other_when_their_node_is_drained() {
             let longest = page.browser.evaluate("return window.frames.longest", vec![]).await;
             let (longest, before) = (longest.as_f64().expect("ms"), before.as_f64().expect("ms"));
             println!(
-                "{name}: {longest:.0} ms without a new picture at most, {before} ms in 60 before the drain"
+                "{name}: {longest:.0} ms without a new picture at most, {before} ms before the drain"
             );
             assert!(longest < GAP + 5.0 * before, "{name}: {longest} ms, {before} before");
         }
