@@ -56,8 +56,11 @@ export class Overlap {
 
 /** Longest overlap, in ms: as long as servers keep a connection whose client has moved. */
 const LONGEST = 10_000;
-/** Time for which what is sent goes on over the connection before, in ms: servers move the clients of a room together. */
-const SENDS_ON = 3_000;
+/**
+ * Time for which what is sent goes on over the connection before, in ms: servers move the clients of a room together, and
+ * these show it until it comes evenly over the next one.
+ */
+const SENDS_ON = 4_000;
 /** Time from one look at what flows to the next, in ms. */
 const LOOKS_AFTER = 40;
 /** States in which a connection carries nothing any more. */

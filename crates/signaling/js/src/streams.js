@@ -25,8 +25,12 @@ export class Streams {
   #before;
   /** Ids by which the page knows tracks that the server names otherwise. @type {Map<string, string>} */
   #names = new Map();
-  /** Tracks that have carried something here. @type {WeakSet<MediaStreamTrack>} */
+  /** Tracks that can be shown here. @type {WeakSet<MediaStreamTrack>} */
   #carrying = new WeakSet();
+  /** Times at which the first pictures of tracks had come. @type {WeakMap<MediaStreamTrack, number>} */
+  #begun = new WeakMap();
+  /** Pictures of tracks that had come, and since when no further ones have. @type {WeakMap<MediaStreamTrack, { come: number, since: number }>} */
+  #counts = new WeakMap();
   /** Peers that have left lately: nothing of them flows any more. @type {Set<string>} */
   #gone = new Set();
   /** Times that the server has given up this client's media. */
@@ -180,8 +184,8 @@ export class Streams {
    * @returns {Promise<boolean>} whether all does
    */
   async carry() {
-    for (const { track } of this.#slots.values()) {
-      if (!this.#carries(track) && (await this.#hasCome(track))) this.#carrying.add(track);
+    for (const slot of [...this.#slots.values()]) {
+      if (!this.#carries(slot.track) && (await this.#isReady(slot))) this.#carrying.add(slot.track);
     }
     const before = this.#before;
     if (!before) return true;
@@ -355,17 +359,46 @@ export class Streams {
   }
 
   /**
-   * Returns whether a picture of a track was decoded, or sound of it has come. Nothing tells of that.
+   * Returns whether a track can be shown: sound once it comes, and a picture once it comes evenly, which is some time after
+   * the first one where a connection has yet to learn what its path carries. Until then that of the connection before is
+   * shown, while it moves.
+   *
+   * @param {{ id: string, track: MediaStreamTrack }} slot
+   */
+  async #isReady({ id, track }) {
+    if ((await this.#come(track)) === 0) return false;
+    const before = this.#before;
+    const earlier = before && track.kind === "video" && before.#slot(id);
+    if (!earlier) return true;
+    const begun = this.#begun.get(track) ?? performance.now();
+    this.#begun.set(track, begun);
+    return (await before.#stands(earlier.track)) || performance.now() - begun >= SETTLES;
+  }
+
+  /**
+   * Returns whether a picture has not moved since the looks before this one.
    *
    * @param {MediaStreamTrack} track
    */
-  async #hasCome(track) {
+  async #stands(track) {
+    const [come, now] = [await this.#come(track), performance.now()];
+    const known = this.#counts.get(track);
+    if (known?.come === come) return now - known.since >= STANDS;
+    this.#counts.set(track, { come, since: now });
+    return false;
+  }
+
+  /**
+   * Returns how many pictures of a track were decoded, or how many packets of its sound have come. Nothing tells of that.
+   *
+   * @param {MediaStreamTrack} track
+   * @returns {Promise<number>}
+   */
+  async #come(track) {
     const receiver = this.#connection.getReceivers().find((one) => one.track === track);
     const stats = await receiver?.getStats().catch(() => null);
-    return [...(stats?.values() ?? [])].some(
-      ({ type, packetsReceived, framesDecoded }) =>
-        type === "inbound-rtp" && (track.kind === "video" ? framesDecoded > 0 : packetsReceived > 0),
-    );
+    const inbound = [...(stats?.values() ?? [])].find(({ type }) => type === "inbound-rtp");
+    return (track.kind === "video" ? inbound?.framesDecoded : inbound?.packetsReceived) ?? 0;
   }
 
   /** @param {string} id of a track, by the server */
@@ -424,5 +457,9 @@ const SHORTEST_LOOK = 20;
 const LONGEST_LOOK = 320;
 /** Time in ms after which a picture is shown although no second one has come. */
 const LONGEST_SECOND = 250;
+/** Time from the first picture of a track until it comes evenly, in ms. */
+const SETTLES = 2_000;
+/** Time without a further picture after which one stands still, in ms. */
+const STANDS = 200;
 /** Peers that have left and are remembered at most. */
 const MOST_GONE = 256;
