@@ -100,7 +100,7 @@ fn clients_behind_the_proxy_go_to_another_node_when_theirs_is_drained_or_killed(
             .spawn()
             .expect("it starts");
         got("127.0.0.1:9000", "/demo").await;
-        // All of a room are at one node, whatever else they say of themselves.
+        // All of a room are at one node, also those with another query.
         let (mut clients, mut nodes) = (Vec::new(), Vec::new());
         for number in 0..8 {
             let url = format!("ws://127.0.0.1:9000/socket/demo?name=Ann%20{number}");
